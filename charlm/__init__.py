@@ -1,0 +1,1 @@
+"""Train, look inside and compare character-level recurrent language models."""

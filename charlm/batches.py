@@ -1,0 +1,99 @@
+"""Random and consecutive sampling of subsequences from one long sequence of token ids.
+
+Dive into Deep Learning, section 8.3 (0.17) and 6.3 (v1 of the Chinese edition). Everything is
+an index into the corpus tensor, on its device; nothing is copied into Python.
+
+T steps, B batch, N tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from charlm.errors import CorpusError
+
+
+class Batch(NamedTuple):
+    """Token ids and the ids one step on."""
+
+    inputs: Tensor  # (T, B) int64
+    targets: Tensor  # (T, B) int64
+
+
+def draw_offset(sampling: str, seq_len: int, generator: torch.Generator) -> int:
+    """The start of an epoch, drawn as d2l 0.17.0 does.
+
+    Uniform over 0 ... ``seq_len`` - 1 for random sampling, 0 ... ``seq_len`` for consecutive.
+    """
+    highest = seq_len - 1 if sampling == "random" else seq_len
+    return int(torch.randint(highest + 1, (), generator=generator))
+
+
+def check_length(num_tokens: int, *, batch_size: int, seq_len: int, highest_offset: int) -> None:
+    """Make sure that one whole batch can be made, wherever the epoch starts.
+
+    Raises:
+        CorpusError: with the number of characters that there are and that are needed.
+    """
+    needed = batch_size * seq_len + 1 + highest_offset
+    if num_tokens < needed:
+        raise CorpusError(
+            f"the train split has {num_tokens:,} characters, but a batch of {batch_size} rows of "
+            f"{seq_len} steps needs {needed:,}",
+            "take a longer text, or smaller --batch-size and --seq-len",
+        )
+
+
+def random_batches(
+    ids: Tensor,
+    *,
+    batch_size: int,
+    seq_len: int,
+    generator: torch.Generator,
+    offset: int = 0,
+    drop_last: bool = False,
+) -> Iterator[Batch]:
+    """Every subsequence of ``seq_len`` tokens from ``offset`` on, once, in shuffled order.
+
+    Args:
+        ids: (N,) int64, on any device.
+        batch_size: B; the last batch is smaller where the number does not divide.
+        seq_len: T.
+        generator: on the CPU; the order is drawn from it, the same for the same state.
+        offset: tokens left out at the start.
+        drop_last: leave a smaller last batch out, as the book does.
+    """
+    num_subsequences = (len(ids) - offset - 1) // seq_len
+    order = torch.randperm(num_subsequences, generator=generator)
+    starts = (offset + order * seq_len).to(ids.device)  # (number of subsequences,)
+    steps = torch.arange(seq_len, device=ids.device).unsqueeze(1)  # (T, 1)
+    for first in range(0, num_subsequences, batch_size):
+        chosen = starts[first : first + batch_size]  # (B,)
+        if drop_last and len(chosen) < batch_size:
+            return
+        positions = chosen + steps  # (T, B)
+        yield Batch(ids[positions], ids[positions + 1])
+
+
+def consecutive_batches(
+    ids: Tensor, *, batch_size: int, seq_len: int, offset: int = 0
+) -> Iterator[Batch]:
+    """The sequence as B long rows; row b of a batch goes on where row b of the last one ended.
+
+    Args:
+        ids: (N,) int64, on any device.
+        batch_size: B.
+        seq_len: T; what is left of the rows after the last whole batch is left out.
+        offset: tokens left out at the start.
+    """
+    row_length = (len(ids) - offset - 1) // batch_size
+    end = offset + row_length * batch_size
+    inputs = ids[offset:end].view(batch_size, row_length).T  # (row length, B)
+    targets = ids[offset + 1 : end + 1].view(batch_size, row_length).T
+    for start in range(0, row_length // seq_len * seq_len, seq_len):
+        rows = slice(start, start + seq_len)
+        yield Batch(inputs[rows], targets[rows])

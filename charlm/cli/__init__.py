@@ -1,0 +1,88 @@
+"""The command line: each command checks, calls the library, and prints through one sink.
+
+Nothing here imports torch before a command needs it, so that help comes at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from charlm.cli import corpus, evaluate, generate, runs, train, verify
+from charlm.cli.interrupts import Interrupted, catch_signals
+from charlm.cli.output import printable
+from charlm.errors import CharlmError
+
+app = typer.Typer(
+    name="charlm",
+    help="Train, look inside and compare character-level recurrent language models.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("train")(train.train)
+app.command("generate")(generate.generate)
+app.command("eval")(evaluate.evaluate)
+app.command("verify")(verify.verify)
+app.add_typer(corpus.app, name="corpus")
+app.add_typer(runs.app, name="runs")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"charlm {version('charlm')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show and exit.")
+    ] = False,
+) -> None: ...
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; see the README for what they mean.
+
+    Args:
+        arguments: without the program's name; None: those of the process.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # A terminal or pipe that knows no Chinese gets escapes, not a traceback.
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        with catch_signals():
+            app(args=None if arguments is None else list(arguments))
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except CharlmError as error:
+        print(f"error: {printable(error.message)}", file=sys.stderr)
+        if error.hint:
+            print(f"hint: {printable(error.hint)}", file=sys.stderr)
+        return error.exit_code
+    except Interrupted as interrupted:
+        return interrupted.exit_code
+    except BrokenPipeError:
+        # The reader has what it wanted (`| head`); nothing may be written at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception:
+        traceback.print_exc()
+        print("error: this is a bug in charlm; please report the lines above", file=sys.stderr)
+        return 3
+    return 0
+
+
+def main() -> None:
+    """The entry point of the ``charlm`` command."""
+    sys.exit(run())

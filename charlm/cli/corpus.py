@@ -1,0 +1,105 @@
+"""``charlm corpus``: what there is to train on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from charlm.cli.options import AsJson, CorporaDir, Quiet
+from charlm.cli.output import Output
+from charlm.errors import UsageError
+
+app = typer.Typer(
+    help="List, describe, download and add corpora.", no_args_is_help=True, rich_markup_mode=None
+)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A name from charlm corpus list.")]
+
+
+@app.command("list")
+def list_(corpora_dir: CorporaDir = None, as_json: AsJson = False, quiet: Quiet = False) -> None:
+    """List the corpora that have a name."""
+    from charlm.corpus import catalogue, corpus_names, locate
+
+    output = Output(as_json=as_json, quiet=quiet)
+    rows = []
+    for entry in catalogue().values():
+        here = "comes with charlm" if entry.address is None else "on this machine"
+        if locate(entry, corpora_dir) is None:
+            here = "downloaded when first used"
+        rows.append({"name": entry.name, "where": here, "about": entry.description})
+    rows += [
+        {"name": name, "where": "added", "about": "a text of yours"}
+        for name in corpus_names(corpora_dir)
+    ]
+    output.json({"corpora": rows})
+    for row in rows:
+        output.text(f"{row['name']:<16} {row['where']:<27} {row['about']}")
+
+
+@app.command()
+def show(
+    name: Name, corpora_dir: CorporaDir = None, as_json: AsJson = False, quiet: Quiet = False
+) -> None:
+    """Describe a corpus: source, licence, cleaning, splits, and its first lines."""
+    import dataclasses
+
+    from charlm.corpus import catalogue, load_corpus
+
+    output = Output(as_json=as_json, quiet=quiet)
+    entry = catalogue().get(name)
+    content: dict[str, Any] = {} if entry is None else dataclasses.asdict(entry)
+    corpus = load_corpus(name, corpora_dir=corpora_dir)
+    for notice in corpus.notices:
+        output.note(notice)
+    train, valid, test = corpus.split_sizes
+    content |= {
+        "name": corpus.name,
+        "path": corpus.source,
+        "sha256": corpus.sha256,
+        "cleaning": corpus.cleaning,
+        "characters": corpus.characters,
+        "vocabulary": len(corpus.vocabulary),
+        "split": {"train": train, "valid": valid, "test": test},
+    }
+    output.json(content)
+    for key, value in content.items():
+        if value:
+            shown = ", ".join(f"{k} {v:,}" for k, v in value.items()) if key == "split" else value
+            output.text(f"{key:<12} {shown:,}" if isinstance(shown, int) else f"{key:<12} {shown}")
+    output.text("")
+    output.text(corpus.text("train")[:300].rstrip() + " ...")
+
+
+@app.command()
+def fetch(
+    name: Name, corpora_dir: CorporaDir = None, as_json: AsJson = False, quiet: Quiet = False
+) -> None:
+    """Download a corpus, unless it is here already, and check its hash."""
+    from charlm.corpus import catalogue, fetch
+
+    entry = catalogue().get(name)
+    if entry is None:
+        raise UsageError(f"no corpus is called {name!r}", f"known: {', '.join(catalogue())}")
+    output = Output(as_json=as_json, quiet=quiet)
+    path = fetch(entry, corpora_dir)
+    output.json({"name": name, "path": str(path)})
+    output.text(str(path))
+
+
+@app.command()
+def add(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A text of yours.")],
+    corpora_dir: CorporaDir = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Copy a text into the corpora folder, so that it has a name."""
+    from charlm.corpus import add_text
+
+    output = Output(as_json=as_json, quiet=quiet)
+    path = add_text(file, corpora_dir)
+    output.json({"name": path.stem, "path": str(path)})
+    output.text(f"{path}\nnext: charlm train --corpus {path.stem}")

@@ -1,0 +1,41 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from charlm.cli.output import Output
+    from charlm.runs import Run
+
+CorporaDir = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Where corpora lie. [default: $CHARLM_CORPORA, else corpora in the working folder]",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only results, warnings and errors.")]
+RunFolder = Annotated[
+    Path | None,
+    typer.Option("--run", metavar="FOLDER", help="The run folder. [default: the newest run]"),
+]
+Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute.")]
+
+
+def open_run(folder: Path | None, output: Output) -> Run:
+    """The run that was asked for, or the newest one, which is then named on stderr.
+
+    Raises:
+        RunError: there is none, or it is damaged.
+    """
+    from charlm.runs import Run, newest_run
+
+    if folder is None:
+        folder = newest_run()
+        output.note(f"run: {folder}")
+    return Run.open(folder)

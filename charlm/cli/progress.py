@@ -1,0 +1,87 @@
+"""How a training is shown while it runs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from charlm.cli.output import Output, clock, figure, printable
+
+if TYPE_CHECKING:
+    from charlm.training import Measured, Sampled, Stepped
+
+_REFRESH = 0.2  # seconds from one drawing of the bar to the next
+
+
+class ProgressBar:
+    """A tqdm bar on a terminal; where stderr is a file or a pipe, a line with each sample.
+
+    Within it, the messages of ``output`` go above the bar.
+    """
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._bar: Any = None
+        self._drawn = 0.0
+        self._valid: float | None = None
+        self._speed: tuple[float, int] = (0.0, 0)  # seconds and characters at the last drawing
+        self._line = ""
+        self._shown_line = ""
+
+    def __enter__(self) -> ProgressBar:
+        if not self._output.quiet and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                total=1.0, bar_format="{percentage:3.0f}%|{bar:24}| {desc}", file=sys.stderr
+            )
+            self._show, self._output.show = self._output.show, self._write
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._output.show = self._show
+            self._bar.close()
+
+    def _write(self, line: str) -> None:
+        self._bar.write(line, file=sys.stderr)
+
+    def update(self, event: Stepped) -> None:
+        """Draw the bar anew, if it was not a moment ago."""
+        now = time.monotonic()
+        if self._bar is None or (now - self._drawn < _REFRESH and event.progress < 1):
+            return
+        seconds, characters = self._speed
+        rate = (event.characters - characters) / max(event.seconds - seconds, 1e-9)
+        left = event.seconds / event.progress * (1 - event.progress)
+        valid = "" if self._valid is None else f", valid {figure(self._valid)}"
+        self._bar.n = event.progress
+        self._bar.set_description_str(
+            f"epoch {event.epoch}: perplexity {figure(event.perplexity)}{valid}, "
+            f"{rate:,.0f} characters/s, {clock(left)} left"
+        )
+        self._drawn, self._speed = now, (event.seconds, event.characters)
+
+    def measured(self, event: Measured) -> None:
+        """Remember the perplexities, for the bar and for the line above the next samples."""
+        self._valid = event.valid_perplexity
+        valid = "" if self._valid is None else f", valid {figure(self._valid)}"
+        self._line = (
+            f"{clock(event.seconds)}  epoch {event.epoch:.4g}: "
+            f"perplexity {figure(event.train_perplexity)}{valid}"
+        )
+
+    def sampled(self, event: Sampled) -> None:
+        """Show a sample, and above the first of a set where the training stood."""
+        if self._line != self._shown_line:
+            self._output.note(self._line)
+            self._shown_line = self._line
+        for line in printable(event.text).splitlines() or [""]:
+            self._output.note(f"    {line}")

@@ -1,0 +1,159 @@
+"""``charlm runs``: what has been trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from charlm.cli.options import AsJson, Quiet
+from charlm.cli.output import Output, clock, figure
+from charlm.errors import CharlmError, UsageError
+
+if TYPE_CHECKING:
+    from charlm.runs import Run
+
+app = typer.Typer(
+    help="List, describe and compare runs.", no_args_is_help=True, rich_markup_mode=None
+)
+
+
+@app.command("list")
+def list_(as_json: AsJson = False, quiet: Quiet = False) -> None:
+    """List the runs under checkpoints, the newest first."""
+    from charlm.runs import CHECKPOINTS, run_folders
+
+    output = Output(as_json=as_json, quiet=quiet)
+    rows = []
+    for folder in run_folders():
+        try:
+            rows.append(_row(_open(folder)))
+        except CharlmError as error:
+            output.warn(error.message)
+    output.json({"runs": rows})
+    if not rows:
+        output.note(f"no runs under {CHECKPOINTS}; train one: charlm train")
+        return
+    output.table(_HEADER, [_cells(row) for row in rows])
+
+
+@app.command()
+def show(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or its name.")],
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Describe a run: settings, versions, the last epochs and samples."""
+    output = Output(as_json=as_json, quiet=quiet)
+    opened = _open(run)
+    row = _row(opened)
+    output.json(
+        {
+            **row,
+            "created": opened.created,
+            "config": opened.config.to_dict(),
+            "versions": opened.versions,
+            "metrics": opened.metrics,
+            "samples": opened.samples,
+        }
+    )
+    output.text(f"{opened.folder}, made {opened.created}")
+    output.text(", ".join(f"{name} {number}" for name, number in opened.versions.items()))
+    for section, values in opened.config.to_dict().items():
+        output.text(f"\n[{section}]")
+        for key, value in values.items():
+            output.text(f"{key} = {value}")
+    output.text("")
+    output.table(
+        ("epoch", "train", "valid", "time"),
+        [
+            (
+                f"{line['epoch']:.4g}",
+                figure(line["train_perplexity"]),
+                figure(line["valid_perplexity"]),
+                clock(line["seconds"]),
+            )
+            for line in opened.metrics[-10:]
+        ],
+    )
+    for sample in opened.samples[-len(opened.config.training.prefixes) :]:
+        output.text(f"\n{sample['text']}")
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN ...", help="Run folders.")],
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Set runs side by side: perplexities, and the settings in which they differ."""
+    if len(runs) < 2:
+        raise UsageError("comparing takes two runs at least", "see charlm runs list")
+    output = Output(as_json=as_json, quiet=quiet)
+    opened = [_open(run) for run in runs]
+    rows = [_row(run) for run in opened]
+    settings = [
+        {
+            f"{section}.{key}": value
+            for section, values in run.config.to_dict().items()
+            for key, value in values.items()
+        }
+        for run in opened
+    ]
+    differing = {
+        key: [setting[key] for setting in settings]
+        for key in settings[0]
+        if any(setting[key] != settings[0][key] for setting in settings)
+    }
+    output.json({"runs": rows, "differing": differing})
+    output.table(_HEADER, [_cells(row) for row in rows])
+    if len({run.corpus["sha256"] for run in opened}) > 1:
+        output.warn("the runs have different texts: their perplexities say little of each other")
+    if differing:
+        output.text("")
+        names = [run.folder.name for run in opened]
+        output.table(
+            ("setting", *names),
+            [(key, *map(str, values)) for key, values in differing.items()],
+        )
+
+
+_HEADER = ("run", "cell", "parameters", "epochs", "train", "valid", "time")
+
+
+def _open(run: Path) -> Run:
+    """A run by its folder, or by its name under checkpoints."""
+    from charlm.runs import CHECKPOINTS, Run
+
+    named = CHECKPOINTS / run
+    return Run.open(named if not run.exists() and named.exists() else run)
+
+
+def _row(run: Run) -> dict[str, Any]:
+    """What the lists show of a run; from its last metrics where it did not come to its end."""
+    summary = run.summary() or {}
+    last = run.metrics[-1] if run.metrics else {}
+    valid = [line["valid_perplexity"] for line in run.metrics if line["valid_perplexity"]]
+    return {
+        "run": str(run.folder),
+        "corpus": run.corpus["name"],
+        "cell": run.config.model.cell,
+        "parameters": summary.get("parameters"),
+        "epochs": summary.get("epochs", last.get("epoch")),
+        "seconds": summary.get("seconds", last.get("seconds")),
+        "train_perplexity": summary.get("train_perplexity", last.get("train_perplexity")),
+        "valid_perplexity": summary.get("valid_perplexity", min(valid, default=None)),
+    }
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        Path(row["run"]).name,
+        row["cell"],
+        "-" if row["parameters"] is None else f"{row['parameters']:,}",
+        "-" if row["epochs"] is None else f"{row['epochs']:.4g}",
+        figure(row["train_perplexity"]),
+        figure(row["valid_perplexity"]),
+        "-" if row["seconds"] is None else clock(row["seconds"]),
+    )

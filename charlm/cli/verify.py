@@ -1,0 +1,43 @@
+"""``charlm verify``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from charlm.cli.options import AsJson, Quiet
+from charlm.cli.output import Output
+from charlm.errors import CharlmError
+
+
+def verify(
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of weights and inputs.")] = 0,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show that the layers written out as equations and torch's own agree.
+
+    Both get the same weights, inputs and first state, over two layers and 35 steps; the greatest
+    absolute difference of outputs, final states and all gradients is shown.
+    """
+    from charlm.recurrent.agreement import TOLERANCE, agreement
+
+    output = Output(as_json=as_json, quiet=quiet)
+    found = agreement(seed)
+    output.json({"agreement": [vars(row) for row in found], "tolerance": TOLERANCE})
+    output.table(
+        ("cell", "type", "outputs", "states", "gradients", "allowed", ""),
+        [
+            (
+                row.cell,
+                row.dtype,
+                *(f"{value:.1e}" for value in (row.outputs, row.states, row.gradients)),
+                f"{TOLERANCE[row.dtype]:.0e}",
+                "agree" if row.agree else "DIFFER",
+            )
+            for row in found
+        ],
+    )
+    if not all(row.agree for row in found):
+        raise CharlmError("scratch and torch layers differ here", "please report the table above")

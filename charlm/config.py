@@ -1,0 +1,345 @@
+"""What a run is made of: three frozen sections, read from TOML, JSON and ``KEY=VALUE``.
+
+A configuration is built up in layers, each a plain mapping of section to keys to values: the
+defaults below, then a preset, then the user's file, then the command line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from charlm.errors import UsageError
+
+CELLS = ("rnn", "rnn-relu", "gru", "gru-reset-before", "lstm")
+
+Layer = Mapping[str, Mapping[str, Any]]
+
+
+def _check(ok: bool, message: str, hint: str | None = None) -> None:
+    if not ok:
+        raise UsageError(message, hint)
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    _check(value in choices, f"{name} is {value!r}; it can be {', '.join(choices)}")
+
+
+def _check_positive(name: str, value: float | None) -> None:
+    # min() of a NaN would pass; the comparison itself must be true.
+    ok = value is None or (value > 0 and math.isfinite(value))
+    _check(ok, f"{name} is {value}; it must be more than 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusConfig:
+    """Which text, and how it is read."""
+
+    source: str = "traveller"
+    """a name of the catalogue, a file, a folder, or - for standard input"""
+    cleaning: str | None = None
+    """letters, spaces or none; None: the corpus's own, and none for an own text"""
+    encoding: str | None = None
+    """of an own text; None: UTF-8"""
+    max_chars: int | None = None
+    """characters kept, from the start, after cleaning; None: all"""
+    vocabulary_from: Literal["whole", "kept"] = "whole"
+    """whole: from the whole text, as d2l 0.17; kept: from the first ``max_chars`` only"""
+    split: tuple[float, ...] | None = None
+    """train, valid, test: fractions that sum to 1, or numbers of characters; None: the
+    corpus's own, and 0.9, 0.05, 0.05 for an own text"""
+
+    def __post_init__(self) -> None:
+        _check_choice("corpus.vocabulary_from", self.vocabulary_from, ("whole", "kept"))
+        _check_positive("corpus.max_chars", self.max_chars)
+        _check(
+            self.split is None or len(self.split) == 3,
+            f"corpus.split has {len(self.split or ())} parts; it needs three: train, valid, test",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The language model: input, recurrent layers, head."""
+
+    cell: str = "lstm"
+    """the recurrent cell: rnn (tanh), rnn-relu, gru (reset after the product, as torch),
+    gru-reset-before (as the book and the first paper), lstm"""
+    backend: str = "torch"
+    """torch: nn.RNN, nn.GRU, nn.LSTM; scratch: the equations, step by step"""
+    hidden_size: int = 256
+    """units of each recurrent layer"""
+    num_layers: int = 1
+    embedding: str = "tied"
+    """one-hot: none, the token picks a row of the input weights; learned: a table of its own;
+    tied: the head's weights, transposed (Press and Wolf 2017)"""
+    embedding_size: int | None = None
+    """features of a learned embedding; None: as many as ``hidden_size``"""
+    initialisation: str = "torch"
+    """torch: uniform in +-1/sqrt(hidden_size); book: normal with deviation 0.01, biases 0"""
+    input_dropout: float = 0.0
+    """probability, on the embedded input; the same units at every step"""
+    dropout: float = 0.0
+    """probability, between recurrent layers; the same units at every step"""
+    output_dropout: float = 0.0
+    """probability, before the head; the same units at every step"""
+    weight_dropout: float = 0.0
+    """probability, on the hidden-to-hidden weights (Merity et al. 2018), once per batch"""
+
+    def __post_init__(self) -> None:
+        _check_choice("model.cell", self.cell, CELLS)
+        _check_choice("model.backend", self.backend, ("torch", "scratch"))
+        _check_choice("model.embedding", self.embedding, ("one-hot", "learned", "tied"))
+        _check_choice("model.initialisation", self.initialisation, ("torch", "book"))
+        for name in ("hidden_size", "num_layers", "embedding_size"):
+            _check_positive(f"model.{name}", getattr(self, name))
+        for name in ("input_dropout", "dropout", "output_dropout", "weight_dropout"):
+            value = getattr(self, name)
+            _check(0 <= value < 1, f"model.{name} is {value}; it must be from 0 to below 1")
+        _check(
+            self.backend == "scratch" or self.cell != "gru-reset-before",
+            "the cell gru-reset-before has no torch layer: nn.GRU resets after the product",
+            "add --backend scratch, or take --cell gru",
+        )
+        _check(
+            self.embedding == "learned" or self.embedding_size in (None, self.hidden_size),
+            f"model.embedding_size is {self.embedding_size}, but the embedding is "
+            f"{self.embedding}: only a learned one has a size of its own",
+            "set model.embedding=learned, or leave the size out",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """Batches, optimisation, and what is shown on the way."""
+
+    sampling: str = "consecutive"
+    """consecutive: each batch goes on where the last one ended and the state is carried;
+    random: subsequences in shuffled order, the state zero at each batch"""
+    seq_len: int = 64
+    """steps of truncated back-propagation through time"""
+    batch_size: int = 32
+    offset: str = "random"
+    """where an epoch starts: random: within the first ``seq_len`` characters, drawn anew for
+    each epoch (d2l 0.17); none: at the first character (v1 of the book)"""
+    drop_last: bool = False
+    """random sampling only: leave out the last batch where it is smaller (the book does)"""
+    epochs: int | None = None
+    """times through the train split; either this or ``minutes``"""
+    minutes: float | None = 1.5
+    """wall time of training, validation and samples included"""
+    optimiser: str = "adamw"
+    """sgd, adam or adamw"""
+    lr: float = 0.005
+    """learning rate, at its highest"""
+    weight_decay: float = 0.0
+    """of adamw; per unit of learning rate"""
+    schedule: str = "cosine"
+    """constant; or cosine: down to nothing at the end of the epochs or minutes"""
+    warmup: float = 0.0
+    """fraction of the training in which the learning rate rises from 0"""
+    averaging: float = 0.0
+    """decay per step of an exponential moving average of the weights, which is then what is
+    validated, sampled from and kept; 0: none"""
+    clip_norm: float = 1.0
+    """global norm above which gradients are scaled down to it; 0: never"""
+    seed: int = 0
+    device: str = "auto"
+    """auto, cpu, cuda or mps"""
+    prefixes: tuple[str, ...] = ()
+    """samples start with these; none given: the corpus's own, else the held-out text's start"""
+    sample_every: int | None = None
+    """epochs from one set of samples to the next; None: about five sets in all"""
+    sample_length: int = 50
+    """characters after each prefix"""
+    sample_temperature: float = 0.7
+    """0: greedy, as the book"""
+
+    def __post_init__(self) -> None:
+        _check_choice("training.sampling", self.sampling, ("random", "consecutive"))
+        _check_choice("training.offset", self.offset, ("random", "none"))
+        _check_choice("training.optimiser", self.optimiser, ("sgd", "adam", "adamw"))
+        _check_choice("training.schedule", self.schedule, ("constant", "cosine"))
+        for name in ("seq_len", "batch_size", "epochs", "minutes", "lr", "sample_every"):
+            _check_positive(f"training.{name}", getattr(self, name))
+        for name in ("weight_decay", "clip_norm", "sample_length", "sample_temperature", "seed"):
+            value = getattr(self, name)
+            _check(value >= 0 and math.isfinite(value), f"training.{name} is {value}, below 0")
+        for name in ("warmup", "averaging"):
+            value = getattr(self, name)
+            _check(0 <= value < 1, f"training.{name} is {value}; it must be from 0 to below 1")
+        _check(self.seed < 2**63, f"training.seed is {self.seed}; it must be below 2**63")
+        _check(
+            (self.epochs is None) != (self.minutes is None),
+            "training ends after epochs or after minutes: give exactly one of them",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything that a run is made of."""
+
+    corpus: CorpusConfig = field(default_factory=CorpusConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """The sections as plain mappings, fit for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_layers(cls, layers: Iterable[Layer]) -> Config:
+        """Merge ``layers`` over the defaults, later ones over earlier ones.
+
+        Raises:
+            UsageError: an unknown section or key (the nearest known one is named), a value of
+                another type, or one out of its range.
+        """
+        merged: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
+        for layer in layers:
+            for section, values in layer.items():
+                _check_known(section, SECTIONS, "section")
+                if not isinstance(values, Mapping):
+                    raise UsageError(f"{section} is a section; write its keys under [{section}]")
+                known = _field_types(SECTIONS[section])
+                for key, value in values.items():
+                    _check_known(key, known, f"key of [{section}]")
+                    merged[section][key] = _convert(f"{section}.{key}", known[key], value)
+            # How training ends is one choice: a later layer's takes the place of an earlier one's.
+            ends = {"epochs", "minutes"} & layer.get("training", {}).keys()
+            if len(ends) == 1:
+                merged["training"][({"epochs", "minutes"} - ends).pop()] = None
+        return cls(
+            corpus=CorpusConfig(**merged["corpus"]),
+            model=ModelConfig(**merged["model"]),
+            training=TrainingConfig(**merged["training"]),
+        )
+
+
+SECTIONS: dict[str, type] = {
+    "corpus": CorpusConfig,
+    "model": ModelConfig,
+    "training": TrainingConfig,
+}
+
+
+def _check_known(name: str, known: Iterable[str], what: str) -> None:
+    names = sorted(known)
+    if name not in names:
+        nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+        hint = f"did you mean {nearest[0]}?" if nearest else f"known: {', '.join(names)}"
+        raise UsageError(f"unknown {what}: {name!r}", hint)
+
+
+def _field_types(section: type) -> dict[str, Any]:
+    return typing.get_type_hints(section)
+
+
+def _convert(name: str, wanted: Any, value: Any) -> Any:
+    """``value``, from TOML, JSON or a ``KEY=VALUE``'s text, as the type that a field has."""
+    options = typing.get_args(wanted) if isinstance(wanted, types.UnionType) else (wanted,)
+    if type(None) in options and (value is None or value == "none"):
+        # The word must stay a value where the field knows it as one.
+        return "none" if name == "corpus.cleaning" and value == "none" else None
+    kind = next(option for option in options if option is not type(None))
+    try:
+        if typing.get_origin(kind) is tuple:
+            parts = value.split(",") if isinstance(value, str) else value
+            item = typing.get_args(kind)[0]
+            return tuple(_scalar(item, part) for part in parts)
+        return _scalar(kind, value)
+    except (TypeError, ValueError):
+        noun = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+        raise UsageError(f"{name} is {value!r}; it must be {noun.get(kind, 'a list')}") from None
+
+
+def _scalar(kind: Any, value: Any) -> Any:
+    if typing.get_origin(kind) is Literal:
+        kind = str
+    if kind is bool:
+        if isinstance(value, str) and value.lower() in ("true", "false"):
+            return value.lower() == "true"
+        if not isinstance(value, bool):
+            raise TypeError
+        return value
+    if isinstance(value, bool) or (kind is str and not isinstance(value, str)):
+        raise TypeError
+    if kind is int and isinstance(value, float):
+        raise TypeError
+    return kind(value)
+
+
+def layer_from_assignments(assignments: Iterable[str]) -> Layer:
+    """A layer from ``KEY=VALUE`` words; the key with or without its section.
+
+    Raises:
+        UsageError: no ``=``, or a key that no section has.
+    """
+    layer: dict[str, dict[str, Any]] = {}
+    homes = {key: section for section, cls in SECTIONS.items() for key in _field_types(cls)}
+    for word in assignments:
+        key, equals, value = word.partition("=")
+        key = key.strip().replace("-", "_")
+        if not equals:
+            raise UsageError(f"--set {word}: it takes KEY=VALUE", "for example --set lr=0.01")
+        section, dot, short = key.rpartition(".")
+        if not dot:
+            _check_known(key, homes, "key")
+            section = homes[key]
+        layer.setdefault(section, {})[short] = value.strip()
+    return layer
+
+
+def layer_from_toml(path: Path) -> Layer:
+    """A layer from a TOML file with the sections ``[corpus]``, ``[model]``, ``[training]``.
+
+    Raises:
+        UsageError: the file cannot be read or is not TOML.
+    """
+    try:
+        return _parse_toml(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UsageError(f"cannot read the configuration {path}: {reason}") from None
+
+
+def _parse_toml(text: str, name: str) -> Layer:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{name} is not TOML: {error}") from None
+
+
+def preset_names() -> list[str]:
+    """The names that ``--preset`` takes."""
+    files = resources.files("charlm").joinpath("presets").iterdir()
+    return sorted(entry.name.removesuffix(".toml") for entry in files if entry.name[-5:] == ".toml")
+
+
+def preset(name: str) -> dict[str, Any]:
+    """A preset as it stands in its file: the configuration's sections, and ``[published]``.
+
+    Raises:
+        UsageError: there is no such preset.
+    """
+    _check_known(name, preset_names(), "preset")
+    path = resources.files("charlm").joinpath("presets", f"{name}.toml")
+    return dict(_parse_toml(path.read_text(encoding="utf-8"), name))
+
+
+def layer_from_preset(name: str) -> Layer:
+    """A preset's layer: its file without what is said about the source.
+
+    Raises:
+        UsageError: there is no such preset.
+    """
+    return {section: values for section, values in preset(name).items() if section in SECTIONS}

@@ -1,0 +1,172 @@
+"""A corpus ready for training: a text, cleaned, as ids of a vocabulary, in three splits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from charlm.corpus.catalogue import CatalogueEntry, catalogue
+from charlm.corpus.cleaning import clean
+from charlm.corpus.fetch import fetch, locate
+from charlm.corpus.nearest import name_hint
+from charlm.corpus.own_texts import corpus_names, find_added
+from charlm.corpus.splits import DEFAULT_SPLIT, split_sizes
+from charlm.corpus.text import read_text
+from charlm.corpus.vocabulary import Vocabulary
+from charlm.errors import CorpusError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+SPLITS = ("train", "valid", "test")
+"""The names of the splits, in their order in the text."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Corpus:
+    """A text as token ids; no character is in two splits."""
+
+    name: str
+    """A short name, for run folders."""
+    source: str
+    """Where the text was read from: a path, or ``-``."""
+    cleaning: str
+    """The name of the cleaning that it went through."""
+    sha256: str
+    """Of the raw text, as in ``SourceText``."""
+    vocabulary: Vocabulary
+    ids: NDArray[np.int64]
+    """The kept characters, (N,), read-only."""
+    split_sizes: tuple[int, int, int]
+    """Characters in train, valid and test; the sum is N."""
+    notices: tuple[str, ...] = ()
+    """What the user should know about how the text was read, one line each."""
+
+    @property
+    def characters(self) -> int:
+        """The number of characters kept, N."""
+        return len(self.ids)
+
+    def split(self, name: str) -> NDArray[np.int64]:
+        """The ids of split ``train``, ``valid`` or ``test``: a view of ``ids``, maybe empty.
+
+        Raises:
+            UsageError: no split has that name.
+        """
+        if name not in SPLITS:
+            raise UsageError(f"unknown split {name!r}", name_hint(name, SPLITS))
+        index = SPLITS.index(name)
+        start = sum(self.split_sizes[:index])
+        return self.ids[start : start + self.split_sizes[index]]
+
+    def text(self, split: str) -> str:
+        """The characters of a split; U+FFFD for those not in the vocabulary."""
+        return self.vocabulary.decode(self.split(split))
+
+
+def load_corpus(
+    source: str,
+    *,
+    corpora_dir: Path | None = None,
+    cleaning: str | None = None,
+    encoding: str | None = None,
+    max_chars: int | None = None,
+    vocabulary_from: str = "whole",
+    split: Sequence[float] | None = None,
+    vocabulary: Vocabulary | None = None,
+) -> Corpus:
+    """Find, read, clean, encode and split a text.
+
+    Args:
+        source: a catalogue name; else a path (see ``read_text``); else the name of an added text.
+            A file called like a catalogued corpus is named as a path: ``./timemachine``.
+        corpora_dir: a folder to look in first and download to.
+        cleaning: a name in ``CLEANINGS``; None is the catalogue's, ``none`` for any other text.
+        encoding: as in ``read_text``.
+        max_chars: keep the first so many characters of the cleaned text; None keeps all.
+        vocabulary_from: ``whole``: the whole cleaned text, so that an id means the same whatever
+            ``max_chars`` is, as d2l 0.17; ``kept``: the kept characters only, as d2l-zh v1.
+        split: as in ``split_sizes``; None is the catalogue's, ``DEFAULT_SPLIT`` for any other
+            text. Counts are scaled where ``max_chars`` cut the text, the catalogue's always.
+        vocabulary: use this one, to evaluate a text with a trained model.
+
+    Raises:
+        CorpusError: the text is not found, cannot be read, or is empty after cleaning.
+        FetchError: a catalogued text could not be downloaded.
+        UsageError: an argument is not one of those above.
+    """
+    _check_arguments(max_chars, vocabulary_from)
+    entry = catalogue().get(source)
+    path, found = _find(source, entry, corpora_dir)
+    raw = read_text(path, encoding=encoding)
+    cleaning = cleaning or (entry.cleaning if entry else "none")
+    whole = _clean(raw.text, cleaning, path)
+    kept = whole[:max_chars]
+    sizes = split_sizes(
+        len(kept),
+        split if split is not None else entry.split if entry else DEFAULT_SPLIT,
+        scale_counts=split is None or len(kept) < len(whole),
+    )
+    vocabulary = vocabulary or Vocabulary.from_text(whole if vocabulary_from == "whole" else kept)
+    ids = vocabulary.encode(kept)
+    ids.setflags(write=False)
+    return Corpus(
+        name=entry.name if entry else raw.name,
+        source=str(path),
+        cleaning=cleaning,
+        sha256=raw.sha256,
+        vocabulary=vocabulary,
+        ids=ids,
+        split_sizes=sizes,
+        notices=(*found, *raw.notices, *_count_notices(ids, max_chars)),
+    )
+
+
+def _check_arguments(max_chars: int | None, vocabulary_from: str) -> None:
+    if max_chars is not None and max_chars < 1:
+        raise UsageError(f"max_chars must be at least 1, not {max_chars}")
+    if vocabulary_from not in ("whole", "kept"):
+        hint = name_hint(vocabulary_from, ("whole", "kept"))
+        raise UsageError(f"unknown vocabulary_from {vocabulary_from!r}", hint)
+
+
+def _find(
+    source: str, entry: CatalogueEntry | None, corpora_dir: Path | None
+) -> tuple[str | Path, tuple[str, ...]]:
+    """The path of ``source``, and a notice if it was downloaded."""
+    if entry:
+        path = locate(entry, corpora_dir)
+        if path:
+            return path, ()
+        path = fetch(entry, corpora_dir)
+        return path, (f"downloaded {entry.name} from {entry.address} to {path}",)
+    if source == "-" or Path(source).name != source or (source and os.path.exists(source)):
+        return source, ()
+    added = find_added(source, corpora_dir)
+    if added is None:
+        raise CorpusError(
+            f"no corpus, file or folder is called {source!r}",
+            name_hint(source, (*catalogue(), *corpus_names(corpora_dir))),
+        )
+    return added, ()
+
+
+def _clean(text: str, cleaning: str, path: str | Path) -> str:
+    cleaned = clean(text, cleaning)
+    if not cleaned:
+        raise CorpusError(
+            f"nothing of {path} is left after the cleaning {cleaning!r}", "try --cleaning none"
+        )
+    return cleaned
+
+
+def _count_notices(ids: NDArray[np.int64], max_chars: int | None) -> Iterator[str]:
+    if max_chars is not None and max_chars > len(ids):
+        yield f"the text has {len(ids):,} characters, fewer than {max_chars:,}: all kept"
+    unknown = int((ids == 0).sum())
+    if unknown:
+        yield f"{unknown:,} of {len(ids):,} characters are not in the vocabulary"

@@ -1,0 +1,224 @@
+"""Read a text from a file, a folder, an archive or standard input: strictly, in one encoding."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from charlm.corpus.archives import TEXT_SUFFIXES, read_gzip, read_zip
+from charlm.errors import CorpusError, UsageError
+
+_BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
+# UTF-32 before UTF-16: the little-endian mark of the first begins with that of the second.
+_WIDE_BOMS = {
+    b"\xff\xfe\0\0": "utf-32",
+    b"\0\0\xfe\xff": "utf-32",
+    b"\xff\xfe": "utf-16",
+    b"\xfe\xff": "utf-16",
+}
+_SAMPLE = 2**16  # bytes that the encoding is guessed from
+
+
+@dataclass(frozen=True, slots=True)
+class SourceText:
+    """A text as read, before any cleaning."""
+
+    text: str
+    name: str
+    r"""A short name for run folders: word characters and ``-`` only."""
+    sha256: str
+    """Of the raw bytes (unpacked, for an archive); of several files, of their digests in order."""
+    notices: tuple[str, ...]
+    """What the reader did that the user should know, one line each."""
+
+
+def read_text(source: str | Path, *, encoding: str | None = None) -> SourceText:
+    r"""The text of ``source``, with ``\n`` as its only line end and no byte order mark.
+
+    Args:
+        source: a text file; a ``.gz`` file; a ``.zip`` archive with one text file; a folder,
+            read recursively in order of path (files named as in ``TEXT_SUFFIXES``, no hidden
+            ones, no linked folders, a line end put in where a file ends without one);
+            ``"-"`` for standard input.
+        encoding: the name of a Python text encoding; None is strict UTF-8.
+
+    Raises:
+        CorpusError: missing, unreadable, damaged, empty, or not text in that encoding.
+        UsageError: no such encoding.
+    """
+    if encoding is not None:
+        _check_encoding(encoding)
+    notices: list[str] = []
+    digests: list[bytes] = []
+    texts: list[str] = []
+    for where, raw in _parts(source, notices):
+        digests.append(hashlib.sha256(raw).digest())
+        texts.append(_decode(raw, where, encoding))
+    del raw  # before the text is copied again
+    text = _newlines(_join(texts, notices), notices)
+    if not text:
+        raise CorpusError(f"{source} is empty", "name a file with text in it")
+    sha256 = digests[0] if len(digests) == 1 else hashlib.sha256(b"".join(digests)).digest()
+    return SourceText(text, _short_name(source), sha256.hex(), tuple(notices))
+
+
+def _short_name(source: str | Path) -> str:
+    if source == "-":
+        return "stdin"
+    path = Path(source).resolve()
+    name = path.name if path.is_dir() else path.stem
+    if path.suffix.lower() in (".gz", ".zip") and name.lower().endswith(TEXT_SUFFIXES):
+        name = Path(name).stem  # book.txt.gz is book
+    return re.sub(r"[^\w-]+", "-", name).strip("-")[:40] or "text"
+
+
+def _check_encoding(encoding: str) -> None:
+    try:
+        bytes(4).decode(encoding)  # four NUL bytes are text in every text encoding
+    except (LookupError, ValueError) as error:
+        import difflib
+        import encodings.aliases
+
+        known = {*encodings.aliases.aliases, *encodings.aliases.aliases.values()}
+        close = difflib.get_close_matches(encoding.lower().replace("-", "_"), sorted(known), n=1)
+        hint = f"did you mean {close[0]}?" if close else "such as utf-8, utf-16, gb18030, cp1252"
+        raise UsageError(f"unknown encoding {encoding!r}", hint) from error
+
+
+@contextmanager
+def _reading(where: Path | str) -> Iterator[None]:
+    """Turn an error of the operating system into a CorpusError."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise CorpusError(f"no such file or folder: {where}", "check the path") from error
+    except (OSError, ValueError) as error:  # ValueError: a path with a NUL
+        reason = getattr(error, "strerror", None) or error
+        raise CorpusError(
+            f"cannot read {where}: {reason}", "check the path and its permissions"
+        ) from error
+
+
+def _parts(source: str | Path, notices: list[str]) -> Iterator[tuple[Path | str, bytes]]:
+    """The raw bytes of each file of ``source``, one at a time, each with where it is from."""
+    if source == "-":
+        where = "standard input"
+        if sys.stdin is None:
+            raise CorpusError(f"{where} is closed", "pipe a text into the command")
+        with _reading(where):
+            raw = sys.stdin.buffer.read()
+        yield where, raw
+        return
+    path = Path(source)
+    with _reading(path):
+        mode = path.stat().st_mode
+        files = _text_files(path, notices) if stat.S_ISDIR(mode) else [path]
+    if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+        raise CorpusError(
+            f"{path} is not a regular file", "name a file or a folder, or pipe it in: --corpus -"
+        )
+    read = {".zip": read_zip, ".gz": read_gzip}
+    for file in files:
+        with _reading(file):
+            raw = read.get(file.suffix.lower(), Path.read_bytes)(file)
+        yield file, raw
+
+
+def _text_files(folder: Path, notices: list[str]) -> list[Path]:
+    """The text files under ``folder``, sorted by path; a notice tells what was passed over."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    texts: list[Path] = []
+    skipped: Counter[str] = Counter()
+    for parent, folders, names in os.walk(folder, onerror=fail):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for file in (Path(parent, name) for name in names if not name.startswith(".")):
+            if file.suffix.lower() in TEXT_SUFFIXES and file.is_file():
+                texts.append(file)
+            else:
+                skipped[file.suffix or "without a suffix"] += 1
+    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(skipped.items()))
+    passed_over = f"skipped {skipped.total()} ({kinds})" if skipped else "skipped none"
+    if not texts:
+        raise CorpusError(
+            f"no text file in folder {folder}: {passed_over}",
+            f"text files end in {' '.join(sorted(TEXT_SUFFIXES))}",
+        )
+    notices.append(f"read {len(texts)} file(s) of folder {folder}, {passed_over}")
+    return sorted(texts, key=lambda file: file.relative_to(folder).as_posix())
+
+
+def _join(texts: list[str], notices: list[str]) -> str:
+    marked = sum(text.startswith(_BOM) for text in texts)
+    if marked:
+        notices.append(f"dropped a byte order mark at the start of {marked} file(s)")
+    texts = [text for text in (text.removeprefix(_BOM) for text in texts) if text]
+    for index, text in enumerate(texts[:-1]):
+        if not text.endswith(("\n", "\r")):
+            texts[index] = text + "\n"
+    return "".join(texts)
+
+
+def _newlines(text: str, notices: list[str]) -> str:
+    pairs = text.count("\r\n")
+    lone = text.count("\r") - pairs
+    if pairs or lone:
+        notices.append(f"line ends made \\n: {pairs:,} \\r\\n and {lone:,} lone \\r")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _decode(raw: bytes, where: Path | str, encoding: str | None) -> str:
+    if encoding is None:
+        for mark, wide in _WIDE_BOMS.items():
+            if raw.startswith(mark):
+                raise CorpusError(
+                    f"{where} is not UTF-8: it begins with a {wide.upper()} byte order mark",
+                    f"try --encoding {wide}",
+                )
+        offset = raw.find(b"\0")
+        if offset >= 0:
+            raise CorpusError(
+                f"{where} has a NUL byte at byte offset {offset:,}: likely UTF-16 or binary",
+                "name a text file, or its encoding, such as --encoding utf-16",
+            )
+    try:
+        return raw.decode(encoding or "utf-8")
+    except UnicodeError as error:
+        offset = getattr(error, "start", 0)
+        line = raw.count(b"\n", 0, offset) + 1
+        hint = "try another --encoding" if encoding else _encoding_hint(raw, offset)
+        raise CorpusError(
+            f"{where} is not {encoding or 'UTF-8'}: byte 0x{raw[offset : offset + 1].hex()} "
+            f"at byte offset {offset:,}, line {line:,}",
+            hint,
+        ) from error
+
+
+def _encoding_hint(raw: bytes, offset: int) -> str:
+    """What to do about bytes that are valid UTF-8 up to ``offset`` only."""
+    if offset - len(raw[:offset].decode()) > 20:
+        # So many multi-byte characters are no accident: this is UTF-8 with a fault in it.
+        return "the text before it is UTF-8, so the file is damaged: repair or replace it"
+    from charset_normalizer import from_bytes
+
+    # Whole lines: a sample that starts or ends within a character would mislead.
+    start = max(raw.rfind(b"\n", 0, offset) + 1, offset - _SAMPLE)
+    end = raw.rfind(b"\n", offset, offset + _SAMPLE) + 1 or offset + _SAMPLE
+    best = from_bytes(raw[start:end]).best()
+    try:
+        if best is not None:
+            raw.decode(best.encoding)
+            return f"looks like {best.encoding}: try --encoding {best.encoding}"
+    except UnicodeError:
+        pass
+    return "name its encoding with --encoding, such as gb18030 or cp1252"

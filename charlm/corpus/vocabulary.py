@@ -1,0 +1,113 @@
+"""The characters a model knows, and their ids."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from charlm.errors import CorpusError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+UNKNOWN = "<unk>"  # the name of id 0
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"  # what id 0 decodes to
+
+_BLOCK = 2**20  # characters encoded at once, so that a large text needs no large intermediates
+
+
+def _code_points(text: str) -> NDArray[np.uint32]:
+    """The code points of ``text``, (N,); a lone surrogate counts as a character."""
+    import numpy as np  # here, so that importing charlm.corpus stays quick
+
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """A fixed set of characters; id 0 is ``<unk>``, ``characters[i]`` has id ``i + 1``."""
+
+    characters: tuple[str, ...]
+    """Distinct single characters, without ``<unk>``."""
+
+    @classmethod
+    def from_text(cls, text: str) -> Vocabulary:
+        """The characters of ``text``, most frequent first, ties by first appearance.
+
+        These are the ids of ``d2l.Vocab`` in d2l 0.17 (Dive into Deep Learning, section 8.2).
+        """
+        return cls(tuple(character for character, _ in Counter(text).most_common()))
+
+    def __len__(self) -> int:
+        """The number of ids: the characters and ``<unk>``."""
+        return len(self.characters) + 1
+
+    @cached_property
+    def _code_point_of(self) -> NDArray[np.uint32]:
+        """Code point by id, (V,)."""
+        return _code_points(REPLACEMENT + "".join(self.characters))
+
+    @cached_property
+    def _id_of(self) -> NDArray[np.int64]:
+        """Id by code point; the last entry, 0, stands for all code points beyond."""
+        import numpy as np
+
+        table = np.zeros(int(self._code_point_of[1:].max(initial=0)) + 2, dtype=np.int64)
+        table[self._code_point_of[1:]] = np.arange(1, len(self))
+        return table
+
+    def encode(self, text: str) -> NDArray[np.int64]:
+        """The ids of the characters of ``text``, (N,); 0 for a character not known."""
+        import numpy as np
+
+        ids = np.empty(len(text), dtype=np.int64)
+        for start in range(0, len(text), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            ids[block] = self._id_of.take(_code_points(text[block]), mode="clip")
+        return ids
+
+    def decode(self, ids: Sequence[int] | NDArray[np.integer]) -> str:
+        """The text of ``ids``, (N,); id 0 becomes U+FFFD.
+
+        Raises:
+            ValueError: an id is negative or not below ``len(self)``.
+        """
+        import numpy as np
+
+        ids = np.asarray(ids, dtype=np.int64)
+        if ids.size and not 0 <= ids.min() <= ids.max() < len(self):
+            raise ValueError(f"ids must lie in 0 to {len(self) - 1}")
+        raw: bytes = self._code_point_of[ids].tobytes()
+        return raw.decode("utf-32-le", "surrogatepass")
+
+    def unknown_characters(self, text: str) -> tuple[str, ...]:
+        """The distinct characters of ``text`` not in the vocabulary, in order of appearance."""
+        known = set(self.characters)
+        return tuple(character for character in dict.fromkeys(text) if character not in known)
+
+    def to_json(self) -> list[str]:
+        """The characters as a list, for JSON."""
+        return list(self.characters)
+
+    @classmethod
+    def from_json(cls, data: object) -> Vocabulary:
+        """The vocabulary that ``to_json`` wrote.
+
+        Raises:
+            CorpusError: ``data`` is not a list of distinct single characters.
+        """
+        if (
+            not isinstance(data, list)
+            or not all(isinstance(entry, str) and len(entry) == 1 for entry in data)
+            or len(set(data)) != len(data)
+        ):
+            raise CorpusError(
+                "the vocabulary is not a list of distinct single characters",
+                "restore the file from where it was written, or train again",
+            )
+        return cls(tuple(data))

@@ -1,0 +1,41 @@
+"""The errors that a user can cause or meet; the command line prints each as one line."""
+
+from __future__ import annotations
+
+
+class CharlmError(Exception):
+    """An expected failure: what is wrong and where, and in ``hint`` what to do about it.
+
+    Args:
+        message: one line, without the word "error".
+        hint: one line that says what to do, or None.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(CharlmError):
+    """The command line, a configuration file or a preset asks for something that cannot be."""
+
+    exit_code = 2
+
+
+class CorpusError(CharlmError):
+    """A text is missing, unreadable, not text, or too short."""
+
+
+class FetchError(CorpusError):
+    """A catalogued corpus is not on this machine and could not be downloaded."""
+
+
+class RunError(CharlmError):
+    """A run folder is missing, incomplete or damaged."""
+
+
+class TrainingError(CharlmError):
+    """Training cannot go on: a loss or a gradient is not finite."""

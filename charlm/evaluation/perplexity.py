@@ -1,0 +1,104 @@
+"""Cross-entropy of a model on a sequence, every predicted character weighted the same."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from charlm.models.language_model import LanguageModel, cross_entropy_sum
+from charlm.recurrent.core import map_state
+
+ROW_LENGTH = 2048  # characters that one row scores
+WARM_UP = 512  # characters that a row reads before those it scores
+CHUNK = 4_000_000  # logits held at once
+
+
+@dataclass(frozen=True)
+class LossSum:
+    """A sum of cross-entropies and how many there are; divided once, at the end."""
+
+    nats: float
+    count: int
+
+    def __add__(self, other: LossSum) -> LossSum:
+        """Both together."""
+        return LossSum(self.nats + other.nats, self.count + other.count)
+
+    @property
+    def nats_per_char(self) -> float:
+        """Mean cross-entropy in nats."""
+        return self.nats / self.count
+
+    @property
+    def bits_per_char(self) -> float:
+        """Mean cross-entropy in bits."""
+        return self.nats_per_char / math.log(2)
+
+    @property
+    def perplexity(self) -> float:
+        """exp of the mean cross-entropy; infinite where it overflows."""
+        return perplexity(self.nats_per_char)
+
+
+def perplexity(nats_per_char: float) -> float:
+    """exp of a mean cross-entropy in nats; infinite where it overflows."""
+    try:
+        return math.exp(nats_per_char)
+    except OverflowError:
+        return math.inf
+
+
+@torch.no_grad()
+def evaluate(
+    model: LanguageModel,
+    ids: Tensor,
+    *,
+    row_length: int | None = ROW_LENGTH,
+    warm_up: int = WARM_UP,
+) -> LossSum:
+    """Score ``ids[1:]``, each given all that stands before it.
+
+    The state is carried from the first character, which starts from zeros. A long sequence is
+    cut into rows that run side by side; each row but the first reads the ``warm_up`` characters
+    before its own first, which stands in for all that came earlier.
+
+    Args:
+        model: in any mode; it is in the same mode afterwards.
+        ids: (N,) int64 on the model's device, N >= 2.
+        row_length: characters scored by a row; None: a single row, the exact and slow twin.
+        warm_up: characters.
+
+    Raises:
+        ValueError: fewer than two characters.
+    """
+    count = len(ids) - 1
+    if count < 1:
+        raise ValueError("nothing to predict: it takes two characters at least")
+    rows = 1 if row_length is None else -(-count // row_length)
+    length = -(-count // rows)
+    starts = torch.arange(rows, device=ids.device) * length  # (rows,)
+    training = model.training
+    model.eval()
+    state = model.initial_state(rows)
+    nats = 0.0
+    chunk = max(1, CHUNK // (rows * model.vocabulary_size))
+    first = 0 if rows == 1 else -warm_up
+    for begin in [*range(first, 0, chunk), *range(0, length, chunk)]:
+        if begin == 0:  # the first row has read what is not there
+            state = map_state(lambda tensor: torch.where(_later_rows(tensor), tensor, 0), state)
+        end = min(begin + chunk, 0 if begin < 0 else length)
+        steps = torch.arange(begin, end, device=ids.device).unsqueeze(1)  # (T, 1)
+        positions = (starts + steps).clamp(0, count - 1)  # (T, rows)
+        logits, state = model(ids[positions], state)
+        if begin >= 0:
+            scored = starts + steps < count  # all but the end of the last row
+            nats += float(cross_entropy_sum(logits[scored], ids[positions + 1][scored]))
+    model.train(training)
+    return LossSum(nats, count)
+
+
+def _later_rows(tensor: Tensor) -> Tensor:
+    return (torch.arange(len(tensor), device=tensor.device) > 0).unsqueeze(1)

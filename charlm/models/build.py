@@ -1,0 +1,35 @@
+"""From the configuration to a model on a device."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+from charlm.config import ModelConfig
+from charlm.errors import UsageError
+from charlm.models.language_model import LanguageModel
+
+
+def build_language_model(config: ModelConfig, vocabulary_size: int) -> LanguageModel:
+    """A freshly initialised model; torch's global generator decides its weights."""
+    return LanguageModel(vocabulary_size, **dataclasses.asdict(config))
+
+
+def select_device(name: str) -> torch.device:
+    """The device that ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps`` stands for.
+
+    ``auto`` takes CUDA where there is one, and else the CPU: for networks of this size, MPS is
+    taken only when it is asked for.
+
+    Raises:
+        UsageError: there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise UsageError(f"no device {name!r} here", "try --device cpu") from None
+    return device

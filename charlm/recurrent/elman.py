@@ -1,0 +1,32 @@
+"""The simple recurrent network of Elman, with tanh or relu."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from charlm.recurrent.core import HiddenState, RecurrentCell, State
+
+
+class ElmanCell(RecurrentCell):
+    """h' = f(x W_input + h W_hidden + b), the output is h'.
+
+    Shapes: x (B, I), h (B, H), W_input (I, H), W_hidden (H, H), b (H,).
+    Elman (1990), "Finding structure in time"; Dive into Deep Learning, section 8.4.
+
+    Args:
+        nonlinearity: f, "tanh" or "relu".
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, nonlinearity: str = "tanh") -> None:
+        super().__init__(input_size, hidden_size, num_gates=1)
+        self._activation = {"tanh": torch.tanh, "relu": torch.relu}[nonlinearity]
+
+    def initial_state(self, batch_size: int) -> HiddenState:
+        """Zeros, (B, H)."""
+        return HiddenState(self._zeros(batch_size))
+
+    def step(self, projected: Tensor, state: State) -> tuple[Tensor, HiddenState]:
+        """One step from the projected input, (B, H)."""
+        hidden = self._activation(torch.addmm(projected, state.hidden, self.weight_hidden))
+        return hidden, HiddenState(hidden)

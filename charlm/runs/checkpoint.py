@@ -1,0 +1,96 @@
+"""Files that are whole or not there, and weights as safetensors."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from charlm.errors import RunError
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write to a temporary name beside ``path``, then rename: a reader never sees a part.
+
+    Raises:
+        RunError: the disk is full, or the folder cannot be written to.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise RunError(
+            f"cannot write {path}: {error.strerror}",
+            "what was saved before is untouched; make room, or choose another folder with --run",
+        ) from None
+
+
+def write_json(path: Path, content: Any) -> None:
+    """JSON that a person can read, whole or not at all.
+
+    Raises:
+        RunError: as `write_atomic`.
+    """
+    write_atomic(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file of a run holds.
+
+    Raises:
+        RunError: it is missing, cannot be read, or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror}") from None
+    except (ValueError, RecursionError):
+        raise RunError(f"{path} is damaged: it is not JSON") from None
+
+
+def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
+    """Write named tensors as safetensors.
+
+    Raises:
+        RunError: as `write_atomic`.
+    """
+    write_atomic(path, save({name: tensor.contiguous() for name, tensor in weights.items()}))
+
+
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Read ``path`` into ``model``, whose parameters it must match in name, shape and type.
+
+    Raises:
+        RunError: the file is missing or damaged, or belongs to another model.
+    """
+    try:
+        weights = load(path.read_bytes())
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror}") from None
+    except (SafetensorError, KeyError, ValueError, RuntimeError, MemoryError):
+        raise RunError(f"{path} is damaged: it is not a whole safetensors file") from None
+    parameters = dict(model.named_parameters())
+    if weights.keys() != parameters.keys():
+        names = ", ".join(sorted(weights.keys() ^ parameters.keys())[:3])
+        raise RunError(f"{path} is not of this run's model: it differs in {names}")
+    for name, parameter in parameters.items():
+        if weights[name].shape != parameter.shape or weights[name].dtype != parameter.dtype:
+            raise RunError(
+                f"{path} is not of this run's model: {name} is {tuple(weights[name].shape)} "
+                f"{weights[name].dtype}, not {tuple(parameter.shape)} {parameter.dtype}"
+            )
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(weights[name])

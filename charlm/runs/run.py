@@ -1,0 +1,265 @@
+"""The run folder: everything that is needed to use, judge and repeat a training.
+
+::
+
+    corpus.txt           the text, where it came through standard input
+    run.json             configuration, corpus (with its hash), versions
+    vocabulary.json      the characters, in the order of their ids
+    metrics.jsonl        a line for each epoch
+    samples.jsonl        a line for each sample
+    best.safetensors     the weights with the lowest validation perplexity
+    last.safetensors     the weights at the end
+    summary.json         what `charlm train` reports at the end
+
+Without a validation split, best and last are the same.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from charlm.config import Config, CorpusConfig
+from charlm.corpus import Corpus, Vocabulary, load_corpus
+from charlm.errors import CorpusError, RunError, UsageError
+from charlm.models.build import build_language_model
+from charlm.models.language_model import LanguageModel
+from charlm.runs.checkpoint import (
+    load_weights,
+    read_json,
+    save_weights,
+    write_atomic,
+    write_json,
+)
+
+FORMAT = 1
+CHECKPOINTS = Path("checkpoints")
+
+
+@dataclass(kw_only=True)
+class Run:
+    """A run folder; see the module's docstring for its files.
+
+    Attributes:
+        corpus: name, source, cleaning, sha256, characters and split sizes of the text.
+        created: local time, ISO 8601.
+    """
+
+    folder: Path
+    config: Config
+    vocabulary: Vocabulary
+    corpus: dict[str, Any]
+    versions: dict[str, str]
+    created: str
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+    samples: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def create(
+        cls, folder: Path | None, config: Config, corpus: Corpus, kept: Path | None = None
+    ) -> Run:
+        """Make the folder and write run.json.
+
+        Args:
+            folder: None: ``checkpoints/<time>-<corpus>-<cell>``.
+            kept: a text to keep a copy of, as it cannot be read again.
+
+        Raises:
+            UsageError: the folder holds something already.
+            RunError: it cannot be made or written to.
+        """
+        if folder is None:
+            folder = _free_folder(f"{corpus.name}-{config.model.cell}")
+        elif folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+            raise UsageError(f"{folder} exists already", "give --run a new folder")
+        run = cls(
+            folder=folder,
+            config=config,
+            vocabulary=corpus.vocabulary,
+            corpus={
+                "name": corpus.name,
+                "source": corpus.source,
+                "cleaning": corpus.cleaning,
+                "sha256": corpus.sha256,
+                "characters": corpus.characters,
+                "split": list(corpus.split_sizes),
+            },
+            versions={
+                "charlm": version("charlm"),
+                "torch": torch.__version__,
+                "numpy": version("numpy"),
+                "python": platform.python_version(),
+            },
+            created=time.strftime("%Y-%m-%dT%H:%M:%S"),
+        )
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"cannot make the folder {folder}: {error.strerror}") from None
+        write_json(folder / "vocabulary.json", run.vocabulary.to_json())
+        if kept is not None:
+            write_atomic(folder / "corpus.txt", kept.read_bytes())
+        # Written last: a folder with a run.json is a run.
+        write_json(
+            folder / "run.json",
+            {
+                "format": FORMAT,
+                "created": run.created,
+                "config": config.to_dict(),
+                "corpus": run.corpus,
+                "versions": run.versions,
+            },
+        )
+        return run
+
+    @classmethod
+    def open(cls, folder: Path) -> Run:
+        """Read a run folder.
+
+        Raises:
+            RunError: there is none, or it is damaged.
+        """
+        if not (folder / "run.json").is_file():
+            known = ", ".join(path.name for path in run_folders()[:3])
+            hint = f"the newest under {CHECKPOINTS}: {known}" if known else "train one first"
+            raise RunError(f"{folder} is not a run folder: it has no run.json", hint)
+        about = read_json(folder / "run.json")
+        try:
+            if about["format"] != FORMAT:
+                raise RunError(
+                    f"{folder} has the format {about['format']}; this version reads {FORMAT}"
+                )
+            return cls(
+                folder=folder,
+                config=Config.from_layers([about["config"]]),
+                vocabulary=Vocabulary.from_json(read_json(folder / "vocabulary.json")),
+                corpus=dict(about["corpus"]),
+                versions=dict(about["versions"]),
+                created=str(about["created"]),
+                metrics=_read_lines(folder / "metrics.jsonl"),
+                samples=_read_lines(folder / "samples.jsonl"),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
+            raise RunError(f"{folder / 'run.json'} is damaged: {error}") from None
+
+    def load_corpus(self, corpora_dir: Path | None = None) -> Corpus:
+        """The text that the run was trained on, read again and split as it was then.
+
+        Raises:
+            CorpusError: it is not to be had, or has changed since.
+        """
+        kept = self.folder / "corpus.txt" if self.config.corpus.source == "-" else None
+        corpus = load_run_corpus(self.config.corpus, kept, corpora_dir, self.vocabulary)
+        if corpus.sha256 != self.corpus["sha256"]:
+            raise CorpusError(
+                f"{corpus.source} is not the text that {self.folder} was trained on: its SHA-256 "
+                f"is {corpus.sha256[:12]}..., not {self.corpus['sha256'][:12]}...",
+                "score a text of its own with --text FILE",
+            )
+        return corpus
+
+    def load_model(self, weights: str = "best") -> LanguageModel:
+        """The trained model on the CPU, in evaluation mode.
+
+        Args:
+            weights: "best" or "last".
+
+        Raises:
+            RunError: the weights are missing or damaged, or of another model.
+        """
+        model = build_language_model(self.config.model, len(self.vocabulary))
+        load_weights(self.folder / f"{weights}.safetensors", model)
+        return model.eval()
+
+    def save(self, *, best: Mapping[str, Tensor], last: Mapping[str, Tensor]) -> None:
+        """Write both weights, the metrics and the samples.
+
+        Raises:
+            RunError: the disk is full, or the folder cannot be written to.
+        """
+        save_weights(self.folder / "best.safetensors", best)
+        save_weights(self.folder / "last.safetensors", last)
+        for name, rows in (("metrics", self.metrics), ("samples", self.samples)):
+            lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            write_atomic(self.folder / f"{name}.jsonl", "".join(lines).encode())
+
+    def summary(self) -> dict[str, Any] | None:
+        """What training reported at its end; None where it did not get there.
+
+        Raises:
+            RunError: the file is damaged.
+        """
+        path = self.folder / "summary.json"
+        return dict(read_json(path)) if path.exists() else None
+
+
+def load_run_corpus(
+    config: CorpusConfig,
+    kept: Path | None,
+    corpora_dir: Path | None,
+    vocabulary: Vocabulary | None = None,
+) -> Corpus:
+    """The corpus that a configuration describes.
+
+    Args:
+        kept: read this file in place of the configuration's source.
+        vocabulary: of a trained model; None: the text's own.
+
+    Raises:
+        CorpusError: as `charlm.corpus.load_corpus`.
+        UsageError: likewise.
+    """
+    return load_corpus(
+        config.source if kept is None else str(kept),
+        corpora_dir=corpora_dir,
+        cleaning=config.cleaning,
+        encoding=config.encoding,
+        max_chars=config.max_chars,
+        vocabulary_from=config.vocabulary_from,
+        split=config.split,
+        vocabulary=vocabulary,
+    )
+
+
+def run_folders() -> list[Path]:
+    """The run folders under ``checkpoints``, the newest first."""
+    found = [path.parent for path in CHECKPOINTS.glob("*/run.json")]
+    return sorted(found, key=lambda folder: (folder / "run.json").stat().st_mtime, reverse=True)
+
+
+def newest_run() -> Path:
+    """The newest run folder under ``checkpoints`` that has weights.
+
+    Raises:
+        RunError: there is none.
+    """
+    for folder in run_folders():
+        if (folder / "best.safetensors").exists():
+            return folder
+    raise RunError(f"no trained run under {CHECKPOINTS.resolve()}", "train one: charlm train")
+
+
+def _free_folder(name: str) -> Path:
+    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
+    folder, number = CHECKPOINTS / stem, 2
+    while folder.exists():
+        folder, number = CHECKPOINTS / f"{stem}-{number}", number + 1
+    return folder
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError):
+        raise RunError(f"{path} is damaged: a line is not JSON") from None

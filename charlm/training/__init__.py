@@ -1,0 +1,6 @@
+"""Training: one loop that yields events."""
+
+from charlm.training.events import Event, Finished, Measured, Sampled, Started, Stepped
+from charlm.training.loop import train
+
+__all__ = ["Event", "Finished", "Measured", "Sampled", "Started", "Stepped", "train"]

@@ -1,0 +1,77 @@
+"""What the training loop tells: the caller shows, plots or logs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """The model is built and the first batch is next."""
+
+    parameters: int
+    device: str
+    train_characters: int
+    valid_characters: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stepped:
+    """The weights were updated once."""
+
+    epoch: int
+    progress: float
+    """part of the training that is over, 0 to 1"""
+    perplexity: float
+    """of the epoch's batches so far"""
+    seconds: float
+    """since the start"""
+    characters: int
+    """predicted since the start"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """An epoch ended, or the held-out text was scored inside a long one.
+
+    Perplexities are exp of nats per character.
+    """
+
+    epoch: float
+    """how many times the train split was gone through; inside an epoch a fraction"""
+    step: int
+    train_perplexity: float
+    """of this epoch's batches, token-weighted, dropout on"""
+    valid_perplexity: float | None
+    """of the whole validation split; None where there is none"""
+    learning_rate: float
+    seconds: float
+    characters: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampled:
+    """A continuation was drawn."""
+
+    epoch: float
+    prefix: str
+    text: str
+    """the prefix and its continuation"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """Training ended and the run folder is complete."""
+
+    epochs: float
+    seconds: float
+    characters: int
+    train_perplexity: float | None
+    """of the last whole epoch; of the part where there was none"""
+    valid_perplexity: float | None
+    """of the weights that are kept as the best"""
+    interrupted: bool
+    """it was asked to stop before its end"""
+
+
+Event = Started | Stepped | Measured | Sampled | Finished
