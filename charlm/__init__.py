@@ -1,1 +1,78 @@
-"""Train, look inside and compare character-level recurrent language models."""
+"""Train, look inside and compare character-level recurrent language models.
+
+The same parts that the command line is made of::
+
+    import torch
+    from charlm import Config, Run, load_corpus, train
+
+    config = Config.from_layers([{"training": {"epochs": 1, "prefixes": ["The "]}}])
+    corpus = load_corpus("traveller")
+    run = Run.create(None, config, corpus)
+    for event in train(run, corpus, device=torch.device("cpu")):
+        print(event)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from charlm.batches import Batch, consecutive_batches, random_batches
+    from charlm.config import Config
+    from charlm.corpus import Corpus, Vocabulary, catalogue, load_corpus
+    from charlm.errors import CharlmError
+    from charlm.evaluation.baselines import baselines
+    from charlm.evaluation.perplexity import evaluate
+    from charlm.generation.decoding import Decoding, generate
+    from charlm.models.language_model import LanguageModel
+    from charlm.recurrent.build import build_stack
+    from charlm.runs import Run
+    from charlm.training import train
+
+_HOMES = {
+    "Batch": "batches",
+    "CharlmError": "errors",
+    "Config": "config",
+    "Corpus": "corpus",
+    "Decoding": "generation.decoding",
+    "LanguageModel": "models.language_model",
+    "Run": "runs",
+    "Vocabulary": "corpus",
+    "baselines": "evaluation.baselines",
+    "build_stack": "recurrent.build",
+    "catalogue": "corpus",
+    "consecutive_batches": "batches",
+    "evaluate": "evaluation.perplexity",
+    "generate": "generation.decoding",
+    "load_corpus": "corpus",
+    "random_batches": "batches",
+    "train": "training",
+}
+
+__all__ = [
+    "Batch",
+    "CharlmError",
+    "Config",
+    "Corpus",
+    "Decoding",
+    "LanguageModel",
+    "Run",
+    "Vocabulary",
+    "baselines",
+    "build_stack",
+    "catalogue",
+    "consecutive_batches",
+    "evaluate",
+    "generate",
+    "load_corpus",
+    "random_batches",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for, so that help needs no torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'charlm' has no attribute {name!r}")
+    return getattr(import_module(f"charlm.{_HOMES[name]}"), name)

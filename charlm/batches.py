@@ -67,7 +67,7 @@ def random_batches(
         offset: tokens left out at the start.
         drop_last: leave a smaller last batch out, as the book does.
     """
-    num_subsequences = (len(ids) - offset - 1) // seq_len
+    num_subsequences = max(0, len(ids) - offset - 1) // seq_len
     order = torch.randperm(num_subsequences, generator=generator)
     starts = (offset + order * seq_len).to(ids.device)  # (number of subsequences,)
     steps = torch.arange(seq_len, device=ids.device).unsqueeze(1)  # (T, 1)
@@ -90,7 +90,7 @@ def consecutive_batches(
         seq_len: T; what is left of the rows after the last whole batch is left out.
         offset: tokens left out at the start.
     """
-    row_length = (len(ids) - offset - 1) // batch_size
+    row_length = max(0, len(ids) - offset - 1) // batch_size
     end = offset + row_length * batch_size
     inputs = ids[offset:end].view(batch_size, row_length).T  # (row length, B)
     targets = ids[offset + 1 : end + 1].view(batch_size, row_length).T

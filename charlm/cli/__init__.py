@@ -15,7 +15,7 @@ import typer
 
 from charlm.cli import corpus, evaluate, generate, runs, train, verify
 from charlm.cli.interrupts import Interrupted, catch_signals
-from charlm.cli.output import printable
+from charlm.cli.output import ClosedPipe, printable
 from charlm.errors import CharlmError
 
 app = typer.Typer(
@@ -72,7 +72,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except Interrupted as interrupted:
         return interrupted.exit_code
-    except BrokenPipeError:
+    except ClosedPipe:
         # The reader has what it wanted (`| head`); nothing may be written at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

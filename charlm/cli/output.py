@@ -20,6 +20,10 @@ def printable(text: str) -> str:
     return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
+class ClosedPipe(BaseException):
+    """Nobody reads stdout any more (`| head`)."""
+
+
 class Output:
     """Where a command's words go.
 
@@ -37,13 +41,19 @@ class Output:
     def text(self, text: str, end: str = "\n") -> None:
         """A result for a person; a terminal gets no raw control character, a pipe all as it is."""
         if not self.as_json:
-            sys.stdout.write((printable(text) if sys.stdout.isatty() else text) + end)
-            sys.stdout.flush()
+            self._write((printable(text) if sys.stdout.isatty() else text) + end)
 
     def json(self, content: dict[str, Any]) -> None:
         """The result for a program."""
         if self.as_json:
-            print(json.dumps(_finite(content), ensure_ascii=False, indent=2), flush=True)
+            self._write(json.dumps(_finite(content), ensure_ascii=False, indent=2) + "\n")
+
+    def _write(self, text: str) -> None:
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise ClosedPipe from None
 
     def table(self, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """A result as a table; the first column to the left, the others to the right."""

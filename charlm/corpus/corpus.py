@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,8 +39,10 @@ class Corpus:
     sha256: str
     """Of the raw text, as in ``SourceText``."""
     vocabulary: Vocabulary
-    ids: NDArray[np.int64]
-    """The kept characters, (N,), read-only."""
+    kept: str = field(repr=False)
+    """The kept characters, N."""
+    ids: NDArray[np.int64] = field(repr=False)
+    """Their ids, (N,), read-only."""
     split_sizes: tuple[int, int, int]
     """Characters in train, valid and test; the sum is N."""
     notices: tuple[str, ...] = ()
@@ -57,15 +59,22 @@ class Corpus:
         Raises:
             UsageError: no split has that name.
         """
-        if name not in SPLITS:
-            raise UsageError(f"unknown split {name!r}", name_hint(name, SPLITS))
-        index = SPLITS.index(name)
-        start = sum(self.split_sizes[:index])
-        return self.ids[start : start + self.split_sizes[index]]
+        return self.ids[self._part(name)]
 
     def text(self, split: str) -> str:
-        """The characters of a split; U+FFFD for those not in the vocabulary."""
-        return self.vocabulary.decode(self.split(split))
+        """The characters of a split, those that the vocabulary lacks too.
+
+        Raises:
+            UsageError: no split has that name.
+        """
+        return self.kept[self._part(split)]
+
+    def _part(self, split: str) -> slice:
+        if split not in SPLITS:
+            raise UsageError(f"unknown split {split!r}", name_hint(split, SPLITS))
+        index = SPLITS.index(split)
+        start = sum(self.split_sizes[:index])
+        return slice(start, start + self.split_sizes[index])
 
 
 def load_corpus(
@@ -120,6 +129,7 @@ def load_corpus(
         cleaning=cleaning,
         sha256=raw.sha256,
         vocabulary=vocabulary,
+        kept=kept,
         ids=ids,
         split_sizes=sizes,
         notices=(*found, *raw.notices, *_count_notices(ids, max_chars)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import suppress
 
 import torch
 
@@ -27,9 +28,10 @@ def select_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise UsageError(f"no device {name!r} here", "try --device cpu") from None
-    return device
+    # Not torch's other names: "meta" holds no numbers, and some are for modules to be installed.
+    if name.partition(":")[0] in ("cpu", "cuda", "mps"):
+        with suppress(RuntimeError, AssertionError, NotImplementedError):
+            device = torch.device(name)
+            torch.empty(1, device=device)
+            return device
+    raise UsageError(f"no device {name!r} here", "try --device cpu")

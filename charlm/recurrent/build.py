@@ -34,14 +34,13 @@ def build_layer(cell: str, backend: str, input_size: int, hidden_size: int) -> R
     """One layer of a cell by name, by the equations ("scratch") or by torch ("torch").
 
     Raises:
-        ValueError: the backend has no such cell.
+        ValueError: the backend has no such cell, or there is no such backend.
     """
-    try:
-        if backend == "scratch":
-            return Unrolled(SCRATCH[cell](input_size, hidden_size))
+    if backend == "scratch" and cell in SCRATCH:
+        return Unrolled(SCRATCH[cell](input_size, hidden_size))
+    if backend == "torch" and cell in TORCH:
         return TorchLayer(TORCH[cell](input_size, hidden_size))
-    except KeyError:
-        raise ValueError(f"no cell {cell!r} with the backend {backend!r}") from None
+    raise ValueError(f"no cell {cell!r} with the backend {backend!r}")
 
 
 def build_stack(

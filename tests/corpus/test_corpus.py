@@ -114,7 +114,8 @@ def test_another_texts_vocabulary(novel):
     vocabulary = Vocabulary.from_text("the ti")
     corpus = load_corpus(str(novel), vocabulary=vocabulary, max_chars=8, split=(1, 0, 0))
     assert corpus.vocabulary is vocabulary
-    assert corpus.text("train") == "the ti\ufffde"
+    assert corpus.text("train") == "the time"
+    assert vocabulary.decode(corpus.split("train")) == "the ti\ufffde"
     assert corpus.notices == ("1 of 8 characters are not in the vocabulary",)
 
 

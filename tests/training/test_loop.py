@@ -1,0 +1,203 @@
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from charlm.config import Config
+from charlm.corpus import load_corpus
+from charlm.errors import CorpusError, RunError, TrainingError
+from charlm.evaluation.perplexity import evaluate
+from charlm.runs import Run
+from charlm.training import Finished, Measured, Sampled, Started, Stepped, train
+from charlm.training import trainer as trainer_module
+
+CPU = torch.device("cpu")
+
+
+def events_of(kind, events):
+    return [event for event in events if isinstance(event, kind)]
+
+
+def weights(run, which="last"):
+    return dict(run.load_model(which).named_parameters())
+
+
+def same_weights(left, right, which="last"):
+    ours, theirs = weights(left, which), weights(right, which)
+    return all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_events_come_in_order_and_tell_what_happened(train_small, corpus):
+    run, events = train_small()
+    assert isinstance(events[0], Started)
+    assert isinstance(events[-1], Finished)
+    assert events[0].train_characters == len(corpus.split("train"))
+    measured = events_of(Measured, events)
+    assert [event.epoch for event in measured] == [1, 2, 3, 4, 5, 6]
+    assert measured[-1].train_perplexity < measured[0].train_perplexity
+    assert all(event.valid_perplexity < len(corpus.vocabulary) for event in measured[1:])
+    steps = events_of(Stepped, events)
+    progress = [event.progress for event in steps]
+    assert progress == sorted(progress)
+    assert progress[-1] < 1
+    assert events[-1].characters == steps[-1].characters == len(steps) * 8 * 20
+    assert events[-1].train_perplexity == measured[-1].train_perplexity
+    assert events[-1].valid_perplexity == min(event.valid_perplexity for event in measured)
+
+
+def test_the_run_folder_holds_the_metrics_and_the_samples(train_small):
+    run, events = train_small()
+    opened = Run.open(run.folder)
+    assert opened.metrics == [dict(vars(event)) for event in events_of(Measured, events)]
+    assert opened.samples == [dict(vars(event)) for event in events_of(Sampled, events)]
+    assert opened.samples[-1]["text"].startswith("The ")
+    assert len(opened.samples[-1]["text"]) == len("The ") + run.config.training.sample_length
+
+
+def test_the_best_weights_have_the_reported_validation_perplexity(train_small, corpus):
+    run, events = train_small(training={"lr": 0.05})
+    ids = torch.from_numpy(corpus.split("valid").copy())
+    assert evaluate(run.load_model("best"), ids).perplexity == events[-1].valid_perplexity
+    last = events_of(Measured, events)[-1].valid_perplexity
+    assert evaluate(run.load_model("last"), ids).perplexity == pytest.approx(last, rel=1e-6)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(train_small):
+    settings = {"model": {"weight_dropout": 0.2, "input_dropout": 0.1}}
+    runs = [
+        train_small(name, **settings, training={"seed": seed})[0]
+        for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    ]
+    assert same_weights(runs[0], runs[1])
+    assert not same_weights(runs[0], runs[2])
+
+
+@pytest.mark.parametrize("sampling", ["random", "consecutive"])
+def test_validating_and_sampling_change_no_weight(tmp_path, train_small, sampling):
+    """With dropout on, so that a stray draw from the global generator would show."""
+    model = {"input_dropout": 0.2, "output_dropout": 0.2, "weight_dropout": 0.2}
+    often, _ = train_small(
+        "often",
+        model=model,
+        training={"sampling": sampling, "sample_every": 1, "prefixes": ["a", "b", "The "]},
+    )
+    whole = load_corpus("traveller", max_chars=4000)
+    train_characters = len(whole.split("train"))
+    alone = load_corpus("traveller", max_chars=4000, split=(train_characters, 0, 400))
+    assert len(alone.split("valid")) == 0
+    config = dataclasses.replace(
+        often.config,
+        training=dataclasses.replace(often.config.training, sample_every=10**6, prefixes=("a",)),
+    )
+    seldom = Run.create(tmp_path / "seldom", config, alone)
+    events = list(train(seldom, alone, device=CPU))
+    assert len(events_of(Sampled, events)) < len(often.samples)
+    assert same_weights(often, seldom)
+
+
+def test_an_average_of_the_weights_is_what_is_kept(train_small):
+    plain, _ = train_small("plain")
+    averaged, events = train_small("averaged", training={"averaging": 0.9})
+    assert not same_weights(plain, averaged)
+    # The average only looks on: the batches' losses are those of the weights themselves.
+    assert [row["train_perplexity"] for row in plain.metrics] == [
+        row["train_perplexity"] for row in averaged.metrics
+    ]
+
+
+def test_asked_to_stop_it_saves_and_ends(tmp_path, corpus):
+    config = Config.from_layers([{"training": {"epochs": 5, "batch_size": 8, "seq_len": 20}}])
+    run = Run.create(tmp_path / "run", config, corpus)
+    answers = iter([False] * 4 + [True] * 100)
+    events = list(train(run, corpus, device=CPU, should_stop=lambda: next(answers)))
+    assert events[-1].interrupted
+    assert len(events_of(Stepped, events)) == 5
+    assert 0 < events[-1].epochs < 1
+    assert weights(run)  # they can be read
+
+
+def test_by_the_clock_it_ends_in_time_and_measures_inside_a_long_epoch(tmp_path, monkeypatch):
+    """A clock that moves one second with each look makes the course of it certain."""
+    seconds = iter(range(10**9))
+    monkeypatch.setattr(trainer_module.time, "monotonic", lambda: float(next(seconds)))
+    corpus = load_corpus("traveller")
+    config = Config.from_layers(
+        [
+            {
+                "model": {"hidden_size": 8},
+                "training": {"minutes": 2, "batch_size": 2, "seq_len": 10, "prefixes": ["a"]},
+            }
+        ]
+    )
+    run = Run.create(tmp_path / "run", config, corpus)
+    events = list(train(run, corpus, device=CPU))
+    measured = events_of(Measured, events)
+    assert 0 < events[-1].epochs < 1
+    assert len(measured) >= 3
+    assert measured[-1].learning_rate < 0.05 * run.config.training.lr
+    assert all(event.epoch < 1 for event in measured)
+    assert events_of(Sampled, events)[-1].epoch == measured[-1].epoch
+
+
+def test_samples_come_as_often_as_asked(train_small):
+    _, events = train_small(training={"sample_every": 2})
+    assert [event.epoch for event in events_of(Sampled, events)] == [2, 4, 6]
+
+
+@pytest.mark.parametrize("lr", [1e30, 1e38])
+def test_a_loss_that_is_not_finite_stops_before_the_update(train_small, tmp_path, lr):
+    with pytest.raises(TrainingError, match="not finite at step") as caught:
+        train_small(
+            model={"cell": "rnn-relu", "backend": "scratch", "embedding": "one-hot"},
+            training={"optimiser": "sgd", "clip_norm": 0, "lr": lr, "epochs": 30},
+        )
+    assert "--lr" in caught.value.hint
+    folder = tmp_path / "run"
+    if (folder / "last.safetensors").exists():
+        kept = weights(Run.open(folder))
+        assert all(bool(tensor.isfinite().all()) for tensor in kept.values())
+
+
+def test_the_weights_before_a_bad_step_are_kept(train_small, tmp_path, monkeypatch):
+    good = []
+
+    def clip(parameters, max_norm):
+        if len(good) == 5:
+            return math.inf
+        good.append(1)
+        return 1.0
+
+    monkeypatch.setattr(trainer_module, "clip_gradients", clip)
+    with pytest.raises(TrainingError, match="gradient is not finite at step 6"):
+        train_small()
+    kept = Run.open(tmp_path / "run")
+    monkeypatch.undo()
+    again, _ = train_small("again", training={"epochs": 1})
+    assert not same_weights(kept, again)
+    assert all(bool(tensor.isfinite().all()) for tensor in weights(kept).values())
+
+
+def test_a_text_shorter_than_a_batch_says_what_it_needs(tmp_path):
+    corpus = load_corpus("traveller", max_chars=1000)
+    run = Run.create(tmp_path / "run", Config(), corpus)
+    with pytest.raises(CorpusError, match=r"900 characters.*needs 2,") as caught:
+        list(train(run, corpus, device=CPU))
+    assert "--batch-size" in caught.value.hint
+
+
+def test_a_full_disk_ends_training_with_one_line(train_small, monkeypatch):
+    def full(self, **kinds):
+        raise RunError("cannot write it: No space left on device")
+
+    monkeypatch.setattr(Run, "save", full)
+    with pytest.raises(RunError, match="No space left"):
+        train_small()
+
+
+def test_every_line_of_the_metrics_is_json(train_small):
+    run, _ = train_small()
+    lines = Path(run.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3, 4, 5, 6]

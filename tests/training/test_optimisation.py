@@ -1,0 +1,95 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from charlm.config import TrainingConfig
+from charlm.training.optimisation import (
+    WeightAverage,
+    build_optimiser,
+    clip_gradients,
+    snapshot,
+)
+
+
+def with_gradients(*values):
+    parameters = [nn.Parameter(torch.zeros(len(value))) for value in values]
+    for parameter, value in zip(parameters, values, strict=True):
+        parameter.grad = torch.tensor(value)
+    return parameters
+
+
+def test_gradients_above_the_norm_are_scaled_down_together():
+    parameters = with_gradients([3.0, 0.0], [0.0, 4.0])
+    assert clip_gradients(parameters, 1.0) == pytest.approx(5.0)
+    assert torch.allclose(parameters[0].grad, torch.tensor([0.6, 0.0]))
+    assert torch.allclose(parameters[1].grad, torch.tensor([0.0, 0.8]))
+
+
+@pytest.mark.parametrize("max_norm", [5.0, 6.0, 0.0])
+def test_gradients_within_the_norm_or_without_one_are_left_alone(max_norm):
+    parameters = with_gradients([3.0, 0.0], [0.0, 4.0])
+    assert clip_gradients(parameters, max_norm) == pytest.approx(5.0)
+    assert torch.equal(parameters[1].grad, torch.tensor([0.0, 4.0]))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_norm_that_is_not_finite_scales_nothing(bad):
+    parameters = with_gradients([bad, 1.0], [2.0])
+    assert not math.isfinite(clip_gradients(parameters, 1.0))
+    assert torch.equal(parameters[1].grad, torch.tensor([2.0]))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("sgd", torch.optim.SGD), ("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)],
+)
+def test_optimisers_by_name(name, kind):
+    model = nn.Linear(2, 3)
+    optimiser = build_optimiser(TrainingConfig(optimiser=name, lr=0.5), model)
+    assert type(optimiser) is kind
+    assert {group["lr"] for group in optimiser.param_groups} == {0.5}
+    assert sum(len(group["params"]) for group in optimiser.param_groups) == 2
+
+
+def test_weight_decay_leaves_biases_alone():
+    model = nn.Linear(2, 3)
+    before = model.bias.detach().clone()
+    weight = model.weight.detach().clone()
+    optimiser = build_optimiser(TrainingConfig(optimiser="adamw", weight_decay=0.5, lr=0.1), model)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimiser.step()
+    assert torch.equal(model.bias, before)
+    assert torch.allclose(model.weight, weight * (1 - 0.1 * 0.5))
+
+
+def test_the_average_follows_its_formula_and_is_put_in_only_within():
+    model = nn.Linear(1, 1, bias=False)
+    average = WeightAverage(model, 0.9)
+    expected = float(model.weight.detach())
+    for step in range(1, 30):
+        model.weight.data.fill_(float(step))
+        average.update()
+        decay = min(0.9, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * step
+    with average.in_place():
+        assert float(model.weight.detach()) == pytest.approx(expected, rel=1e-5)
+    assert float(model.weight.detach()) == 29.0
+
+
+def test_without_averaging_the_weights_are_their_own_average():
+    model = nn.Linear(1, 1)
+    average = WeightAverage(model, 0.0)
+    average.update()
+    before = model.weight.detach().clone()
+    with average.in_place():
+        assert torch.equal(model.weight, before)
+
+
+def test_a_snapshot_does_not_move_with_the_weights():
+    model = nn.Linear(1, 1)
+    taken = snapshot(model)
+    model.weight.data.add_(1)
+    assert not torch.equal(taken["weight"], model.weight)
