@@ -35,9 +35,9 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def _check_positive(name: str, value: float | None) -> None:
-    # min() of a NaN would pass; the comparison itself must be true.
-    ok = value is None or (value > 0 and math.isfinite(value))
-    _check(ok, f"{name} is {value}; it must be more than 0")
+    # False for a NaN; and a whole number may be too large to become a float.
+    ok = value is None or 0 < value < math.inf
+    _check(ok, f"{name} is {value}; it must be more than 0, and finite")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,11 +155,15 @@ class TrainingConfig:
     seed: int = 0
     device: str = "auto"
     """auto, cpu, cuda or mps"""
+    precision: str = "auto"
+    """of the products in training: float32; bfloat16 (weights, optimiser and loss stay in
+    float32); auto: bfloat16 on a processor that computes in it, else float32. Scoring and
+    sampling are always in float32"""
     prefixes: tuple[str, ...] = ()
     """samples start with these; none given: the corpus's own, else the held-out text's start"""
     sample_every: int | None = None
     """epochs from one set of samples to the next; None: about five sets in all"""
-    sample_length: int = 50
+    sample_length: int = 100
     """characters after each prefix"""
     sample_temperature: float = 0.7
     """0: greedy, as the book"""
@@ -168,12 +172,14 @@ class TrainingConfig:
         _check_choice("training.sampling", self.sampling, ("random", "consecutive"))
         _check_choice("training.offset", self.offset, ("random", "none"))
         _check_choice("training.optimiser", self.optimiser, ("sgd", "adam", "adamw"))
+        _check_choice("training.precision", self.precision, ("auto", "float32", "bfloat16"))
         _check_choice("training.schedule", self.schedule, ("constant", "cosine"))
         for name in ("seq_len", "batch_size", "epochs", "minutes", "lr", "sample_every"):
             _check_positive(f"training.{name}", getattr(self, name))
         for name in ("weight_decay", "clip_norm", "sample_length", "sample_temperature", "seed"):
             value = getattr(self, name)
-            _check(value >= 0 and math.isfinite(value), f"training.{name} is {value}, below 0")
+            ok = 0 <= value < math.inf
+            _check(ok, f"training.{name} is {value}; it must be 0 or more, and finite")
         for name in ("warmup", "averaging"):
             value = getattr(self, name)
             _check(0 <= value < 1, f"training.{name} is {value}; it must be from 0 to below 1")
@@ -215,7 +221,8 @@ class Config:
                     _check_known(key, known, f"key of [{section}]")
                     merged[section][key] = _convert(f"{section}.{key}", known[key], value)
             # How training ends is one choice: a later layer's takes the place of an earlier one's.
-            ends = {"epochs", "minutes"} & layer.get("training", {}).keys()
+            given = layer.get("training", {})
+            ends = {key for key in ("epochs", "minutes") if given.get(key) not in (None, "none")}
             if len(ends) == 1:
                 merged["training"][({"epochs", "minutes"} - ends).pop()] = None
         return cls(
@@ -251,20 +258,22 @@ def _convert(name: str, wanted: Any, value: Any) -> Any:
         # The word must stay a value where the field knows it as one.
         return "none" if name == "corpus.cleaning" and value == "none" else None
     kind = next(option for option in options if option is not type(None))
+    if typing.get_origin(kind) is Literal:
+        kind = str
     try:
         if typing.get_origin(kind) is tuple:
             parts = value.split(",") if isinstance(value, str) else value
+            if not isinstance(parts, list | tuple):
+                raise TypeError
             item = typing.get_args(kind)[0]
             return tuple(_scalar(item, part) for part in parts)
         return _scalar(kind, value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         noun = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
         raise UsageError(f"{name} is {value!r}; it must be {noun.get(kind, 'a list')}") from None
 
 
 def _scalar(kind: Any, value: Any) -> Any:
-    if typing.get_origin(kind) is Literal:
-        kind = str
     if kind is bool:
         if isinstance(value, str) and value.lower() in ("true", "false"):
             return value.lower() == "true"
@@ -290,7 +299,7 @@ def layer_from_assignments(assignments: Iterable[str]) -> Layer:
         key, equals, value = word.partition("=")
         key = key.strip().replace("-", "_")
         if not equals:
-            raise UsageError(f"--set {word}: it takes KEY=VALUE", "for example --set lr=0.01")
+            raise UsageError(f"--set {word!r}: it takes KEY=VALUE", "for example --set lr=0.01")
         section, dot, short = key.rpartition(".")
         if not dot:
             _check_known(key, homes, "key")
@@ -315,7 +324,7 @@ def layer_from_toml(path: Path) -> Layer:
 def _parse_toml(text: str, name: str) -> Layer:
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{name} is not TOML: {error}") from None
 
 

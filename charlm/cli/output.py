@@ -46,7 +46,9 @@ class Output:
     def json(self, content: dict[str, Any]) -> None:
         """The result for a program."""
         if self.as_json:
-            self._write(json.dumps(_finite(content), ensure_ascii=False, indent=2) + "\n")
+            # What stdout's encoding lacks would be escaped as in Python, which is not JSON.
+            is_utf8 = (sys.stdout.encoding or "utf-8").lower().replace("-", "") == "utf8"
+            self._write(json.dumps(_finite(content), ensure_ascii=not is_utf8, indent=2) + "\n")
 
     def _write(self, text: str) -> None:
         try:

@@ -309,7 +309,7 @@ def _conclude(run: Run, corpus: Corpus, finished: Finished, device: str, output:
     output.json(summary)
     how = "stopped" if finished.interrupted else "trained"
     output.text(
-        f"{how} after {finished.epochs:g} epochs, {clock(finished.seconds)}, "
+        f"{how} after {finished.epochs:.4g} epochs, {clock(finished.seconds)}, "
         f"{summary['characters_per_second']:,} characters/s"
     )
     output.text(f"train perplexity {figure(finished.train_perplexity)}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -63,7 +65,8 @@ def evaluate(
 
     The state is carried from the first character, which starts from zeros. A long sequence is
     cut into rows that run side by side; each row but the first reads the ``warm_up`` characters
-    before its own first, which stands in for all that came earlier.
+    before its own first, which stands in for all that came earlier; or all that came earlier,
+    where that is less.
 
     Args:
         model: in any mode; it is in the same mode afterwards.
@@ -85,11 +88,11 @@ def evaluate(
     state = model.initial_state(rows)
     nats = 0.0
     chunk = max(1, CHUNK // (rows * model.vocabulary_size))
-    first = 0 if rows == 1 else -warm_up
-    for begin in [*range(first, 0, chunk), *range(0, length, chunk)]:
-        if begin == 0:  # the first row has read what is not there
-            state = map_state(lambda tensor: torch.where(_later_rows(tensor), tensor, 0), state)
-        end = min(begin + chunk, 0 if begin < 0 else length)
+    first = -min(warm_up, (rows - 1) * length)
+    begins = {*range(first, 0, chunk), *range(0, length, chunk), *range(0, first, -length)}
+    for begin, end in itertools.pairwise([*sorted(begins), length]):
+        if begin <= 0:  # some rows have read what is not there: they are before the first character
+            state = map_state(functools.partial(_keep, starts + begin > 0), state)
         steps = torch.arange(begin, end, device=ids.device).unsqueeze(1)  # (T, 1)
         positions = (starts + steps).clamp(0, count - 1)  # (T, rows)
         logits, state = model(ids[positions], state)
@@ -100,5 +103,6 @@ def evaluate(
     return LossSum(nats, count)
 
 
-def _later_rows(tensor: Tensor) -> Tensor:
-    return (torch.arange(len(tensor), device=tensor.device) > 0).unsqueeze(1)
+def _keep(rows: Tensor, tensor: Tensor) -> Tensor:
+    """(B, H) with zeros in all rows but those that (B,) ``rows`` is true for."""
+    return torch.where(rows.unsqueeze(1), tensor, 0)

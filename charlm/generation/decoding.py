@@ -40,7 +40,7 @@ class Decoding:
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """(B, V) logits to (B, V) probabilities, zero for what is left out."""
-        logits = logits.double()
+        logits = logits.to(torch.float64, copy=True)
         logits[:, UNKNOWN] = -torch.inf
         if self.temperature == 0:
             return torch.zeros_like(logits).scatter_(1, logits.argmax(1, keepdim=True), 1.0)

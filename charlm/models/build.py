@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from contextlib import suppress
 
 import torch
@@ -15,6 +16,15 @@ from charlm.models.language_model import LanguageModel
 def build_language_model(config: ModelConfig, vocabulary_size: int) -> LanguageModel:
     """A freshly initialised model; torch's global generator decides its weights."""
     return LanguageModel(vocabulary_size, **dataclasses.asdict(config))
+
+
+def computes_in_bfloat16(precision: str, device: torch.device) -> bool:
+    """Whether products are to be taken in bfloat16; see `charlm.config.TrainingConfig`."""
+    if precision != "auto":
+        return precision == "bfloat16"
+    # Without such instructions bfloat16 is emulated on a CPU, and slower than float32.
+    capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return device.type == "cpu" and any(capabilities.get(k) for k in ("avx512_bf16", "amx_bf16"))
 
 
 def select_device(name: str) -> torch.device:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +32,13 @@ def write_atomic(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise RunError(
             f"cannot write {path}: {error.strerror}",
             "what was saved before is untouched; make room, or choose another folder with --run",
         ) from None
+    finally:
+        with suppress(OSError):  # mostly because it is renamed
+            temporary.unlink()
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -43,7 +47,13 @@ def write_json(path: Path, content: Any) -> None:
     Raises:
         RunError: as `write_atomic`.
     """
-    write_atomic(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+    write_atomic(path, encode_json(content, indent=2))
+
+
+def encode_json(content: Any, indent: int | None = None) -> bytes:
+    """JSON in UTF-8 and a line end; what a file name or word may have beyond UTF-8, as escapes."""
+    text = json.dumps(content, indent=indent, ensure_ascii=False) + "\n"
+    return text.encode("utf-8", "backslashreplace")
 
 
 def read_json(path: Path) -> Any:
@@ -61,12 +71,17 @@ def read_json(path: Path) -> Any:
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
-    """Write named tensors as safetensors.
+    """Write named tensors as safetensors, with their SHA-256 in the file's metadata.
 
     Raises:
         RunError: as `write_atomic`.
     """
-    write_atomic(path, save({name: tensor.contiguous() for name, tensor in weights.items()}))
+    tensors = {name: tensor.contiguous() for name, tensor in weights.items()}
+    write_atomic(path, save(tensors, metadata={"sha256": _sha256(tensors)}))
+
+
+def _sha256(weights: Mapping[str, Tensor]) -> str:
+    return hashlib.sha256(save(dict(weights))).hexdigest()
 
 
 def load_weights(path: Path, model: nn.Module) -> None:
@@ -76,7 +91,12 @@ def load_weights(path: Path, model: nn.Module) -> None:
         RunError: the file is missing or damaged, or belongs to another model.
     """
     try:
-        weights = load(path.read_bytes())
+        data = path.read_bytes()
+        weights = load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        written = header.get("__metadata__", {}).get("sha256")  # none from other programs
+        if written not in (None, _sha256(weights)):
+            raise ValueError
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror}") from None
     except (SafetensorError, KeyError, ValueError, RuntimeError, MemoryError):

@@ -17,6 +17,7 @@ Without a validation split, best and last are the same.
 from __future__ import annotations
 
 import json
+import os.path
 import platform
 import time
 from collections.abc import Mapping
@@ -34,6 +35,7 @@ from charlm.errors import CorpusError, RunError, UsageError
 from charlm.models.build import build_language_model
 from charlm.models.language_model import LanguageModel
 from charlm.runs.checkpoint import (
+    encode_json,
     load_weights,
     read_json,
     save_weights,
@@ -42,6 +44,7 @@ from charlm.runs.checkpoint import (
 )
 
 FORMAT = 1
+CORPUS_KEYS = ("name", "source", "cleaning", "sha256", "characters", "split")
 CHECKPOINTS = Path("checkpoints")
 
 
@@ -77,10 +80,13 @@ class Run:
             UsageError: the folder holds something already.
             RunError: it cannot be made or written to.
         """
-        if folder is None:
-            folder = _free_folder(f"{corpus.name}-{config.model.cell}")
-        elif folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-            raise UsageError(f"{folder} exists already", "give --run a new folder")
+        try:
+            if folder is None:
+                folder = _make_new_folder(f"{corpus.name}-{config.model.cell}")
+            else:
+                folder = _make_folder(folder)
+        except OSError as error:
+            raise RunError(f"cannot make the folder {error.filename}: {error.strerror}") from None
         run = cls(
             folder=folder,
             config=config,
@@ -101,10 +107,6 @@ class Run:
             },
             created=time.strftime("%Y-%m-%dT%H:%M:%S"),
         )
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(f"cannot make the folder {folder}: {error.strerror}") from None
         write_json(folder / "vocabulary.json", run.vocabulary.to_json())
         if kept is not None:
             write_atomic(folder / "corpus.txt", kept.read_bytes())
@@ -128,7 +130,7 @@ class Run:
         Raises:
             RunError: there is none, or it is damaged.
         """
-        if not (folder / "run.json").is_file():
+        if not os.path.isfile(folder / "run.json"):  # Path.is_file raises on a long name
             known = ", ".join(path.name for path in run_folders()[:3])
             hint = f"the newest under {CHECKPOINTS}: {known}" if known else "train one first"
             raise RunError(f"{folder} is not a run folder: it has no run.json", hint)
@@ -142,12 +144,14 @@ class Run:
                 folder=folder,
                 config=Config.from_layers([about["config"]]),
                 vocabulary=Vocabulary.from_json(read_json(folder / "vocabulary.json")),
-                corpus=dict(about["corpus"]),
+                corpus={name: about["corpus"][name] for name in CORPUS_KEYS},
                 versions=dict(about["versions"]),
                 created=str(about["created"]),
                 metrics=_read_lines(folder / "metrics.jsonl"),
                 samples=_read_lines(folder / "samples.jsonl"),
             )
+        except CorpusError as error:
+            raise RunError(f"{folder / 'vocabulary.json'} is damaged: {error}") from None
         except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
             raise RunError(f"{folder / 'run.json'} is damaged: {error}") from None
 
@@ -189,8 +193,7 @@ class Run:
         save_weights(self.folder / "best.safetensors", best)
         save_weights(self.folder / "last.safetensors", last)
         for name, rows in (("metrics", self.metrics), ("samples", self.samples)):
-            lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-            write_atomic(self.folder / f"{name}.jsonl", "".join(lines).encode())
+            write_atomic(self.folder / f"{name}.jsonl", b"".join(map(encode_json, rows)))
 
     def summary(self) -> dict[str, Any] | None:
         """What training reported at its end; None where it did not get there.
@@ -199,7 +202,12 @@ class Run:
             RunError: the file is damaged.
         """
         path = self.folder / "summary.json"
-        return dict(read_json(path)) if path.exists() else None
+        if not path.exists():
+            return None
+        summary = read_json(path)
+        if not isinstance(summary, dict):
+            raise RunError(f"{path} is damaged: it is not a JSON object")
+        return summary
 
 
 def load_run_corpus(
@@ -248,18 +256,43 @@ def newest_run() -> Path:
     raise RunError(f"no trained run under {CHECKPOINTS.resolve()}", "train one: charlm train")
 
 
-def _free_folder(name: str) -> Path:
-    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
-    folder, number = CHECKPOINTS / stem, 2
-    while folder.exists():
-        folder, number = CHECKPOINTS / f"{stem}-{number}", number + 1
+def _make_folder(folder: Path) -> Path:
+    """Make it; or take it as it is, where it is empty."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        occupied = any(folder.iterdir())
+    except FileExistsError:  # it is no folder
+        occupied = True
+    if occupied:
+        raise UsageError(f"{folder} exists already", "give --run a new folder")
     return folder
+
+
+def _make_new_folder(name: str) -> Path:
+    """Make one under ``checkpoints`` that no other run has, even if it starts this moment."""
+    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
+    CHECKPOINTS.mkdir(parents=True, exist_ok=True)
+    folder, number = CHECKPOINTS / stem, 1
+    while True:
+        try:
+            folder.mkdir()
+            return folder
+        except FileExistsError:
+            number += 1
+            folder = CHECKPOINTS / f"{stem}-{number}"
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError):
+        # Not splitlines(): a sample may have a U+2028, which does not end a line of JSON.
+        lines = path.read_text(encoding="utf-8").split("\n")
+        rows = [json.loads(line) for line in lines if line]
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror}") from None
+    except (ValueError, RecursionError):
         raise RunError(f"{path} is damaged: a line is not JSON") from None
+    if not all(isinstance(row, dict) for row in rows):
+        raise RunError(f"{path} is damaged: a line is not a JSON object")
+    return rows

@@ -19,7 +19,7 @@ from charlm.corpus import Corpus
 from charlm.errors import TrainingError
 from charlm.evaluation.perplexity import LossSum, evaluate
 from charlm.generation.decoding import Decoding, generate
-from charlm.models.build import build_language_model
+from charlm.models.build import build_language_model, computes_in_bfloat16
 from charlm.models.language_model import cross_entropy_sum
 from charlm.recurrent.core import StackState, map_state
 from charlm.runs import Run
@@ -63,6 +63,9 @@ class Trainer:
         self.optimiser = build_optimiser(config, self.model)
         self.average = WeightAverage(self.model, config.averaging)
         self.generator = torch.Generator().manual_seed(config.seed)
+        self.autocast = torch.autocast(
+            device.type, torch.bfloat16, enabled=computes_in_bfloat16(config.precision, device)
+        )
         self.step = 0
         self.characters = 0
         self.whole_epochs = 0
@@ -118,8 +121,9 @@ class Trainer:
             TrainingError: the loss or the gradient is not finite; the weights are as before.
         """
         self.model.train()
-        logits, state = self.model(batch.inputs, state)
-        loss = cross_entropy_sum(logits, batch.targets)
+        with self.autocast:
+            logits, state = self.model(batch.inputs, state)
+        loss = cross_entropy_sum(logits.float(), batch.targets)
         self.optimiser.zero_grad()
         (loss / batch.targets.numel()).backward()  # type: ignore[no-untyped-call]
         nats = float(loss.detach())
@@ -138,7 +142,7 @@ class Trainer:
         self.average.update()
         self.step += 1
         self.characters += batch.targets.numel()
-        return nats, map_state(torch.Tensor.detach, state)
+        return nats, map_state(lambda tensor: tensor.detach().float(), state)
 
     def overdue(self, progress: float) -> bool:
         """Whether an epoch is so long that it should be measured before its end."""
@@ -173,10 +177,10 @@ class Trainer:
         self.save()
 
     def sample(self, epoch: float) -> Iterator[Sampled]:
-        """A continuation of each prefix; drawn with the same seed each time, for comparison."""
+        """A continuation of each prefix; with the same draws each time, for comparison."""
         vocabulary = self.run.vocabulary
         decoding = Decoding(temperature=self.config.sample_temperature)
-        for prefix in self.config.prefixes:
+        for number, prefix in enumerate(self.config.prefixes):
             ids = vocabulary.encode(prefix).tolist()
             with self.average.in_place():
                 steps = generate(
@@ -184,7 +188,7 @@ class Trainer:
                     ids,
                     length=self.config.sample_length,
                     decoding=decoding,
-                    seed=self.config.seed,
+                    seed=(self.config.seed + number) % 2**63,
                 )
                 text = prefix + vocabulary.decode([int(chosen) for chosen in steps])
             sampled = Sampled(epoch=epoch, prefix=prefix, text=text)

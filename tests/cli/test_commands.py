@@ -251,7 +251,10 @@ def test_verify_shows_agreement(charlm):
     code, out, _ = charlm("verify", "--json")
     assert code == 0
     rows = json.loads(out)["agreement"]
-    assert {(row["cell"], row["dtype"]) for row in rows} >= {("lstm", "float32"), ("gru", "float64")}
+    assert {(row["cell"], row["dtype"]) for row in rows} >= {
+        ("lstm", "float32"),
+        ("gru", "float64"),
+    }
     code, out, _ = charlm("verify")
     assert code == 0
     assert "DIFFER" not in out

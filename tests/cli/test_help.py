@@ -6,8 +6,12 @@ import sys
 
 import pytest
 
-COMMANDS = ["", "train", "generate", "eval", "verify", "corpus", "corpus list", "corpus show",
-            "corpus fetch", "corpus add", "runs", "runs list", "runs show", "runs compare"]  # fmt: skip
+COMMANDS = [
+    "", "train", "generate", "eval", "verify",
+    "corpus", "corpus list", "corpus show", "corpus fetch", "corpus add",
+    "runs", "runs list", "runs show", "runs compare",
+]  # fmt: skip
+
 
 PROBE = """
 import sys

@@ -22,9 +22,7 @@ def corpus() -> Corpus:
 
 
 @pytest.fixture
-def train_small(
-    tmp_path: Path, corpus: Corpus
-) -> Callable[..., tuple[Run, list[Event]]]:
+def train_small(tmp_path: Path, corpus: Corpus) -> Callable[..., tuple[Run, list[Event]]]:
     """Trains a small model and gives the run and all events; settings as sections of keys."""
 
     def trained(name: str = "run", **sections: dict[str, Any]) -> tuple[Run, list[Event]]:

@@ -31,7 +31,7 @@ def same_weights(left, right, which="last"):
 
 
 def test_events_come_in_order_and_tell_what_happened(train_small, corpus):
-    run, events = train_small()
+    _, events = train_small()
     assert isinstance(events[0], Started)
     assert isinstance(events[-1], Finished)
     assert events[0].train_characters == len(corpus.split("train"))
@@ -100,12 +100,20 @@ def test_validating_and_sampling_change_no_weight(tmp_path, train_small, samplin
 
 def test_an_average_of_the_weights_is_what_is_kept(train_small):
     plain, _ = train_small("plain")
-    averaged, events = train_small("averaged", training={"averaging": 0.9})
+    averaged, _ = train_small("averaged", training={"averaging": 0.9})
     assert not same_weights(plain, averaged)
     # The average only looks on: the batches' losses are those of the weights themselves.
     assert [row["train_perplexity"] for row in plain.metrics] == [
         row["train_perplexity"] for row in averaged.metrics
     ]
+
+
+def test_bfloat16_products_leave_weights_and_scores_in_float32(train_small):
+    run, events = train_small(training={"precision": "bfloat16", "weight_decay": 0.1})
+    exact, expected = train_small("exact", training={"precision": "float32", "weight_decay": 0.1})
+    assert {tensor.dtype for tensor in weights(run).values()} == {torch.float32}
+    assert not same_weights(run, exact)
+    assert events[-1].valid_perplexity == pytest.approx(expected[-1].valid_perplexity, rel=0.05)
 
 
 def test_asked_to_stop_it_saves_and_ends(tmp_path, corpus):

@@ -1,0 +1,122 @@
+"""Signals, sent to this very process; each test leaves the handlers as it found them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from charlm.cli import interrupts
+from charlm.cli.interrupts import Interrupted, StopFlag, catch_signals, polled
+
+SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+
+
+@pytest.fixture(autouse=True)
+def handlers():
+    """Whatever a test does, this process's own handlers come back, and no flag is left."""
+    before = {number: signal.getsignal(number) for number, _ in SIGNALS}
+    yield before
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    interrupts._polled.clear()
+
+
+def send(number: int) -> None:
+    """Send this process a signal and give Python the time to handle it."""
+    os.kill(os.getpid(), number)
+    time.sleep(0.2)  # a handler that raises ends this early
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_a_signal_ends_what_does_not_ask(number, code):
+    with pytest.raises(Interrupted) as caught, catch_signals():
+        send(number)
+    assert caught.value.exit_code == code
+
+
+def test_an_interruption_is_no_ordinary_exception():
+    """So that no ``except Exception`` on the way takes it for a bug."""
+    assert not issubclass(Interrupted, Exception)
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_the_first_signal_sets_the_flag_and_the_second_raises(number, code):
+    with catch_signals(), polled() as stop:
+        assert not stop()
+        stop.raise_if_set()
+        send(number)
+        assert stop()
+        assert stop.signal_number == number
+        with pytest.raises(Interrupted) as at_once:
+            send(number)
+        assert stop()
+        with pytest.raises(Interrupted) as in_order:
+            stop.raise_if_set()
+    assert at_once.value.exit_code == in_order.value.exit_code == code
+
+
+def test_the_flag_keeps_the_first_signal_and_the_second_has_its_own_code():
+    with catch_signals(), polled() as stop:
+        send(signal.SIGTERM)
+        with pytest.raises(Interrupted) as caught:
+            send(signal.SIGINT)
+        assert caught.value.exit_code == 130
+        with pytest.raises(Interrupted) as caught:
+            stop.raise_if_set()
+        assert caught.value.exit_code == 143
+
+
+def test_after_the_loop_a_signal_raises_again():
+    with catch_signals():
+        with polled() as stop:
+            pass
+        with pytest.raises(Interrupted):
+            send(signal.SIGINT)
+        assert not stop()
+
+
+def test_a_flag_is_given_back_after_an_error():
+    with pytest.raises(ZeroDivisionError), polled():
+        1 / 0  # noqa: B018
+    with catch_signals(), pytest.raises(Interrupted):
+        send(signal.SIGINT)
+    assert interrupts._polled == []
+
+
+def test_the_innermost_loop_is_told():
+    with catch_signals(), polled() as outer, polled() as inner:
+        send(signal.SIGINT)
+        assert inner()
+        assert not outer()
+
+
+def test_the_handlers_are_restored(handlers):
+    with catch_signals():
+        assert all(signal.getsignal(number) is interrupts._handle for number in handlers)
+    assert {number: signal.getsignal(number) for number in handlers} == handlers
+    with pytest.raises(Interrupted), catch_signals():
+        send(signal.SIGTERM)
+    assert {number: signal.getsignal(number) for number in handlers} == handlers
+
+
+def test_another_thread_sets_no_handler(handlers):
+    seen = []
+
+    def work():
+        with catch_signals():
+            seen.extend(signal.getsignal(number) for number in handlers)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == list(handlers.values())
+
+
+def test_a_flag_that_nobody_set_says_no():
+    flag = StopFlag()
+    assert flag() is False
+    assert flag.raise_if_set() is None

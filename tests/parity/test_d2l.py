@@ -1,0 +1,308 @@
+"""Side by side with d2l 0.17.0: the same text, ids, batches, perplexities and predictions.
+
+Our side is what ``charlm train`` runs; the book's side is its own code, given the same first
+weights and the same batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from charlm.config import Config
+from charlm.corpus import Corpus, load_corpus
+from charlm.generation.decoding import generate
+from charlm.models.language_model import LanguageModel
+from charlm.runs import Run
+from charlm.training import Measured, train
+from charlm.training.trainer import Trainer
+
+CPU = torch.device("cpu")
+EPOCHS, BATCH, STEPS, HIDDEN = 10, 32, 35, 64
+CHARACTERS, TRAINING_CHARACTERS = 10_000, 5_000
+
+samplings = pytest.mark.parametrize("sampling", ["random", "consecutive"])
+
+
+@pytest.fixture(params=["traveller", "timemachine"])
+def text_file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A text that needs no download, and the book's own where it lies on this machine."""
+    if request.param == "timemachine":
+        return request.getfixturevalue("real_corpus")("timemachine.txt")
+    path = tmp_path / "text.txt"
+    path.write_text(load_corpus("traveller", max_chars=12_000, split=(1, 0, 0)).text("train"))
+    return path
+
+
+@pytest.fixture
+def book(d2l: ModuleType, text_file: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """d2l, which reads ``text_file`` as its Time Machine."""
+
+    def download(name: str) -> str:
+        assert name == "time_machine"
+        return str(text_file)
+
+    monkeypatch.setattr(d2l, "download", download)
+    return d2l
+
+
+def settings(text_file: Path, **sections: dict[str, Any]) -> Config:
+    """As the book trains, but with less of everything."""
+    corpus = {
+        "source": str(text_file),
+        "cleaning": "letters",
+        "max_chars": CHARACTERS,
+        "split": (1, 0, 0),
+    }
+    model = {"embedding": "one-hot", "hidden_size": HIDDEN}
+    training = {
+        "batch_size": BATCH,
+        "seq_len": STEPS,
+        "epochs": EPOCHS,
+        "optimiser": "sgd",
+        "lr": 1.0,
+        "clip_norm": 1.0,
+        "schedule": "constant",
+        "precision": "float32",
+    }
+    layer = {"corpus": corpus, "model": model, "training": training}
+    return Config.from_layers([layer, sections])
+
+
+def load(config: Config) -> Corpus:
+    about = config.corpus
+    return load_corpus(
+        about.source, cleaning=about.cleaning, max_chars=about.max_chars, split=about.split
+    )
+
+
+# The text
+
+
+def test_same_text_vocabulary_and_ids(book, text_file):
+    whole = load_corpus(str(text_file), cleaning="letters", split=(1, 0, 0))
+    assert whole.text("train") == "".join(book.read_time_machine())
+    for characters in (-1, 1000, CHARACTERS):
+        ids, vocabulary = book.load_corpus_time_machine(characters)
+        ours = load_corpus(
+            str(text_file), cleaning="letters", max_chars=None if characters < 0 else characters
+        )
+        assert ours.ids.tolist() == ids
+        assert ["<unk>", *ours.vocabulary.characters] == vocabulary.idx_to_token
+        assert len(ours.vocabulary) == len(vocabulary)
+
+
+def test_the_text_is_as_long_as_the_comparison_needs(text_file):
+    assert load(settings(text_file)).characters == CHARACTERS
+
+
+# The batches
+
+
+@samplings
+@pytest.mark.parametrize("seed", [0, 1])
+def test_same_batches(book, text_file, sampling, seed, tmp_path, monkeypatch):
+    config = settings(text_file, training={"sampling": sampling, "seed": seed, "drop_last": True})
+    corpus = load(config)
+    trainer = Trainer(Run.create(tmp_path / "run", config, corpus), corpus, CPU)
+    # The book draws from Python's generator; here it draws what our seed says.
+    generator = torch.Generator().manual_seed(seed)
+
+    def randint(low: int, high: int) -> int:
+        return low + int(torch.randint(high - low + 1, (), generator=generator))
+
+    def shuffle(starts: list[int]) -> None:
+        starts[:] = [starts[i] for i in torch.randperm(len(starts), generator=generator)]
+
+    monkeypatch.setattr(book, "random", SimpleNamespace(randint=randint, shuffle=shuffle))
+    loader, _ = book.load_data_time_machine(BATCH, STEPS, sampling == "random", CHARACTERS)
+    for _ in range(3):
+        ours, theirs = list(trainer.epoch_batches()), list(loader)
+        assert len(ours) == len(theirs) > 0
+        for batch, (inputs, targets) in zip(ours, theirs, strict=True):
+            assert torch.equal(batch.inputs, inputs.T)
+            assert torch.equal(batch.targets, targets.T)
+
+
+# The networks of the book, chapters 8 and 9: parameters in its order, and its equations
+
+
+def copies(*weights: Tensor) -> list[Tensor]:
+    return [weight.detach().clone().requires_grad_() for weight in weights]
+
+
+def columns(cell: nn.Module, *order: int) -> list[Tensor]:
+    """W_x, W_h and b of each gate, the gates in the book's order."""
+    parts = [
+        weight.split(HIDDEN, dim=-1)
+        for weight in (cell.weight_input, cell.weight_hidden, cell.bias)
+    ]
+    return [part[gate] for gate in order for part in parts]
+
+
+def rnn(inputs, state, params):
+    w_xh, w_hh, b_h, w_hq, b_q = params
+    (h,) = state
+    outputs = []
+    for x in inputs:
+        h = torch.tanh(torch.mm(x, w_xh) + torch.mm(h, w_hh) + b_h)
+        outputs.append(torch.mm(h, w_hq) + b_q)
+    return torch.cat(outputs, dim=0), (h,)
+
+
+def gru(inputs, state, params):
+    w_xz, w_hz, b_z, w_xr, w_hr, b_r, w_xh, w_hh, b_h, w_hq, b_q = params
+    (h,) = state
+    outputs = []
+    for x in inputs:
+        z = torch.sigmoid((x @ w_xz) + (h @ w_hz) + b_z)
+        r = torch.sigmoid((x @ w_xr) + (h @ w_hr) + b_r)
+        candidate = torch.tanh((x @ w_xh) + ((r * h) @ w_hh) + b_h)
+        h = z * h + (1 - z) * candidate
+        outputs.append(h @ w_hq + b_q)
+    return torch.cat(outputs, dim=0), (h,)
+
+
+def lstm(inputs, state, params):
+    w_xi, w_hi, b_i, w_xf, w_hf, b_f, w_xo, w_ho, b_o, w_xc, w_hc, b_c, w_hq, b_q = params
+    h, c = state
+    outputs = []
+    for x in inputs:
+        i = torch.sigmoid((x @ w_xi) + (h @ w_hi) + b_i)
+        f = torch.sigmoid((x @ w_xf) + (h @ w_hf) + b_f)
+        o = torch.sigmoid((x @ w_xo) + (h @ w_ho) + b_o)
+        candidate = torch.tanh((x @ w_xc) + (h @ w_hc) + b_c)
+        c = f * c + i * candidate
+        h = o * torch.tanh(c)
+        outputs.append((h @ w_hq) + b_q)
+    return torch.cat(outputs, dim=0), (h, c)
+
+
+class Scratch(NamedTuple):
+    """A network of the book, as `d2l.RNNModelScratch` takes it."""
+
+    forward: Callable[..., Any]
+    gates: tuple[int, ...]  # ours, in the book's order
+    states: int
+
+    def build(self, book: ModuleType, model: LanguageModel) -> Any:
+        def get_params(vocab_size, num_hiddens, device):
+            cell, head = model.stack.layers[0].cell, model.head
+            return copies(*columns(cell, *self.gates), head.weight.T, head.bias)
+
+        def init_state(batch_size, num_hiddens, device):
+            zeros = (torch.zeros((batch_size, num_hiddens), device=device),)
+            return tuple(tensor.clone() for tensor in zeros * self.states)
+
+        return book.RNNModelScratch(
+            model.vocabulary_size, HIDDEN, CPU, get_params, init_state, self.forward
+        )
+
+
+class Concise(NamedTuple):
+    """A layer of torch in `d2l.RNNModel`."""
+
+    layer: type[nn.RNNBase]
+
+    def build(self, book: ModuleType, model: LanguageModel) -> Any:
+        network = self.layer(model.vocabulary_size, HIDDEN)
+        net = book.RNNModel(network, model.vocabulary_size)
+        network.load_state_dict(model.stack.layers[0].network.state_dict())
+        net.linear.load_state_dict(model.head.state_dict())
+        return net
+
+
+NETWORKS = {
+    ("scratch", "rnn"): Scratch(rnn, (0,), 1),
+    ("scratch", "gru-reset-before"): Scratch(gru, (1, 0, 2), 1),
+    ("scratch", "lstm"): Scratch(lstm, (0, 1, 3, 2), 2),
+    ("torch", "rnn"): Concise(nn.RNN),
+    ("torch", "gru"): Concise(nn.GRU),
+    ("torch", "lstm"): Concise(nn.LSTM),
+}
+CHAPTER_8 = [("scratch", "rnn"), ("torch", "rnn"), ("torch", "gru"), ("torch", "lstm")]
+
+
+# Training and prediction
+
+
+@pytest.mark.parametrize(
+    ("text_file", "backend", "cell"),
+    [("traveller", *network) for network in NETWORKS]
+    + [("timemachine", *network) for network in CHAPTER_8],
+    indirect=["text_file"],
+)
+@samplings
+def test_same_perplexities_and_predictions(book, text_file, backend, cell, sampling, tmp_path):
+    config = settings(
+        text_file,
+        corpus={"max_chars": TRAINING_CHARACTERS},
+        model={"backend": backend, "cell": cell},
+        training={"sampling": sampling},
+    )
+    corpus = load(config)
+    run = Run.create(tmp_path / "run", config, corpus)
+    twin = Trainer(run, corpus, CPU)  # the same seed: the same first weights and batches
+    net = NETWORKS[backend, cell].build(book, twin.model)
+    events = train(run, corpus, device=CPU)
+    ours = [event.train_perplexity for event in events if isinstance(event, Measured)]
+
+    if backend == "scratch":
+
+        def updater(batch_size):
+            book.sgd(net.params, 1.0, batch_size)
+
+    else:
+        updater = torch.optim.SGD(net.parameters(), lr=1.0)
+    theirs = [
+        book.train_epoch_ch8(
+            net,
+            [(batch.inputs.T, batch.targets.T) for batch in twin.epoch_batches()],
+            nn.CrossEntropyLoss(),
+            updater,
+            CPU,
+            sampling == "random",
+        )[0]
+        for _ in range(EPOCHS)
+    ]
+    assert ours == pytest.approx(theirs, rel=1e-4)
+    assert len(ours) == EPOCHS
+    assert ours[-1] < 0.9 * ours[0]  # something was learned
+
+    model = run.load_model("last")
+    assert_same_predictions(book, model, net, corpus, "time traveller")
+
+
+@pytest.mark.parametrize("text_file", ["traveller"], indirect=True)
+@pytest.mark.parametrize(("backend", "cell"), NETWORKS)
+def test_same_predictions_of_a_lively_network(book, text_file, backend, cell):
+    # One that was trained for a moment says "the the the"; large weights say something else.
+    corpus = load(settings(text_file))
+    model = LanguageModel(len(corpus.vocabulary), cell=cell, backend=backend, hidden_size=HIDDEN)
+    recurrent = 0.3 if cell == "rnn" else 0.5  # more, and rounding would decide what it says
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.normal_(std=recurrent if "weight_h" in name else 1.0)
+        model.head.bias[0] = -100.0  # the book would say <unk>, we never do
+    net = NETWORKS[backend, cell].build(book, model)
+    text = corpus.text("train")
+    prefixes = [text[start : start + 12] for start in range(0, CHARACTERS, 1000)]
+    predictions = [assert_same_predictions(book, model, net, corpus, it) for it in prefixes]
+    print("TEXT", cell, len(set(predictions)), len(set("".join(predictions))))
+    assert len(set(predictions)) > 5
+    assert len(set("".join(predictions))) > 5
+
+
+def assert_same_predictions(book, model, net, corpus, prefix) -> str:
+    _, vocabulary = book.load_corpus_time_machine(CHARACTERS)
+    steps = generate(model, corpus.vocabulary.encode(prefix).tolist(), length=50)
+    text = prefix + corpus.vocabulary.decode([int(chosen) for chosen in steps])
+    assert text == book.predict_ch8(prefix, 50, net, vocabulary, CPU)
+    assert len(text) == len(prefix) + 50
+    return text[len(prefix) :]

@@ -1,0 +1,57 @@
+"""The documentation names what there is."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from charlm.cli import run
+from charlm.config import SECTIONS, preset_names
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"]
+
+
+def commands():
+    """Every charlm command of README, without what stands behind it as an explanation."""
+    return sorted(
+        {re.split(r"\s{3,}", line)[0].rpartition("| ")[2] for line in README.splitlines()
+         if re.match(r"(cat .*\| )?charlm ", line)}
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("command", commands())
+def test_the_options_of_readmes_commands_exist(command, capsys):
+    words = command.split()[1:]
+    depth = 2 if words[0] in ("runs", "corpus") else 1
+    assert run([*words[:depth], "--help"]) == 0
+    helped = capsys.readouterr().out
+    for option in re.findall(r"--[a-z-]+", command):
+        assert option in helped
+
+
+def test_presets_and_settings_named_in_readme_exist():
+    named = set(re.findall(r"--preset (\S+)", README))
+    assert named
+    assert named <= set(preset_names())
+    settings = {key for section in SECTIONS.values() for key in section.__dataclass_fields__}
+    assert {key.rpartition(".")[2] for key in re.findall(r"--set (\S+)=", README)} <= settings
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_files_named_in_the_pages_exist(page):
+    text = page.read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link]
+    files = re.findall(r"`((?:tests|docs|benchmarks)/[\w./-]+)`", text)
+    missing = [link for link in links if not (page.parent / link).exists()]
+    missing += [file for file in files if not (ROOT / file).exists()]
+    assert not missing
+
+
+def test_ci_runs_readmes_own_commands():
+    """.ci/run takes its first two blocks; these are what a newcomer types first."""
+    blocks = re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL)
+    assert blocks[0].strip() == "pip install . && charlm train"
+    assert blocks[1].strip() == 'pip install -e ".[dev]" && pytest -n auto'
+    assert "README.md" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
