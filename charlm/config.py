@@ -76,23 +76,23 @@ class ModelConfig:
     gru-reset-before (as the book and the first paper), lstm"""
     backend: str = "torch"
     """torch: nn.RNN, nn.GRU, nn.LSTM; scratch: the equations, step by step"""
-    hidden_size: int = 256
+    hidden_size: int = 384
     """units of each recurrent layer"""
     num_layers: int = 1
-    embedding: str = "tied"
+    embedding: str = "learned"
     """one-hot: none, the token picks a row of the input weights; learned: a table of its own;
     tied: the head's weights, transposed (Press and Wolf 2017)"""
     embedding_size: int | None = None
-    """features of a learned embedding; None: as many as ``hidden_size``"""
+    """features of a learned embedding; None: 128, or ``hidden_size`` where that is less"""
     initialisation: str = "torch"
     """torch: uniform in +-1/sqrt(hidden_size); book: normal with deviation 0.01, biases 0"""
-    input_dropout: float = 0.0
+    input_dropout: float = 0.05
     """probability, on the embedded input; the same units at every step"""
-    dropout: float = 0.0
+    dropout: float = 0.3
     """probability, between recurrent layers; the same units at every step"""
-    output_dropout: float = 0.0
+    output_dropout: float = 0.5
     """probability, before the head; the same units at every step"""
-    weight_dropout: float = 0.0
+    weight_dropout: float = 0.3
     """probability, on the hidden-to-hidden weights (Merity et al. 2018), once per batch"""
 
     def __post_init__(self) -> None:
@@ -127,7 +127,7 @@ class TrainingConfig:
     random: subsequences in shuffled order, the state zero at each batch"""
     seq_len: int = 64
     """steps of truncated back-propagation through time"""
-    batch_size: int = 32
+    batch_size: int = 16
     offset: str = "random"
     """where an epoch starts: random: within the first ``seq_len`` characters, drawn anew for
     each epoch (d2l 0.17); none: at the first character (v1 of the book)"""
@@ -139,17 +139,17 @@ class TrainingConfig:
     """wall time of training, validation and samples included"""
     optimiser: str = "adamw"
     """sgd, adam or adamw"""
-    lr: float = 0.005
+    lr: float = 0.006
     """learning rate, at its highest"""
-    weight_decay: float = 0.0
+    beta2: float = 0.99
+    """decay of the mean squared gradient in adam and adamw; theirs is 0.999, which is slow for
+    trainings of a few thousand steps"""
+    weight_decay: float = 0.01
     """of adamw; per unit of learning rate"""
     schedule: str = "cosine"
     """constant; or cosine: down to nothing at the end of the epochs or minutes"""
-    warmup: float = 0.0
+    warmup: float = 0.05
     """fraction of the training in which the learning rate rises from 0"""
-    averaging: float = 0.0
-    """decay per step of an exponential moving average of the weights, which is then what is
-    validated, sampled from and kept; 0: none"""
     clip_norm: float = 1.0
     """global norm above which gradients are scaled down to it; 0: never"""
     seed: int = 0
@@ -180,7 +180,7 @@ class TrainingConfig:
             value = getattr(self, name)
             ok = 0 <= value < math.inf
             _check(ok, f"training.{name} is {value}; it must be 0 or more, and finite")
-        for name in ("warmup", "averaging"):
+        for name in ("warmup", "beta2"):
             value = getattr(self, name)
             _check(0 <= value < 1, f"training.{name} is {value}; it must be from 0 to below 1")
         _check(self.seed < 2**63, f"training.seed is {self.seed}; it must be below 2**63")

@@ -1,9 +1,7 @@
-"""The optimiser, the global gradient norm and the average of the weights."""
+"""The optimiser, and the global gradient norm."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -20,12 +18,15 @@ def build_optimiser(config: TrainingConfig, model: nn.Module) -> Optimizer:
     """
     if config.optimiser == "sgd":
         return SGD(model.parameters(), lr=config.lr)
+    betas = (0.9, config.beta2)
+    # One kernel for all weights, where torch has it.
+    fused = next(model.parameters()).device.type in ("cpu", "cuda")
     if config.optimiser == "adam":
-        return Adam(model.parameters(), lr=config.lr)
+        return Adam(model.parameters(), lr=config.lr, betas=betas, fused=fused)
     matrices = [parameter for parameter in model.parameters() if parameter.dim() > 1]
     biases = [parameter for parameter in model.parameters() if parameter.dim() == 1]
     groups: list[dict[str, Any]] = [{"params": matrices}, {"params": biases, "weight_decay": 0.0}]
-    return AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
+    return AdamW(groups, lr=config.lr, betas=betas, weight_decay=config.weight_decay, fused=fused)
 
 
 @torch.no_grad()
@@ -45,45 +46,6 @@ def clip_gradients(parameters: list[nn.Parameter], max_norm: float) -> float:
     if 0 < max_norm < norm < float("inf"):
         torch._foreach_mul_(gradients, max_norm / norm)
     return norm
-
-
-class WeightAverage:
-    """An exponential moving average of a model's weights.
-
-    After step t the decay is min(decay, (1 + t) / (10 + t)), so that the first weights, which
-    are random, are soon forgotten. Polyak and Juditsky (1992); Izmailov et al. (2018).
-
-    Args:
-        decay: 0: the average is the weights themselves.
-    """
-
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self._parameters = [parameter.data for parameter in model.parameters()]
-        self._averages = [parameter.clone() for parameter in self._parameters] if decay else []
-        self._steps = 0
-
-    def update(self) -> None:
-        """Take the weights in, after an optimiser's step."""
-        if self._averages:
-            self._steps += 1
-            decay = min(self.decay, (1 + self._steps) / (10 + self._steps))
-            torch._foreach_lerp_(self._averages, self._parameters, 1 - decay)
-
-    @contextmanager
-    def in_place(self) -> Iterator[None]:
-        """The model has the averaged weights within, and its own again afterwards."""
-        self._swap()
-        try:
-            yield
-        finally:
-            self._swap()
-
-    def _swap(self) -> None:
-        for parameter, average in zip(self._parameters, self._averages, strict=False):
-            kept = parameter.clone()
-            parameter.copy_(average)
-            average.copy_(kept)
 
 
 def snapshot(model: nn.Module) -> dict[str, Tensor]:

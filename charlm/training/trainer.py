@@ -24,12 +24,7 @@ from charlm.models.language_model import cross_entropy_sum
 from charlm.recurrent.core import StackState, map_state
 from charlm.runs import Run
 from charlm.training.events import Event, Measured, Sampled
-from charlm.training.optimisation import (
-    WeightAverage,
-    build_optimiser,
-    clip_gradients,
-    snapshot,
-)
+from charlm.training.optimisation import build_optimiser, clip_gradients, snapshot
 from charlm.training.schedules import learning_rate_factor
 
 SAVE_SECONDS = 10.0  # at least so long between two writings of the run folder
@@ -61,7 +56,6 @@ class Trainer:
         self.model = build_language_model(run.config.model, len(run.vocabulary)).to(device)
         self.parameters = list(self.model.parameters())
         self.optimiser = build_optimiser(config, self.model)
-        self.average = WeightAverage(self.model, config.averaging)
         self.generator = torch.Generator().manual_seed(config.seed)
         self.autocast = torch.autocast(
             device.type, torch.bfloat16, enabled=computes_in_bfloat16(config.precision, device)
@@ -139,7 +133,6 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = self.config.lr * factor
         self.optimiser.step()
-        self.average.update()
         self.step += 1
         self.characters += batch.targets.numel()
         return nats, map_state(lambda tensor: tensor.detach().float(), state)
@@ -153,10 +146,9 @@ class Trainer:
         self._measured = progress
         valid = None
         if self.has_valid:
-            with self.average.in_place():
-                valid = evaluate(self.model, self.valid_ids).perplexity
-                if valid < self.best_valid:
-                    self.best_valid, self.best = valid, snapshot(self.model)
+            valid = evaluate(self.model, self.valid_ids).perplexity
+            if valid < self.best_valid:
+                self.best_valid, self.best = valid, snapshot(self.model)
         if epoch == int(epoch) or self.whole_epochs == 0:
             self.train_perplexity = loss.perplexity
         measured = Measured(
@@ -182,15 +174,14 @@ class Trainer:
         decoding = Decoding(temperature=self.config.sample_temperature)
         for number, prefix in enumerate(self.config.prefixes):
             ids = vocabulary.encode(prefix).tolist()
-            with self.average.in_place():
-                steps = generate(
-                    self.model,
-                    ids,
-                    length=self.config.sample_length,
-                    decoding=decoding,
-                    seed=(self.config.seed + number) % 2**63,
-                )
-                text = prefix + vocabulary.decode([int(chosen) for chosen in steps])
+            steps = generate(
+                self.model,
+                ids,
+                length=self.config.sample_length,
+                decoding=decoding,
+                seed=(self.config.seed + number) % 2**63,
+            )
+            text = prefix + vocabulary.decode([int(chosen) for chosen in steps])
             sampled = Sampled(epoch=epoch, prefix=prefix, text=text)
             self.run.samples.append(dict(vars(sampled)))
             yield sampled
@@ -198,8 +189,7 @@ class Trainer:
     def save(self, *, now: bool = False) -> None:
         """Write the run folder, unless that was done a moment ago."""
         if now or self.seconds - self._saved >= SAVE_SECONDS:
-            with self.average.in_place():
-                last = snapshot(self.model)
+            last = snapshot(self.model)
             if all(bool(tensor.isfinite().all()) for tensor in last.values()):
                 self.run.save(best=self.best or last, last=last)
             self._saved = self.seconds

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from charlm.config import CELLS, ModelConfig
 from charlm.errors import UsageError
-from charlm.models.build import build_language_model, select_device
+from charlm.models.build import build_language_model, computes_in_bfloat16, select_device
 from charlm.models.language_model import LanguageModel, cross_entropy_sum
 from charlm.recurrent.build import TORCH
 from charlm.recurrent.core import map_state
@@ -137,9 +137,14 @@ def test_other_weights_are_not_tied(embedding):
 @every_embedding
 def test_the_books_first_weights(cell, backend, embedding):
     model = LanguageModel(
-        200, cell=cell, backend=backend, hidden_size=64, num_layers=2, embedding=embedding,
+        200,
+        cell=cell,
+        backend=backend,
+        hidden_size=64,
+        num_layers=2,
+        embedding=embedding,
         initialisation="book",
-    )  # fmt: skip
+    )
     for name, parameter in model.named_parameters():
         if "bias" in name:
             assert not parameter.any(), name
@@ -153,9 +158,13 @@ def test_the_books_first_weights(cell, backend, embedding):
 @every_embedding
 def test_torchs_first_weights(cell, backend, embedding):
     model = LanguageModel(
-        200, cell=cell, backend=backend, hidden_size=64, embedding=embedding,
+        200,
+        cell=cell,
+        backend=backend,
+        hidden_size=64,
+        embedding=embedding,
         initialisation="torch",
-    )  # fmt: skip
+    )
     bound = 64**-0.5
     for name, parameter in model.named_parameters():
         greatest = float(parameter.detach().abs().max())
@@ -228,6 +237,53 @@ def test_each_dropout_does_something(place):
     assert not torch.equal(model(ids, first)[0], model(ids, first)[0])
 
 
+# Products in bfloat16
+
+
+@every_layer
+@every_embedding
+def test_bfloat16_products_change_little(cell, backend, embedding):
+    dropout = {"dropout": 0.2, "weight_dropout": 0.2}
+    model = model_of(cell, backend=backend, embedding=embedding, num_layers=2, **dropout)
+    ids, first = some_ids(), random_state(model)
+    results = []
+    for enabled in (False, True):
+        torch.manual_seed(1)
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            logits, last = model(ids, first)
+        cross_entropy_sum(logits.float(), ids.flip(0)).backward()
+        gradients = torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+        states = [tensor.float() for layer_state in last for tensor in layer_state]
+        results.append((logits, states, gradients))
+    (exact, states, gradients), (rounded, rounded_states, rounded_gradients) = results
+    assert rounded.dtype == torch.bfloat16
+    assert not torch.equal(rounded.float(), exact)
+    torch.testing.assert_close(rounded.float(), exact, rtol=0, atol=0.05)
+    torch.testing.assert_close(rounded_states, states, rtol=0, atol=0.05)
+    assert gradients.dtype == rounded_gradients.dtype == torch.float32
+    assert torch.cosine_similarity(gradients, rounded_gradients, dim=0) > 0.95  # relu has kinks
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "wanted"),
+    [
+        ({"avx512_bf16": True}, True),
+        ({"amx_bf16": True}, True),
+        ({"avx2": True}, False),
+        ({}, False),
+    ],
+)
+def test_bfloat16_is_taken_where_a_cpu_computes_in_it(capabilities, wanted, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert computes_in_bfloat16("auto", cpu) == wanted
+    assert not computes_in_bfloat16("auto", cuda)
+    for device in (cpu, cuda):
+        assert computes_in_bfloat16("bfloat16", device)
+        assert not computes_in_bfloat16("float32", device)
+
+
 # From the configuration
 
 
@@ -235,7 +291,12 @@ def test_each_dropout_does_something(place):
 @every_embedding
 def test_a_model_from_its_configuration(cell, backend, embedding):
     config = ModelConfig(
-        cell=cell, backend=backend, hidden_size=6, num_layers=2, embedding=embedding
+        cell=cell,
+        backend=backend,
+        hidden_size=6,
+        num_layers=2,
+        embedding=embedding,
+        weight_dropout=0,
     )
     model = build_language_model(config, VOCABULARY)
     assert model.vocabulary_size == VOCABULARY
@@ -254,15 +315,15 @@ def test_a_model_has_all_that_its_configuration_says():
         backend="scratch",
         hidden_size=6,
         num_layers=3,
-        embedding="learned",
         embedding_size=4,
         initialisation="book",
         input_dropout=0.1,
         dropout=0.2,
         output_dropout=0.3,
         weight_dropout=0.4,
-    )
-    assert all(getattr(config, field.name) != field.default for field in dataclasses.fields(config))
+    )  # and a learned embedding, which is what the size is for
+    fields = [field for field in dataclasses.fields(config) if field.name != "embedding"]
+    assert all(getattr(config, field.name) != field.default for field in fields)
     model = build_language_model(config, VOCABULARY)
     assert model.embedding.weight.shape == (VOCABULARY, 4)
     assert [layer.input_size for layer in model.stack.layers] == [4, 6, 6]

@@ -98,16 +98,6 @@ def test_validating_and_sampling_change_no_weight(tmp_path, train_small, samplin
     assert same_weights(often, seldom)
 
 
-def test_an_average_of_the_weights_is_what_is_kept(train_small):
-    plain, _ = train_small("plain")
-    averaged, _ = train_small("averaged", training={"averaging": 0.9})
-    assert not same_weights(plain, averaged)
-    # The average only looks on: the batches' losses are those of the weights themselves.
-    assert [row["train_perplexity"] for row in plain.metrics] == [
-        row["train_perplexity"] for row in averaged.metrics
-    ]
-
-
 def test_bfloat16_products_leave_weights_and_scores_in_float32(train_small):
     run, events = train_small(training={"precision": "bfloat16", "weight_decay": 0.1})
     exact, expected = train_small("exact", training={"precision": "float32", "weight_decay": 0.1})
@@ -191,7 +181,7 @@ def test_the_weights_before_a_bad_step_are_kept(train_small, tmp_path, monkeypat
 def test_a_text_shorter_than_a_batch_says_what_it_needs(tmp_path):
     corpus = load_corpus("traveller", max_chars=1000)
     run = Run.create(tmp_path / "run", Config(), corpus)
-    with pytest.raises(CorpusError, match=r"900 characters.*needs 2,") as caught:
+    with pytest.raises(CorpusError, match=r"900 characters.*needs 1,") as caught:
         list(train(run, corpus, device=CPU))
     assert "--batch-size" in caught.value.hint
 

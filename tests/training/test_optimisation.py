@@ -5,12 +5,7 @@ import torch
 from torch import nn
 
 from charlm.config import TrainingConfig
-from charlm.training.optimisation import (
-    WeightAverage,
-    build_optimiser,
-    clip_gradients,
-    snapshot,
-)
+from charlm.training.optimisation import build_optimiser, clip_gradients, snapshot
 
 
 def with_gradients(*values):
@@ -63,29 +58,6 @@ def test_weight_decay_leaves_biases_alone():
     optimiser.step()
     assert torch.equal(model.bias, before)
     assert torch.allclose(model.weight, weight * (1 - 0.1 * 0.5))
-
-
-def test_the_average_follows_its_formula_and_is_put_in_only_within():
-    model = nn.Linear(1, 1, bias=False)
-    average = WeightAverage(model, 0.9)
-    expected = float(model.weight.detach())
-    for step in range(1, 30):
-        model.weight.data.fill_(float(step))
-        average.update()
-        decay = min(0.9, (1 + step) / (10 + step))
-        expected = decay * expected + (1 - decay) * step
-    with average.in_place():
-        assert float(model.weight.detach()) == pytest.approx(expected, rel=1e-5)
-    assert float(model.weight.detach()) == 29.0
-
-
-def test_without_averaging_the_weights_are_their_own_average():
-    model = nn.Linear(1, 1)
-    average = WeightAverage(model, 0.0)
-    average.update()
-    before = model.weight.detach().clone()
-    with average.in_place():
-        assert torch.equal(model.weight, before)
 
 
 def test_a_snapshot_does_not_move_with_the_weights():

@@ -1,0 +1,145 @@
+"""What the default settings reach, and how long the commands take; writes docs/results.md.
+
+    python benchmarks/defaults.py
+
+On the bundled texts, and on The Time Machine, the Jay Chou lyrics, Tiny Shakespeare and 5 MB of
+film reviews where $CHARLM_CORPORA has them (aclImdb.tar.gz for the reviews).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from charlm.corpus import catalogue, locate
+
+PAGE = Path(__file__).parents[1] / "docs" / "results.md"
+REVIEWS = 5_000_000  # bytes
+HELP_RUNS = 7
+
+
+def reviews(folder: Path) -> Path | None:
+    """About 5 MB of positive film reviews, a line each, in the archive's order."""
+    archive = Path(os.environ.get("CHARLM_CORPORA", "corpora")) / "aclImdb.tar.gz"
+    if not archive.is_file():
+        return None
+    path = folder / "reviews.txt"
+    with tarfile.open(archive) as tar, path.open("wb") as text:
+        for member in tar:
+            if member.isfile() and "/train/pos/" in member.name:
+                file = tar.extractfile(member)
+                assert file is not None
+                text.write(file.read().replace(b"<br />", b" ") + b"\n")
+            if text.tell() > REVIEWS:
+                break
+    return path
+
+
+def charlm(folder: Path, *arguments: str) -> tuple[float, str]:
+    """Run a command; its whole time in seconds, and its stdout."""
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "charlm", *arguments],
+        cwd=folder, check=True, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    return time.monotonic() - started, done.stdout
+
+
+def measure(corpus: str, folder: Path) -> dict[str, Any]:
+    """Train, generate and eval with no other option."""
+    print(corpus, file=sys.stderr, flush=True)
+    train_seconds, out = charlm(folder, "train", "--corpus", corpus, "--json", "--quiet")
+    trained = json.loads(out)
+    prefix = trained["samples"][0]["prefix"]
+    generate_seconds, text = charlm(folder, "generate", "--prefix", prefix, "--quiet")
+    eval_seconds, out = charlm(folder, "eval", "--json", "--quiet")
+    return {
+        **trained,
+        "command_seconds": (train_seconds, generate_seconds, eval_seconds),
+        "text": text.rstrip(),
+        "eval": json.loads(out),
+    }
+
+
+def row(result: dict[str, Any]) -> str:
+    """A line of the table."""
+    score, others = result["eval"], result["eval"]["baselines"]
+    cells = [
+        f"`{result['corpus']}`",
+        f"{result['epochs']:.1f}",
+        f"{result['characters_per_second']:,}",
+        f"{score['characters']:,}",
+        f"**{score['perplexity']:.3f}**",
+        *(f"{others[name]['perplexity']:.3f}" for name in ("ngram", "xz", "unigram")),
+        f"{score['bits_per_char']:.3f}",
+        *(f"{seconds:.1f}" for seconds in result["command_seconds"]),
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def help_seconds(folder: Path) -> list[float]:
+    """The time of ``charlm --help``, several times."""
+    return [charlm(folder, "--help")[0] for _ in range(HELP_RUNS)]
+
+
+def page(results: list[dict[str, Any]], help_times: list[float]) -> str:
+    """The whole page."""
+    import torch
+
+    samples = []
+    for result in results:
+        lines = "\n".join(f"    {line}" for line in result["text"].splitlines())
+        prefix = result["samples"][0]["prefix"]
+        samples.append(f'`{result["corpus"]}`, `charlm generate --prefix "{prefix}"`:\n\n{lines}\n')
+    return "\n".join(
+        [
+            "# What the default settings reach",
+            "",
+            f"Written by `python benchmarks/defaults.py` on {time.strftime('%Y-%m-%d')}: torch "
+            f"{torch.__version__}, Python {platform.python_version()}, {platform.machine()}, "
+            f"{os.cpu_count()} cores of a shared machine, no CUDA.",
+            "",
+            "`charlm train --corpus NAME`, then `charlm generate` and `charlm eval`, each with no "
+            "other option: an LSTM, trained for 90 seconds. Perplexities are of the validation "
+            "split, per character; ngram is modified Kneser-Ney of the best order up to 6, chosen "
+            "on that very split; xz reads the train split first. Seconds are whole commands.",
+            "",
+            "| corpus | epochs | characters/s | scored | perplexity | ngram | xz | unigram "
+            "| bits/char | train s | generate s | eval s |",
+            "|" + " --- |" * 12,
+            *(row(result) for result in results),
+            "",
+            f"`charlm --help`: median {statistics.median(help_times):.2f} s of {len(help_times)} "
+            f"({min(help_times):.2f} to {max(help_times):.2f}).",
+            "",
+            "## What they write",
+            "",
+            *samples,
+        ]
+    )
+
+
+def main() -> None:
+    """Measure and write."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        help_times = help_seconds(folder)
+        corpora = [entry.name for entry in catalogue().values() if locate(entry)]
+        long_text = reviews(folder)
+        corpora += [str(long_text)] if long_text else []
+        results = [measure(corpus, folder) for corpus in corpora]
+    PAGE.write_text(page(results, help_times).rstrip() + "\n", encoding="utf-8")
+    print(PAGE)
+
+
+if __name__ == "__main__":
+    main()

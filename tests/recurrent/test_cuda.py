@@ -1,0 +1,108 @@
+"""The layers on a CUDA device: what the CPU says, and a training that works."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from charlm.config import Config
+from charlm.corpus import load_corpus
+from charlm.recurrent.build import SCRATCH, TORCH, build_stack
+from charlm.recurrent.core import StackState, map_state
+from charlm.recurrent.stack import Stack
+from charlm.runs import Run
+from charlm.training import Measured, Started, train
+
+pytestmark = pytest.mark.cuda
+
+CUDA = torch.device("cuda")
+STEPS, BATCH, INPUTS, HIDDEN = 35, 32, 28, 64
+LAYERS = [(cell, "scratch") for cell in SCRATCH] + [(cell, "torch") for cell in TORCH]
+
+every_layer = pytest.mark.parametrize(("cell", "backend"), LAYERS)
+
+
+@pytest.fixture(autouse=True)
+def _full_precision() -> Iterator[None]:
+    """Products in float32, where cuDNN would take TF32."""
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield
+
+
+def results(stack: Stack, xs: Tensor, first: StackState) -> list[Tensor]:
+    """Outputs, final states and all weights' gradients."""
+    stack.zero_grad()
+    outputs, last = stack(xs, first)
+    states = [tensor for layer_state in last for tensor in layer_state]
+    (outputs.square().mean() + sum(state.mean() for state in states)).backward()
+    return [outputs, *states, *(parameter.grad for parameter in stack.parameters())]
+
+
+@every_layer
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float64, 1e-10)], ids=str
+)
+@pytest.mark.parametrize("kind", ["features", "ids"])
+def test_cuda_agrees_with_the_cpu(cell, backend, dtype, tolerance, kind):
+    stack = build_stack(cell, backend, input_size=INPUTS, hidden_size=HIDDEN, num_layers=2)
+    stack = stack.to(dtype)
+    xs = torch.randn(STEPS, BATCH, INPUTS, dtype=dtype)
+    if kind == "ids":
+        xs = torch.randint(INPUTS, (STEPS, BATCH))
+    first = map_state(torch.randn_like, stack.initial_state(BATCH))
+    on_cpu = [tensor.detach().clone() for tensor in results(stack, xs, first)]
+    stack = stack.to(CUDA)
+    assert all(tensor.is_cuda for state in stack.initial_state(BATCH) for tensor in state)
+    on_cuda = results(stack, xs.to(CUDA), map_state(lambda tensor: tensor.to(CUDA), first))
+    assert all(tensor.is_cuda for tensor in on_cuda)
+    torch.testing.assert_close(
+        [tensor.detach().cpu() for tensor in on_cuda], on_cpu, rtol=tolerance, atol=tolerance
+    )
+
+
+@every_layer
+def test_a_few_steps_of_training(cell, backend, tmp_path: Path):
+    corpus = load_corpus("traveller", max_chars=5000)
+    model = {"cell": cell, "backend": backend, "hidden_size": HIDDEN, "embedding": "one-hot"}
+    training = {
+        "batch_size": 32,
+        "seq_len": 35,
+        "epochs": 4,
+        "optimiser": "sgd",
+        "lr": 1.0,
+        "schedule": "constant",
+        "prefixes": ["time traveller"],
+        "sample_temperature": 0.0,
+    }
+    config = Config.from_layers([{"model": model, "training": training}])
+    run = Run.create(tmp_path / "run", config, corpus)
+    events = list(train(run, corpus, device=CUDA))
+    assert isinstance(events[0], Started)
+    assert events[0].device == "cuda"
+    measured = [event for event in events if isinstance(event, Measured)]
+    assert measured[-1].train_perplexity < measured[0].train_perplexity
+    assert measured[-1].valid_perplexity < len(corpus.vocabulary)
+    # What was trained on CUDA is used on the CPU.
+    assert all(parameter.device.type == "cpu" for parameter in run.load_model().parameters())
+
+
+@pytest.mark.parametrize("backend", ["scratch", "torch"])
+def test_dropout_of_all_kinds_works(backend):
+    stack = build_stack(
+        "lstm",
+        backend,
+        input_size=INPUTS,
+        hidden_size=HIDDEN,
+        num_layers=2,
+        dropout=0.5,
+        weight_dropout=0.5,
+    ).to(CUDA)
+    xs, first = torch.randn(STEPS, BATCH, INPUTS, device=CUDA), stack.initial_state(BATCH)
+    found = results(stack, xs, first)
+    assert all(tensor.isfinite().all() for tensor in found)
+    weight = stack.layers[1].get_parameter(stack.layers[1].recurrent_weight)
+    assert float((weight.grad == 0).float().mean()) == pytest.approx(0.5, abs=0.05)
