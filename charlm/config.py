@@ -133,10 +133,12 @@ class TrainingConfig:
     each epoch (d2l 0.17); none: at the first character (v1 of the book)"""
     drop_last: bool = False
     """random sampling only: leave out the last batch where it is smaller (the book does)"""
-    epochs: int | None = None
-    """times through the train split; either this or ``minutes``"""
+    epochs: int | None = 40
+    """times through the train split"""
     minutes: float | None = 1.5
-    """wall time of training, validation and samples included"""
+    """wall time of training, validation and samples included. Where there are epochs too,
+    training ends with what comes first. Setting one of them unsets the other; with epochs alone,
+    a seed gives the same weights again on the same machine"""
     optimiser: str = "adamw"
     """sgd, adam or adamw"""
     lr: float = 0.006
@@ -185,8 +187,8 @@ class TrainingConfig:
             _check(0 <= value < 1, f"training.{name} is {value}; it must be from 0 to below 1")
         _check(self.seed < 2**63, f"training.seed is {self.seed}; it must be below 2**63")
         _check(
-            (self.epochs is None) != (self.minutes is None),
-            "training ends after epochs or after minutes: give exactly one of them",
+            self.epochs is not None or self.minutes is not None,
+            "training ends after epochs or after minutes: give one of them",
         )
 
 
@@ -220,7 +222,7 @@ class Config:
                 for key, value in values.items():
                     _check_known(key, known, f"key of [{section}]")
                     merged[section][key] = _convert(f"{section}.{key}", known[key], value)
-            # How training ends is one choice: a later layer's takes the place of an earlier one's.
+            # How training ends is one choice: a later layer's takes the place of earlier ones.
             given = layer.get("training", {})
             ends = {key for key in ("epochs", "minutes") if given.get(key) not in (None, "none")}
             if len(ends) == 1:

@@ -22,6 +22,9 @@ hypothesis.settings.load_profile("charlm")
 
 def pytest_configure() -> None:
     torch.set_num_threads(1)  # sums in another order are other numbers
+    # Commands in processes of their own too: tests run side by side, and threads that wait for
+    # each other on busy cores are many times slower than one.
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -99,11 +99,10 @@ class Trainer:
         return self.whole_epochs + min(count / len(self.train_ids), 0.9999)
 
     def progress(self, epoch: float) -> float:
-        """Part of the training that is over, by epochs or by the clock."""
-        if self.config.epochs is not None:
-            return min(1.0, epoch / self.config.epochs)
-        assert self.config.minutes is not None
-        return min(1.0, self.seconds / (60 * self.config.minutes))
+        """Part of the training that is over, by epochs or by the clock, whichever is further."""
+        by_epochs = epoch / self.config.epochs if self.config.epochs else 0.0
+        by_clock = self.seconds / (60 * self.config.minutes) if self.config.minutes else 0.0
+        return min(1.0, max(by_epochs, by_clock))
 
     def update(self, batch: Batch, state: StackState, progress: float) -> tuple[float, StackState]:
         """One step: forward, backward, clipping, the optimiser.

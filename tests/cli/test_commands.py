@@ -272,7 +272,6 @@ def test_verify_shows_agreement(charlm):
         (["train", "--set", "learning_rate=1"], 2, "unknown key"),
         (["train", "--set", "lr"], 2, "KEY=VALUE"),
         (["train", "--epochs", "0"], 2, "epochs"),
-        (["train", "--epochs", "2", "--minutes", "1"], 2, "exactly one"),
         (["train", "--config", "missing.toml"], 2, "missing.toml"),
         (["train", "--device", "abacus"], 2, "--device cpu"),
         (["train", "--max-chars", "500"], 1, "needs"),

@@ -178,6 +178,13 @@ def test_top_p_keeps_the_smallest_set_that_reaches_p():
         assert kept(Decoding(top_p=top_p), logits) == wanted, top_p
 
 
+def test_top_p_keeps_as_many_of_equals_as_it_takes():
+    """Four quarters, which floats hold exactly: the sum that equals p is enough."""
+    decodings = [Decoding(top_p=top_p) for top_p in (0.25, 0.26, 0.5, 0.75, 0.76)]
+    counts = [len(kept(decoding, torch.zeros(1, 5))) for decoding in decodings]
+    assert counts == [1, 2, 2, 3, 4]
+
+
 def test_top_p_of_one_is_no_filter():
     logits = 5 * torch.randn(20, 300)
     wanted = Decoding().probabilities(logits)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from charlm.config import Config
 from charlm.corpus import Corpus, load_corpus
+from charlm.errors import CorpusError
 from charlm.generation.decoding import generate
 from charlm.models.language_model import LanguageModel
 from charlm.runs import Run
@@ -131,6 +132,26 @@ def test_same_batches(book, text_file, sampling, seed, tmp_path, monkeypatch):
         for batch, (inputs, targets) in zip(ours, theirs, strict=True):
             assert torch.equal(batch.inputs, inputs.T)
             assert torch.equal(batch.targets, targets.T)
+
+
+@pytest.mark.parametrize("text_file", ["traveller"], indirect=True)
+@samplings
+def test_the_shortest_text_fills_a_batch_from_all_of_the_books_offsets(
+    text_file, sampling, tmp_path
+):
+    highest = STEPS - 1 if sampling == "random" else STEPS
+    needed = BATCH * STEPS + 1 + highest
+
+    def trainer(characters: int) -> Trainer:
+        limit = {"max_chars": characters}
+        config = settings(text_file, corpus=limit, training={"sampling": sampling})
+        corpus = load(config)
+        return Trainer(Run.create(tmp_path / str(characters), config, corpus), corpus, CPU)
+
+    shortest = trainer(needed)
+    assert all(list(shortest.epoch_batches()) for _ in range(50))
+    with pytest.raises(CorpusError, match=f"needs {needed:,}"):
+        trainer(needed - 1)
 
 
 # The networks of the book, chapters 8 and 9: parameters in its order, and its equations

@@ -103,6 +103,19 @@ def test_a_gradient_that_is_a_little_wrong_is_found(cell, dtype, monkeypatch):
     assert not found.agree
 
 
+def test_no_gradient_is_so_small_that_a_wrong_one_would_be_within_the_tolerance(monkeypatch):
+    results, gradients = module._results, []
+
+    def remember(*arguments):
+        found = results(*arguments)
+        gradients.extend(found[2])
+        return found
+
+    monkeypatch.setattr(module, "_results", remember)
+    agreement()
+    assert min(float(gradient.abs().max()) for gradient in gradients) > 1000 * 1e-5
+
+
 @pytest.mark.parametrize("where", [1, 2, 3])
 def test_what_is_not_a_number_never_agrees(where, monkeypatch):
     results = module._results

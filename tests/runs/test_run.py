@@ -451,6 +451,22 @@ def test_the_text_is_read_and_split_again_as_it_was(novel):
     assert np.array_equal(again.ids, corpus.ids)
 
 
+@pytest.mark.parametrize("kind", ["whole", "kept"])
+def test_the_vocabulary_is_of_the_whole_text_or_of_what_is_kept(config, kind):
+    settings = dataclasses.replace(config.corpus, max_chars=8, vocabulary_from=kind)
+    corpus = load_run_corpus(settings, None, None)
+    read = TEXT if kind == "whole" else TEXT[:8]
+    assert set(corpus.vocabulary.characters) == set(read)
+
+
+def test_the_text_is_read_with_the_runs_own_vocabulary(run):
+    edit(run.folder / "vocabulary.json", lambda characters: characters[::-1])
+    opened = Run.open(run.folder)
+    again = opened.load_corpus()
+    assert again.vocabulary == opened.vocabulary != run.vocabulary
+    assert again.text("train") == TEXT[: again.split_sizes[0]]
+
+
 @pytest.mark.parametrize(
     "change", [lambda data: data + b"x", lambda data: data.replace(b"h", b"H")]
 )

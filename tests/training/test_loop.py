@@ -140,6 +140,15 @@ def test_by_the_clock_it_ends_in_time_and_measures_inside_a_long_epoch(tmp_path,
     assert events_of(Sampled, events)[-1].epoch == measured[-1].epoch
 
 
+def test_with_epochs_and_minutes_the_first_to_come_ends_it(train_small):
+    _, by_epochs = train_small("epochs", training={"epochs": 6, "minutes": 60})
+    assert by_epochs[-1].epochs == 6
+    assert by_epochs[-1].seconds < 60
+    _, by_clock = train_small("clock", training={"epochs": 10**6, "minutes": 0.01})
+    assert 0 < by_clock[-1].epochs < 10**6
+    assert by_clock[-1].seconds >= 0.6
+
+
 def test_samples_come_as_often_as_asked(train_small):
     _, events = train_small(training={"sample_every": 2})
     assert [event.epoch for event in events_of(Sampled, events)] == [2, 4, 6]

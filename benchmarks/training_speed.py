@@ -1,0 +1,159 @@
+"""Characters per second in training, beside d2l 0.17.0, on the same text, model and batches.
+
+    python benchmarks/training_speed.py [--pairs N] [--threads N] [--device cpu|cuda]
+
+One epoch of ours and one of d2l's ``train_epoch_ch8`` in turn, N pairs for each network, on the
+first 10,000 characters of the bundled story, cleaned as the book cleans. Prints a Markdown table
+of medians, and of the ratio pair by pair with its spread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from charlm.config import Config
+from charlm.corpus import Corpus, load_corpus
+from charlm.runs import Run
+from charlm.training.trainer import Trainer
+
+HIDDEN, BATCH, STEPS = 256, 32, 35
+
+
+def import_d2l() -> Any:
+    """d2l.torch, without the torchvision that nothing here needs."""
+    for name in ("torchvision", "torchvision.transforms"):
+        sys.modules.setdefault(name, ModuleType(name))
+    sys.modules["torchvision"].transforms = sys.modules["torchvision.transforms"]  # type: ignore[attr-defined]
+    from d2l import torch as d2l
+
+    return d2l
+
+
+def our_epoch(corpus: Corpus, cell: str, backend: str, folder: Path, device: torch.device) -> Any:
+    """A function that trains for one epoch and gives the characters predicted."""
+    model = {"cell": cell, "backend": backend, "hidden_size": HIDDEN, "embedding": "one-hot"}
+    model |= {"input_dropout": 0, "output_dropout": 0, "weight_dropout": 0}
+    training = {"batch_size": BATCH, "seq_len": STEPS, "optimiser": "sgd", "lr": 1.0}
+    training |= {"schedule": "constant", "warmup": 0, "precision": "float32", "epochs": 1}
+    config = Config.from_layers([{"model": model, "training": training}])
+    trainer = Trainer(Run.create(folder, config, corpus), corpus, device)
+
+    def epoch() -> int:
+        before = trainer.characters
+        state = trainer.model.initial_state(BATCH)
+        for batch in trainer.epoch_batches():
+            _, state = trainer.update(batch, state, progress=0.0)
+        return trainer.characters - before
+
+    return epoch
+
+
+def their_epoch(d2l: Any, corpus: Corpus, cell: str, backend: str, device: torch.device) -> Any:
+    """The same with the book's loop, its scratch network or nn.RNN, nn.GRU, nn.LSTM."""
+    size = len(corpus.vocabulary)
+    ids = corpus.split("train").tolist()
+
+    def batches() -> Any:
+        return d2l.seq_data_iter_sequential(ids, BATCH, STEPS)
+
+    loss = nn.CrossEntropyLoss()
+    if backend == "torch":
+        kind = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}[cell]
+        net = d2l.RNNModel(kind(size, HIDDEN), size).to(device)
+        updater: Any = torch.optim.SGD(net.parameters(), 1.0)
+    else:
+        net = d2l.RNNModelScratch(size, HIDDEN, device, book_parameters, book_state, book_rnn)
+        updater = lambda batch_size: d2l.sgd(net.params, 1.0, batch_size)  # noqa: E731
+
+    def epoch() -> int:
+        d2l.train_epoch_ch8(net, batches(), loss, updater, device, use_random_iter=False)
+        return sum(targets.numel() for _, targets in batches())
+
+    return epoch
+
+
+def book_parameters(size: int, hidden: int, device: torch.device) -> list[Tensor]:
+    """As in section 8.5.2 of the book."""
+    shapes = [(size, hidden), (hidden, hidden), (hidden,), (hidden, size), (size,)]
+    return [
+        (torch.randn(shape, device=device) * 0.01 * (len(shape) > 1)).requires_grad_()
+        for shape in shapes
+    ]
+
+
+def book_state(batch_size: int, hidden: int, device: torch.device) -> tuple[Tensor]:
+    """Zeros."""
+    return (torch.zeros((batch_size, hidden), device=device),)
+
+
+def book_rnn(inputs: Tensor, state: tuple[Tensor], params: list[Tensor]) -> Any:
+    """The book's forward pass: one-hot inputs, a step at a time."""
+    to_hidden, recurrent, bias, to_output, output_bias = params
+    (hidden,) = state
+    outputs = []
+    for step in inputs:
+        hidden = torch.tanh(step @ to_hidden + hidden @ recurrent + bias)
+        outputs.append(hidden @ to_output + output_bias)
+    return torch.cat(outputs), (hidden,)
+
+
+def speed(epoch: Any, device: torch.device) -> float:
+    """Characters per second of one epoch."""
+    started = time.perf_counter()
+    characters = epoch()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return float(characters / (time.perf_counter() - started))
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--pairs", type=int, default=15)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--device", default="cpu")
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    device = torch.device(arguments.device)
+    d2l = import_d2l()
+    corpus = load_corpus("traveller", cleaning="letters", max_chars=10_000, split=(1, 0, 0))
+    print(
+        f"torch {torch.__version__}, {device}, {torch.get_num_threads()} threads, hidden "
+        f"{HIDDEN}, batch {BATCH}, {STEPS} steps; medians of {arguments.pairs} pairs\n"
+    )
+    print("| network | charlm characters/s | d2l characters/s | ratio | least to greatest |")
+    print("| --- | --- | --- | --- | --- |")
+    for cell, backend in (
+        ("rnn", "scratch"),
+        ("rnn", "torch"),
+        ("gru", "torch"),
+        ("lstm", "torch"),
+    ):
+        with tempfile.TemporaryDirectory() as folder:
+            ours = our_epoch(corpus, cell, backend, Path(folder), device)
+            theirs = their_epoch(d2l, corpus, cell, backend, device)
+            pairs = [
+                (speed(ours, device), speed(theirs, device)) for _ in range(arguments.pairs + 2)
+            ][2:]  # the first two warm up
+        ratios = [mine / yours for mine, yours in pairs]
+        print(
+            f"| {cell}, {backend} | {statistics.median(m for m, _ in pairs):,.0f} "
+            f"| {statistics.median(y for _, y in pairs):,.0f} | {statistics.median(ratios):.2f} "
+            f"| {min(ratios):.2f} to {max(ratios):.2f} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
