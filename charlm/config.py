@@ -83,7 +83,7 @@ class ModelConfig:
     """one-hot: none, the token picks a row of the input weights; learned: a table of its own;
     tied: the head's weights, transposed (Press and Wolf 2017)"""
     embedding_size: int | None = None
-    """features of a learned embedding; None: 128, or ``hidden_size`` where that is less"""
+    """features of a learned embedding; None: 64, or ``hidden_size`` where that is less"""
     initialisation: str = "torch"
     """torch: uniform in +-1/sqrt(hidden_size); book: normal with deviation 0.01, biases 0"""
     input_dropout: float = 0.05
@@ -317,7 +317,7 @@ def layer_from_toml(path: Path) -> Layer:
         UsageError: the file cannot be read or is not TOML.
     """
     try:
-        return _parse_toml(path.read_text(encoding="utf-8"), str(path))
+        return _parse_toml(path.read_text(encoding="utf-8-sig"), str(path))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise UsageError(f"cannot read the configuration {path}: {reason}") from None

@@ -76,7 +76,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
         # The reader has what it wanted (`| head`); nothing may be written at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception:
+    except Exception as error:
+        if "allocate memory" in str(error) or "out of memory" in str(error):  # torch's words
+            print("error: there is not enough memory for this", file=sys.stderr)
+            print("hint: try a smaller --hidden-size, --batch-size or --seq-len", file=sys.stderr)
+            return 1
         traceback.print_exc()
         print("error: this is a bug in charlm; please report the lines above", file=sys.stderr)
         return 3

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
+
+from charlm.strict_json import dumps
 
 # C0 but newline and tab, DEL, C1, line and paragraph separators, and the marks that reorder text.
 _CONTROLS = re.compile(
@@ -48,7 +48,7 @@ class Output:
         if self.as_json:
             # What stdout's encoding lacks would be escaped as in Python, which is not JSON.
             is_utf8 = (sys.stdout.encoding or "utf-8").lower().replace("-", "") == "utf8"
-            self._write(json.dumps(_finite(content), ensure_ascii=not is_utf8, indent=2) + "\n")
+            self._write(dumps(content, ensure_ascii=not is_utf8, indent=2) + "\n")
 
     def _write(self, text: str) -> None:
         try:
@@ -80,17 +80,6 @@ class Output:
     def warn(self, message: str) -> None:
         """Something that may be wrong."""
         self.show(printable(f"warning: {message}"))
-
-
-def _finite(value: Any) -> Any:
-    """JSON knows no infinity and no NaN: null takes their place."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value
 
 
 def clock(seconds: float) -> str:

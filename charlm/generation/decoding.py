@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from charlm.errors import UsageError
+from charlm.errors import RunError, UsageError
 from charlm.models.language_model import LanguageModel
 from charlm.recurrent.core import map_state
 
@@ -58,7 +58,15 @@ class Decoding:
         return probabilities / probabilities.sum(1, keepdim=True)
 
     def choose(self, logits: Tensor, generator: torch.Generator) -> Tensor:
-        """(B, V) logits to (B,) int64 token ids, drawn on the CPU so that a seed says it all."""
+        """(B, V) logits to (B,) int64 token ids, drawn on the CPU so that a seed says it all.
+
+        Raises:
+            RunError: a logit is not finite.
+        """
+        if not logits.isfinite().all():
+            raise RunError(
+                "the model's logits are not finite", "its weights are of no use: train it anew"
+            )
         probabilities = self.probabilities(logits.cpu())
         if self.temperature == 0:
             return probabilities.argmax(1)

@@ -24,7 +24,7 @@ class LanguageModel(nn.Module):
         num_layers: recurrent layers.
         embedding: "one-hot" (E = V; nothing is learned, the book's), "learned", or "tied": the
             head's weights serve as the table too (Press and Wolf 2017, arXiv:1608.05859; E = H).
-        embedding_size: E of a learned embedding; None: 128, or H where that is less.
+        embedding_size: E of a learned embedding; None: 64, or H where that is less.
         initialisation: "torch": uniform in +-1/sqrt(H), and +-0.1 for an embedding;
             "book": normal with deviation 0.01, biases 0.
         input_dropout, dropout, output_dropout: probabilities of locked dropout on the embedded
@@ -53,7 +53,7 @@ class LanguageModel(nn.Module):
     ) -> None:
         super().__init__()
         self.vocabulary_size = vocabulary_size
-        size = embedding_size or min(hidden_size, 128)
+        size = embedding_size or min(hidden_size, 64)
         if embedding != "learned":
             size = vocabulary_size if embedding == "one-hot" else hidden_size
         self.embedding: nn.Embedding | None = None

@@ -16,6 +16,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from charlm.errors import RunError
+from charlm.strict_json import dumps
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -52,7 +53,7 @@ def write_json(path: Path, content: Any) -> None:
 
 def encode_json(content: Any, indent: int | None = None) -> bytes:
     """JSON in UTF-8 and a line end; what a file name or word may have beyond UTF-8, as escapes."""
-    text = json.dumps(content, indent=indent, ensure_ascii=False) + "\n"
+    text = dumps(content, indent=indent) + "\n"
     return text.encode("utf-8", "backslashreplace")
 
 
