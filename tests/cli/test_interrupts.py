@@ -120,3 +120,14 @@ def test_a_flag_that_nobody_set_says_no():
     flag = StopFlag()
     assert flag() is False
     assert flag.raise_if_set() is None
+
+
+def test_a_signal_that_is_ignored_stays_ignored(monkeypatch):
+    monkeypatch.setattr(signal, "getsignal", lambda number: signal.SIG_IGN)
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with catch_signals():
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert signal.signal(signal.SIGTERM, signal.SIG_IGN) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)

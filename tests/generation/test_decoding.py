@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm.errors import UsageError
+from charlm.errors import RunError, UsageError
 from charlm.generation.decoding import GREEDY, Decoding, generate
 from charlm.models.language_model import LanguageModel
 
@@ -351,3 +351,8 @@ def test_a_vocabulary_of_unknown_alone_is_refused():
 def test_a_vocabulary_of_one_character_has_one_text():
     model = LanguageModel(2, cell="rnn", hidden_size=2)
     assert fast_generate(model, [0], 5, Decoding(temperature=0.5, top_k=3)) == [[1]] * 5
+
+
+def test_weights_that_are_no_numbers_give_one_line():
+    with pytest.raises(RunError, match="not finite"):
+        Decoding().choose(torch.tensor([[0.0, float("nan"), 1.0]]), torch.Generator())

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from charlm.config import Config
+from charlm.config import Config, layer_from_preset
 from charlm.corpus import Corpus, load_corpus
 from charlm.errors import CorpusError
 from charlm.generation.decoding import generate
@@ -57,26 +57,13 @@ def book(d2l: ModuleType, text_file: Path, monkeypatch: pytest.MonkeyPatch) -> M
 
 
 def settings(text_file: Path, **sections: dict[str, Any]) -> Config:
-    """As the book trains, but with less of everything."""
-    corpus = {
-        "source": str(text_file),
-        "cleaning": "letters",
-        "max_chars": CHARACTERS,
-        "split": (1, 0, 0),
+    """As the preset that is the book's section 8.6, but with less of everything."""
+    smaller = {
+        "corpus": {"source": str(text_file), "max_chars": CHARACTERS},
+        "model": {"hidden_size": HIDDEN},
+        "training": {"epochs": EPOCHS, "batch_size": BATCH, "seq_len": STEPS},
     }
-    model = {"embedding": "one-hot", "hidden_size": HIDDEN}
-    training = {
-        "batch_size": BATCH,
-        "seq_len": STEPS,
-        "epochs": EPOCHS,
-        "optimiser": "sgd",
-        "lr": 1.0,
-        "clip_norm": 1.0,
-        "schedule": "constant",
-        "precision": "float32",
-    }
-    layer = {"corpus": corpus, "model": model, "training": training}
-    return Config.from_layers([layer, sections])
+    return Config.from_layers([layer_from_preset("timemachine-rnn"), smaller, sections])
 
 
 def load(config: Config) -> Corpus:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from charlm.config import Config
+from charlm.config import Config, layer_from_preset
 from charlm.corpus import load_corpus
 from charlm.recurrent.build import SCRATCH, TORCH, build_stack
 from charlm.recurrent.core import StackState, map_state
@@ -67,18 +67,11 @@ def test_cuda_agrees_with_the_cpu(cell, backend, dtype, tolerance, kind):
 @every_layer
 def test_a_few_steps_of_training(cell, backend, tmp_path: Path):
     corpus = load_corpus("traveller", max_chars=5000)
-    model = {"cell": cell, "backend": backend, "hidden_size": HIDDEN, "embedding": "one-hot"}
-    training = {
-        "batch_size": 32,
-        "seq_len": 35,
-        "epochs": 4,
-        "optimiser": "sgd",
-        "lr": 1.0,
-        "schedule": "constant",
-        "prefixes": ["time traveller"],
-        "sample_temperature": 0.0,
+    small = {
+        "model": {"cell": cell, "backend": backend, "hidden_size": HIDDEN},
+        "training": {"epochs": 4},
     }
-    config = Config.from_layers([{"model": model, "training": training}])
+    config = Config.from_layers([layer_from_preset("timemachine-rnn"), small])
     run = Run.create(tmp_path / "run", config, corpus)
     events = list(train(run, corpus, device=CUDA))
     assert isinstance(events[0], Started)

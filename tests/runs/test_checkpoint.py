@@ -391,3 +391,9 @@ def test_a_header_that_is_too_deep_or_too_long(tmp_path):
     header = json.dumps({"__metadata__": {str(i): "x" for i in range(10_000)}}).encode()
     path.write_bytes(len(header).to_bytes(8, "little") + header)
     refused(path)
+
+
+def test_what_json_has_no_number_for_is_null(tmp_path):
+    write_json(tmp_path / "a.json", {"perplexity": float("inf"), "rows": [float("nan"), 1.5]})
+    read = json.loads((tmp_path / "a.json").read_text())
+    assert read == {"perplexity": None, "rows": [None, 1.5]}

@@ -65,7 +65,7 @@ def trained(run) -> Run:
     models = [build_language_model(run.config.model, len(run.vocabulary)) for _ in range(2)]
     run.metrics = [
         {"epoch": 1, "train_perplexity": 20.5, "valid_perplexity": None},
-        {"epoch": 2.0, "train_perplexity": 1 / 3, "valid_perplexity": float("inf")},
+        {"epoch": 2.0, "train_perplexity": 1 / 3, "valid_perplexity": 50.25},
     ]
     run.samples = [{"epoch": 1, "prefix": "分", "text": "分\n\x85\u2028\u2029\x0b\x1c😀\ud800"}]
     run.save(best=snapshot(models[0]), last=snapshot(models[1]))
