@@ -103,7 +103,7 @@ def test_a_configuration_cannot_be_changed():
 @pytest.mark.parametrize(
     ("layers", "ends"),
     [
-        ([], (40, 1.5)),
+        ([], (40, 1.6)),
         ([{"epochs": 3}], (3, None)),
         ([{"minutes": 2}], (None, 2.0)),
         ([{"minutes": 2}, {"epochs": 3}], (3, None)),
@@ -112,7 +112,7 @@ def test_a_configuration_cannot_be_changed():
         ([{"epochs": 3}, {"lr": 1.0}], (3, None)),
         ([{"epochs": 3}, {"epochs": None, "minutes": 2}], (None, 2.0)),
         ([{"minutes": 2}, {"epochs": 3, "minutes": "none"}], (3, None)),
-        ([{"epochs": "none"}], (None, 1.5)),
+        ([{"epochs": "none"}], (None, 1.6)),
         ([{"epochs": 3, "minutes": 2}], (3, 2.0)),
         ([{"epochs": 5}, {"epochs": 3, "minutes": 2}], (3, 2.0)),
         ([{"epochs": 3}, {"minutes": None}], (3, None)),

@@ -50,7 +50,7 @@ def generate(
     num_samples: Annotated[
         int, typer.Option(metavar="N", min=1, help="Continuations, each its own draw.")
     ] = 1,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the draws.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**63 - 1, help="Of the draws.")] = 0,
     device: Device = "auto",
     as_json: AsJson = False,
     quiet: Quiet = False,

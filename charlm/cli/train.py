@@ -21,6 +21,7 @@ from charlm.config import (
     CELLS,
     Config,
     Layer,
+    layer_for_text,
     layer_from_assignments,
     layer_from_preset,
     layer_from_toml,
@@ -115,8 +116,8 @@ def train(
 ) -> None:
     """Train a model on a text; without options, for 90 seconds on a text that comes along.
 
-    Settings are taken from the defaults, then --preset, then --config, then the options, then
-    --set.
+    Settings are taken from the defaults for a text of this length, then --preset, then --config,
+    then the options, then --set. See them all with --dry-run.
     """
     options: Layer = {
         "corpus": {
@@ -152,7 +153,7 @@ def train(
     layers.append({name: _given(values) for name, values in options.items()})
     layers.append(layer_from_assignments(assignments or []))
     output = Output(as_json=as_json, quiet=quiet)
-    _train(Config.from_layers(layers), run, corpora_dir, dry_run=dry_run, output=output)
+    _train(layers, run, corpora_dir, dry_run=dry_run, output=output)
 
 
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -160,17 +161,24 @@ def _given(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _train(
-    config: Config, folder: Path | None, corpora_dir: Path | None, *, dry_run: bool, output: Output
+    layers: list[Layer],
+    folder: Path | None,
+    corpora_dir: Path | None,
+    *,
+    dry_run: bool,
+    output: Output,
 ) -> None:
     from charlm.models.build import select_device
     from charlm.runs import Run, load_run_corpus
 
+    config = Config.from_layers(layers)
     device = select_device(config.training.device)
     with _standard_input_as_file(config.corpus.source) as kept:
         corpus = load_run_corpus(config.corpus, kept, corpora_dir)
         for notice in corpus.notices:
             output.note(notice)
-        config = _resolve(config, corpus, output)
+        suited = layer_for_text(corpus.split_sizes[0], len(corpus.vocabulary))
+        config = _resolve(Config.from_layers([suited, *layers]), corpus, output)
         if dry_run:
             _show_plan(config, corpus, str(device), output)
             return

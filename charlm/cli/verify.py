@@ -12,7 +12,9 @@ from charlm.errors import CharlmError
 
 
 def verify(
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of weights and inputs.")] = 0,
+    seed: Annotated[
+        int, typer.Option(metavar="N", min=0, max=2**63 - 1, help="Of weights and inputs.")
+    ] = 0,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:

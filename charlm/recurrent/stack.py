@@ -53,9 +53,23 @@ class WeightDropout(RecurrentLayer):
             outputs, state = self.layer(xs, state)
             return outputs, state
         name = self.layer.recurrent_weight
-        dropped = F.dropout(self.layer.get_parameter(name), self.probability)
+        dropped = drop_entries(self.layer.get_parameter(name), self.probability)
         outputs, state = functional_call(self.layer, {name: dropped}, (xs, state))
         return outputs, state
+
+
+def drop_entries(weights: Tensor, probability: float) -> Tensor:
+    """As F.dropout, quicker for large tensors on the CPU, where the probability counts in 256ths.
+
+    A byte of randomness decides on each entry, and a draw of the generator gives eight of them;
+    a draw for each entry would take a fifth of a training step's time.
+    """
+    if weights.device.type != "cpu":
+        return F.dropout(weights, probability)
+    dropped = min(round(256 * probability), 255)  # of the 256 values of a byte
+    words = torch.empty((weights.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
+    kept = words.view(torch.uint8)[: weights.numel()].view_as(weights) >= dropped
+    return weights * (kept.to(weights.dtype) * (256 / (256 - dropped)))
 
 
 class Stack(nn.Module):

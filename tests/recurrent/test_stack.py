@@ -7,7 +7,7 @@ from torch import Tensor
 
 from charlm.recurrent.build import TORCH, build_layer, build_stack
 from charlm.recurrent.core import map_state
-from charlm.recurrent.stack import LockedDropout, Stack, WeightDropout
+from charlm.recurrent.stack import LockedDropout, Stack, WeightDropout, drop_entries
 from charlm.recurrent.torch_layers import copy_to_torch
 
 STEPS, BATCH, INPUTS, HIDDEN = 6, 3, 5, 8
@@ -207,8 +207,8 @@ def test_weight_dropout_is_the_layer_with_dropped_weights(cell, backend):
     assert torch.equal(weight, stored)
     assert layer.get_parameter(layer.recurrent_weight) is weight
     torch.manual_seed(5)
-    mask = F.dropout(torch.ones_like(weight), 0.3)
-    assert set(mask.unique().tolist()) == {0, 1 / 0.7}
+    mask = drop_entries(torch.ones_like(weight), 0.3)
+    assert mask.unique().tolist() == [0, 256 / (256 - 77)]  # 0.3, in 256ths
     assert not weight.grad[mask == 0].any()
     plain = build_layer(cell, backend, INPUTS, HIDDEN).double()
     plain.load_state_dict(layer.layer.state_dict())
@@ -247,7 +247,7 @@ def test_weight_dropout_is_the_same_for_both_backends_under_the_same_mask(cell, 
             mask = next(left)
             return weight * (mask.T if turned else mask)  # torch keeps its weights transposed
 
-        monkeypatch.setattr(F, "dropout", dropout)
+        monkeypatch.setattr("charlm.recurrent.stack.drop_entries", dropout)
         results.append(stack(xs, state))
     torch.testing.assert_close(*results, **CLOSE)
 
@@ -261,3 +261,27 @@ def test_weight_dropout_is_a_layer_itself(cell, backend):
     name = layer.layer.recurrent_weight
     weight = layer.get_parameter(layer.recurrent_weight)
     assert weight is layer.layer.get_parameter(name)
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (64, 1536)])
+@pytest.mark.parametrize("probability", [0.1, 0.3, 0.5, 0.999])
+def test_entries_are_dropped_as_by_torchs_dropout(shape, probability):
+    """The quick way to draw a mask beside F.dropout: scale, share and mean."""
+    weights = torch.rand(shape, dtype=torch.float64) + 1
+    quick, slow = drop_entries(weights, probability), F.dropout(weights, probability)
+    share = min(round(256 * probability), 255) / 256
+    assert abs(share - probability) <= 1 / 256
+    kept = quick != 0
+    torch.testing.assert_close(quick[kept], weights[kept] / (1 - share))
+    count = weights.numel()
+    spread = 5 * (count * share * (1 - share)) ** 0.5
+    for dropped in (quick, slow):
+        assert abs(int((dropped == 0).sum()) - count * share) <= spread + count / 256
+
+
+def test_every_entry_is_dropped_as_often_as_the_others_and_independently():
+    draws = torch.stack([drop_entries(torch.ones(24), 0.25) for _ in range(4000)]) == 0
+    frequencies = draws.double().mean(0)
+    assert (frequencies - 0.25).abs().max() < 0.04
+    correlations = torch.corrcoef(draws.double().T) - torch.eye(24)
+    assert correlations.abs().max() < 0.1
