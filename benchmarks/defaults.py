@@ -97,6 +97,9 @@ def page(results: list[dict[str, Any]], help_times: list[float]) -> str:
 
     samples = []
     for result in results:
+        entry = catalogue().get(result["corpus"])
+        if entry and entry.licence.startswith("third-party"):
+            continue  # what a model has learned by heart is not ours to print
         lines = "\n".join(f"    {line}" for line in result["text"].splitlines())
         prefix = result["samples"][0]["prefix"]
         samples.append(f'`{result["corpus"]}`, `charlm generate --prefix "{prefix}"`:\n\n{lines}\n')

@@ -170,6 +170,7 @@ def _train(
 ) -> None:
     from charlm.models.build import select_device
     from charlm.runs import Run, load_run_corpus
+    from charlm.training.trainer import check_train_split
 
     config = Config.from_layers(layers)
     device = select_device(config.training.device)
@@ -179,6 +180,7 @@ def _train(
             output.note(notice)
         suited = layer_for_text(corpus.split_sizes[0], len(corpus.vocabulary))
         config = _resolve(Config.from_layers([suited, *layers]), corpus, output)
+        check_train_split(config.training, corpus.split_sizes[0])
         if dry_run:
             _show_plan(config, corpus, str(device), output)
             return

@@ -15,6 +15,7 @@ from charlm.batches import (
     draw_offset,
     random_batches,
 )
+from charlm.config import TrainingConfig
 from charlm.corpus import Corpus
 from charlm.errors import TrainingError
 from charlm.evaluation.perplexity import LossSum, evaluate
@@ -31,6 +32,23 @@ SAVE_SECONDS = 10.0  # at least so long between two writings of the run folder
 MARKS = 5  # a training is sampled from so often unless told, and a long epoch scored so often
 
 
+def check_train_split(config: TrainingConfig, train_characters: int) -> None:
+    """Make sure that there is a batch in every epoch.
+
+    Raises:
+        CorpusError: the train split is too short; how many characters there are and are needed.
+    """
+    highest_offset = 0
+    if config.offset == "random":
+        highest_offset = config.seq_len - (config.sampling == "random")
+    check_length(
+        train_characters,
+        batch_size=config.batch_size,
+        seq_len=config.seq_len,
+        highest_offset=highest_offset,
+    )
+
+
 class Trainer:
     """One training: the model, what moves it, and how far it has come.
 
@@ -43,15 +61,7 @@ class Trainer:
         self.run, self.config, self.device = run, config, device
         self.train_ids = torch.from_numpy(corpus.split("train").copy()).to(device)
         self.valid_ids = torch.from_numpy(corpus.split("valid").copy()).to(device)
-        highest_offset = 0
-        if config.offset == "random":
-            highest_offset = config.seq_len - (config.sampling == "random")
-        check_length(
-            len(self.train_ids),
-            batch_size=config.batch_size,
-            seq_len=config.seq_len,
-            highest_offset=highest_offset,
-        )
+        check_train_split(config, len(self.train_ids))
         torch.manual_seed(config.seed)
         self.model = build_language_model(run.config.model, len(run.vocabulary)).to(device)
         self.parameters = list(self.model.parameters())

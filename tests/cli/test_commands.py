@@ -296,7 +296,7 @@ def test_a_users_mistake_is_one_line_and_leaves_nothing_behind(
     assert lines[0].startswith("error: ")
     assert said in "\n".join(lines)
     assert "Traceback" not in err
-    assert not list(Path().glob("checkpoints/*/*.safetensors"))
+    assert not Path("checkpoints").exists()
 
 
 @pytest.mark.parametrize("arguments", [["train", "--hidden-size", "many"], ["fly"], ["train", "x"]])
