@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from charlm.config import TrainingConfig
 from charlm.corpus import catalogue, locate
 
 PAGE = Path(__file__).parents[1] / "docs" / "results.md"
@@ -95,6 +96,7 @@ def page(results: list[dict[str, Any]], help_times: list[float]) -> str:
     """The whole page."""
     import torch
 
+    defaults = TrainingConfig()
     samples = []
     for result in results:
         entry = catalogue().get(result["corpus"])
@@ -112,9 +114,11 @@ def page(results: list[dict[str, Any]], help_times: list[float]) -> str:
             f"{os.cpu_count()} cores of a shared machine, no CUDA.",
             "",
             "`charlm train --corpus NAME`, then `charlm generate` and `charlm eval`, each with no "
-            "other option: an LSTM, trained for 90 seconds. Perplexities are of the validation "
-            "split, per character; ngram is modified Kneser-Ney of the best order up to 6, chosen "
-            "on that very split; xz reads the train split first. Seconds are whole commands.",
+            f"other option: an LSTM, trained for {defaults.epochs} epochs or "
+            f"{60 * (defaults.minutes or 0):.0f} seconds, whichever comes first. Perplexities are "
+            "of the validation split, per character; ngram is modified Kneser-Ney of the best "
+            "order up to 6, chosen on that very split; xz reads the train split first. Seconds "
+            "are whole commands.",
             "",
             "| corpus | epochs | characters/s | scored | perplexity | ngram | xz | unigram "
             "| bits/char | train s | generate s | eval s |",

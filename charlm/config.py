@@ -292,18 +292,19 @@ def _scalar(kind: Any, value: Any) -> Any:
 def layer_for_text(train_characters: int, vocabulary_size: int) -> Layer:
     """What suits a text better than the defaults: the lowest layer of ``charlm train``.
 
-    The defaults suit a novel. A shorter text is learned by heart sooner, so it takes more
-    dropout; of a long one, a short training sees each part but a few times, and dropout only
-    slows it down. Where there are many characters, as in Chinese, most of them are rare, and
-    sharing their embedding with the head helps. Measured in docs/results.md.
+    The defaults suit a novel. A shorter text is learned by heart sooner, and so is one of many
+    characters, as in Chinese, where most of them are rare: they take more dropout, and sharing
+    the embedding of many characters with the head helps. Of a long text, a short training sees
+    each part but a few times, and dropout only slows it down. docs/results.md has what this
+    reaches.
     """
-    model: dict[str, Any] = {}
-    if train_characters < 50_000:
-        model |= {"input_dropout": 0.2, "output_dropout": 0.6, "weight_dropout": 0.5}
-    elif train_characters > 500_000:
+    many = vocabulary_size > 256
+    model: dict[str, Any] = {"embedding": "tied"} if many else {}
+    if train_characters > 500_000:
         model |= {"input_dropout": 0.0, "output_dropout": 0.1, "weight_dropout": 0.0}
-    if vocabulary_size > 256:
-        model |= {"embedding": "tied"}
+    elif many or train_characters < 50_000:
+        model |= {"input_dropout": 0.4 if many else 0.2}
+        model |= {"output_dropout": 0.6, "weight_dropout": 0.5}
     return {"model": model}
 
 

@@ -16,6 +16,7 @@ from charlm.config import (
     CorpusConfig,
     ModelConfig,
     TrainingConfig,
+    layer_for_text,
     layer_from_assignments,
     layer_from_preset,
     layer_from_toml,
@@ -562,3 +563,33 @@ def test_no_default_can_change_a_preset(name):
         "training.drop_last",
     }  # fmt: skip
     assert left <= no_part
+
+
+# What suits a text
+
+
+@pytest.mark.parametrize(
+    ("characters", "vocabulary", "embedding", "dropouts"),
+    [
+        (28_000, 60, "learned", (0.2, 0.6, 0.5)),
+        (49_999, 256, "learned", (0.2, 0.6, 0.5)),
+        (50_000, 256, "learned", (0.05, 0.5, 0.3)),
+        (153_522, 28, "learned", (0.05, 0.5, 0.3)),
+        (57_000, 2583, "tied", (0.4, 0.6, 0.5)),
+        (6_000, 793, "tied", (0.4, 0.6, 0.5)),
+        (500_001, 66, "learned", (0.0, 0.1, 0.0)),
+        (5_000_000, 4000, "tied", (0.0, 0.1, 0.0)),
+    ],
+)
+def test_what_suits_a_text(characters, vocabulary, embedding, dropouts):
+    model = Config.from_layers([layer_for_text(characters, vocabulary)]).model
+    assert model.embedding == embedding
+    assert (model.input_dropout, model.output_dropout, model.weight_dropout) == dropouts
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_what_suits_a_text_gives_way_to_a_preset(name):
+    alone = Config.from_layers([layer_from_preset(name)])
+    for characters, vocabulary in ((9_000, 28), (9_000, 1028), (10**6, 28)):
+        suited = layer_for_text(characters, vocabulary)
+        assert Config.from_layers([suited, layer_from_preset(name)]) == alone

@@ -114,7 +114,9 @@ def train(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train a model on a text; without options, for 90 seconds on a text that comes along.
+    """Train a model on a text; without options, for half a minute on one that comes along.
+
+    Without --epochs and --minutes it takes 40 epochs or 96 seconds, whichever comes first.
 
     Settings are taken from the defaults for a text of this length, then --preset, then --config,
     then the options, then --set. See them all with --dry-run.
@@ -231,10 +233,11 @@ def _resolve(config: Config, corpus: Corpus, output: Output) -> Config:
 
 
 def _beginning(text: str) -> str:
-    """The first word or two of a text, to sample after."""
+    """A word or two from the start of a text, to sample after."""
     words = text[:200].split()
     if not words:
         return text[:1]
+    words = words[1:] or words  # the text may begin within a word
     start = " ".join(words[:2])
     return start if len(start) <= 12 else words[0][:12]
 
@@ -294,6 +297,7 @@ def _follow(
 
 def _conclude(run: Run, corpus: Corpus, finished: Finished, device: str, output: Output) -> None:
     """Keep and show the summary, and the next command to type."""
+    from charlm.runs import CHECKPOINTS
     from charlm.runs.checkpoint import write_json
 
     last = {row["prefix"]: row["text"] for row in run.samples}
@@ -327,4 +331,6 @@ def _conclude(run: Run, corpus: Corpus, finished: Finished, device: str, output:
         output.text(f"valid perplexity {figure(finished.valid_perplexity)} (held-out text)")
     output.text(f"run {run.folder}")
     prefix = run.config.training.prefixes[0]
-    output.text(f"next: charlm generate --prefix {shlex.quote(prefix)}")
+    # Without --run, generate takes the newest run under checkpoints.
+    where = "" if run.folder.parent == CHECKPOINTS else f" --run {shlex.quote(str(run.folder))}"
+    output.text(f"next: charlm generate{where} --prefix {shlex.quote(prefix)}")
