@@ -118,6 +118,7 @@ def page(device: str) -> str:
             "batches. The bound (at most) is the published figure with room for its rounding. "
             "Seconds are wall time on one thread of a shared machine.",
             "",
+            *(["On a CUDA card: not yet.", ""] if not (RUNS / "cuda").exists() else []),
             header,
             "|" + " --- |" * (header.count("|") - 1),
             *(row(name, device) for name in names),

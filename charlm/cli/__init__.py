@@ -9,12 +9,12 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Annotated
 
 import typer
 
 from charlm.cli import corpus, evaluate, generate, runs, train, verify
 from charlm.cli.interrupts import Interrupted, catch_signals
+from charlm.cli.options import Version
 from charlm.cli.output import ClosedPipe, printable
 from charlm.errors import CharlmError
 
@@ -34,20 +34,8 @@ app.add_typer(corpus.app, name="corpus")
 app.add_typer(runs.app, name="runs")
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
-        from importlib.metadata import version
-
-        typer.echo(f"charlm {version('charlm')}")
-        raise typer.Exit
-
-
 @app.callback()
-def _common(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show and exit.")
-    ] = False,
-) -> None: ...
+def _common(version: Version = False) -> None: ...
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from charlm.cli.options import AsJson, CorporaDir, Quiet
+from charlm.cli.options import AsJson, CorporaDir, Quiet, Version
 from charlm.cli.output import Output
 from charlm.errors import UsageError
 
@@ -19,7 +19,12 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A name from charlm co
 
 
 @app.command("list")
-def list_(corpora_dir: CorporaDir = None, as_json: AsJson = False, quiet: Quiet = False) -> None:
+def list_(
+    corpora_dir: CorporaDir = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    version: Version = False,
+) -> None:
     """List the corpora that have a name."""
     from charlm.corpus import catalogue, corpus_names, locate
 
@@ -41,7 +46,11 @@ def list_(corpora_dir: CorporaDir = None, as_json: AsJson = False, quiet: Quiet 
 
 @app.command()
 def show(
-    name: Name, corpora_dir: CorporaDir = None, as_json: AsJson = False, quiet: Quiet = False
+    name: Name,
+    corpora_dir: CorporaDir = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    version: Version = False,
 ) -> None:
     """Describe a corpus: source, licence, cleaning, splits, and its first lines."""
     import dataclasses
@@ -75,7 +84,11 @@ def show(
 
 @app.command()
 def fetch(
-    name: Name, corpora_dir: CorporaDir = None, as_json: AsJson = False, quiet: Quiet = False
+    name: Name,
+    corpora_dir: CorporaDir = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    version: Version = False,
 ) -> None:
     """Download a corpus, unless it is here already, and check its hash."""
     from charlm.corpus import catalogue, fetch
@@ -95,6 +108,7 @@ def add(
     corpora_dir: CorporaDir = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
+    version: Version = False,
 ) -> None:
     """Copy a text into the corpora folder, so that it has a name."""
     from charlm.corpus import add_text

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charlm.cli.options import AsJson, CorporaDir, Device, Quiet, RunFolder, open_run
+from charlm.cli.options import AsJson, CorporaDir, Device, Quiet, RunFolder, Version, open_run
 from charlm.cli.output import Output, figure
 from charlm.errors import CorpusError, UsageError
 
@@ -36,6 +36,7 @@ def evaluate(
     corpora_dir: CorporaDir = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
+    version: Version = False,
 ) -> None:
     """Score a trained model on a text, beside what simpler predictors make of the same text.
 

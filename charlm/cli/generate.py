@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charlm.cli.options import AsJson, Device, Quiet, RunFolder, open_run
+from charlm.cli.options import AsJson, CorporaDir, Device, Quiet, RunFolder, Version, open_run
 from charlm.cli.output import Output
 from charlm.errors import UsageError
 
@@ -52,8 +52,10 @@ def generate(
     ] = 1,
     seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**63 - 1, help="Of the draws.")] = 0,
     device: Device = "auto",
+    corpora_dir: CorporaDir = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
+    version: Version = False,
 ) -> None:
     """Continue a text with a trained model."""
     if greedy and not (temperature is top_k is top_p is None):

@@ -11,6 +11,17 @@ if TYPE_CHECKING:
     from charlm.cli.output import Output
     from charlm.runs import Run
 
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"charlm {version('charlm')}")
+        raise typer.Exit
+
+
+# Every command takes the next four, those too that have no use for one of them, so that a script
+# can give the same options to all.
 CorporaDir = Annotated[
     Path | None,
     typer.Option(
@@ -20,6 +31,10 @@ CorporaDir = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only results, warnings and errors.")]
+Version = Annotated[
+    bool,
+    typer.Option("--version", callback=_show_version, is_eager=True, help="Show it and exit."),
+]
 RunFolder = Annotated[
     Path | None,
     typer.Option("--run", metavar="FOLDER", help="The run folder. [default: the newest run]"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charlm.cli.options import AsJson, Quiet
+from charlm.cli.options import AsJson, CorporaDir, Quiet, Version
 from charlm.cli.output import Output, clock, figure
 from charlm.errors import CharlmError, UsageError
 
@@ -20,7 +20,12 @@ app = typer.Typer(
 
 
 @app.command("list")
-def list_(as_json: AsJson = False, quiet: Quiet = False) -> None:
+def list_(
+    corpora_dir: CorporaDir = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    version: Version = False,
+) -> None:
     """List the runs under checkpoints, the newest first."""
     from charlm.runs import CHECKPOINTS, run_folders
 
@@ -41,8 +46,10 @@ def list_(as_json: AsJson = False, quiet: Quiet = False) -> None:
 @app.command()
 def show(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or its name.")],
+    corpora_dir: CorporaDir = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
+    version: Version = False,
 ) -> None:
     """Describe a run: settings, versions, the last epochs and samples."""
     output = Output(as_json=as_json, quiet=quiet)
@@ -84,8 +91,10 @@ def show(
 @app.command()
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN ...", help="Run folders.")],
+    corpora_dir: CorporaDir = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
+    version: Version = False,
 ) -> None:
     """Set runs side by side: perplexities, and the settings in which they differ."""
     if len(runs) < 2:

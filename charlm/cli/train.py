@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charlm.cli.interrupts import StopFlag, polled
-from charlm.cli.options import AsJson, CorporaDir, Quiet
+from charlm.cli.options import AsJson, CorporaDir, Quiet, Version
 from charlm.cli.output import Output, clock, figure
 from charlm.cli.progress import ProgressBar
 from charlm.config import (
@@ -113,6 +113,7 @@ def train(
     corpora_dir: CorporaDir = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
+    version: Version = False,
 ) -> None:
     """Train a model on a text; without options, for half a minute on one that comes along.
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from charlm.cli.options import AsJson, Quiet
+from charlm.cli.options import AsJson, CorporaDir, Quiet, Version
 from charlm.cli.output import Output
 from charlm.errors import CharlmError
 
@@ -15,8 +15,10 @@ def verify(
     seed: Annotated[
         int, typer.Option(metavar="N", min=0, max=2**63 - 1, help="Of weights and inputs.")
     ] = 0,
+    corpora_dir: CorporaDir = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
+    version: Version = False,
 ) -> None:
     """Show that the layers written out as equations and torch's own agree.
 

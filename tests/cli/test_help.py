@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from charlm.cli import run
+
 COMMANDS = [
     "", "train", "generate", "eval", "verify",
     "corpus", "corpus list", "corpus show", "corpus fetch", "corpus add",
@@ -44,3 +46,13 @@ def test_importing_the_package_imports_no_torch_and_its_names_are_there():
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True)
     assert done.stdout.strip() == "False True", done.stderr
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c not in ("", "corpus", "runs")])
+def test_every_command_takes_the_common_options(command, capsys):
+    assert run([*command.split(), "--help"]) == 0
+    helped = capsys.readouterr().out
+    for option in ("--corpora-dir", "--json", "--quiet", "--help", "--version"):
+        assert option in helped
+    assert run([*command.split(), "--version"]) == 0
+    assert re.fullmatch(r"charlm \d+\.\d+\.\d+", capsys.readouterr().out.strip())
