@@ -55,3 +55,10 @@ def test_ci_runs_readmes_own_commands():
     assert blocks[0].strip() == "pip install . && charlm train"
     assert blocks[1].strip() == 'pip install -e ".[dev]" && pytest -n auto'
     assert "README.md" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_readmes_python_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (block,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    exec(compile(block, "README.md", "exec"), {})
+    assert "Finished(epochs=2" in capsys.readouterr().out
