@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from charlm.corpus import Corpus
     from charlm.runs import Run
-    from charlm.training import Finished
+    from charlm.training import Finished, Started
 
 
 def train(
@@ -189,11 +189,10 @@ def _train(
             return
         run = Run.create(folder, config, corpus, kept)
     with polled() as stop:
-        finished = _follow(run, corpus, device, stop, output)
-        _conclude(run, corpus, finished, str(device), output)
-        if stop() and not finished.interrupted:
-            return  # asked too late to matter
-        stop.raise_if_set()
+        started, finished = _follow(run, corpus, device, stop, output)
+        _conclude(run, corpus, started, finished, output)
+        if finished.interrupted:  # else the signal came too late to matter
+            stop.raise_if_set()
 
 
 @contextmanager
@@ -272,7 +271,7 @@ def _show_plan(config: Config, corpus: Corpus, device: str, output: Output) -> N
 
 def _follow(
     run: Run, corpus: Corpus, device: torch.device, stop: StopFlag, output: Output
-) -> Finished:
+) -> tuple[Started, Finished]:
     """Train, and show what happens: a bar on a terminal, and the samples as they come."""
     from charlm.training import Finished, Measured, Sampled, Started, Stepped, train
 
@@ -280,6 +279,7 @@ def _follow(
         for event in train(run, corpus, device=device, should_stop=stop):
             match event:
                 case Started():
+                    started = event
                     output.note(
                         f"training {run.config.model.cell} ({run.config.model.backend}), "
                         f"{event.parameters:,} parameters, on {event.train_characters:,} "
@@ -292,24 +292,25 @@ def _follow(
                 case Sampled():
                     bar.sampled(event)
                 case Finished():
-                    return event
+                    return started, event
     raise AssertionError("training ends with a Finished event")
 
 
-def _conclude(run: Run, corpus: Corpus, finished: Finished, device: str, output: Output) -> None:
+def _conclude(
+    run: Run, corpus: Corpus, started: Started, finished: Finished, output: Output
+) -> None:
     """Keep and show the summary, and the next command to type."""
     from charlm.runs import CHECKPOINTS
     from charlm.runs.checkpoint import write_json
 
     last = {row["prefix"]: row["text"] for row in run.samples}
-    model = run.load_model()
     summary = {
         "run": str(run.folder),
         "corpus": corpus.name,
         "cell": run.config.model.cell,
         "backend": run.config.model.backend,
-        "parameters": model.num_parameters(),
-        "device": device,
+        "parameters": started.parameters,
+        "device": started.device,
         "seed": run.config.training.seed,
         "epochs": finished.epochs,
         "characters_seen": finished.characters,

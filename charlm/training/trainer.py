@@ -58,7 +58,7 @@ class Trainer:
 
     def __init__(self, run: Run, corpus: Corpus, device: torch.device) -> None:
         config = run.config.training
-        self.run, self.config, self.device = run, config, device
+        self.run, self.config = run, config
         self.train_ids = torch.from_numpy(corpus.split("train").copy()).to(device)
         self.valid_ids = torch.from_numpy(corpus.split("valid").copy()).to(device)
         check_train_split(config, len(self.train_ids))
