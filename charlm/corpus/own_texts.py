@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from charlm.atomic_files import write_atomic
 from charlm.corpus.catalogue import catalogue
 from charlm.corpus.fetch import corpora_folders, writable_folder
 from charlm.corpus.text import read_text
@@ -44,7 +45,6 @@ def add_text(
         )
     path = writable_folder(corpora_dir, otherwise=Path("corpora")) / f"{text.name}.txt"
     data = text.text.encode()
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         if path.exists():
             if path.read_bytes() == data:
@@ -52,10 +52,7 @@ def add_text(
             raise CorpusError(
                 f"{path} exists and is another text", "rename the file, or delete the old text"
             )
-        partial.write_bytes(data)
-        os.replace(partial, path)
+        write_atomic(path, data)
     except OSError as error:
         raise CorpusError(f"cannot write {path}: {error.strerror}", "check the folder") from error
-    finally:
-        partial.unlink(missing_ok=True)
     return path

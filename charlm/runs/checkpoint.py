@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,40 +13,33 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from charlm.atomic_files import write_atomic
 from charlm.errors import RunError
 from charlm.strict_json import dumps
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write to a temporary name beside ``path``, then rename: a reader never sees a part.
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file of a run, whole or not at all.
 
     Raises:
         RunError: the disk is full, or the folder cannot be written to.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        write_atomic(path, data)
     except OSError as error:
         raise RunError(
             f"cannot write {path}: {error.strerror}",
             "what was saved before is untouched; make room, or choose another folder with --run",
         ) from None
-    finally:
-        with suppress(OSError):  # mostly because it is renamed
-            temporary.unlink()
 
 
 def write_json(path: Path, content: Any) -> None:
     """JSON that a person can read, whole or not at all.
 
     Raises:
-        RunError: as `write_atomic`.
+        RunError: as `write_file`.
     """
-    write_atomic(path, encode_json(content, indent=2))
+    write_file(path, encode_json(content, indent=2))
 
 
 def encode_json(content: Any, indent: int | None = None) -> bytes:
@@ -75,10 +66,10 @@ def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
     """Write named tensors as safetensors, with their SHA-256 in the file's metadata.
 
     Raises:
-        RunError: as `write_atomic`.
+        RunError: as `write_file`.
     """
     tensors = {name: tensor.contiguous() for name, tensor in weights.items()}
-    write_atomic(path, save(tensors, metadata={"sha256": _sha256(tensors)}))
+    write_file(path, save(tensors, metadata={"sha256": _sha256(tensors)}))
 
 
 def _sha256(weights: Mapping[str, Tensor]) -> str:

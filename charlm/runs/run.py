@@ -39,7 +39,7 @@ from charlm.runs.checkpoint import (
     load_weights,
     read_json,
     save_weights,
-    write_atomic,
+    write_file,
     write_json,
 )
 
@@ -109,7 +109,7 @@ class Run:
         )
         write_json(folder / "vocabulary.json", run.vocabulary.to_json())
         if kept is not None:
-            write_atomic(folder / "corpus.txt", kept.read_bytes())
+            write_file(folder / "corpus.txt", kept.read_bytes())
         # Written last: a folder with a run.json is a run.
         write_json(
             folder / "run.json",
@@ -193,7 +193,7 @@ class Run:
         save_weights(self.folder / "best.safetensors", best)
         save_weights(self.folder / "last.safetensors", last)
         for name, rows in (("metrics", self.metrics), ("samples", self.samples)):
-            write_atomic(self.folder / f"{name}.jsonl", b"".join(map(encode_json, rows)))
+            write_file(self.folder / f"{name}.jsonl", b"".join(map(encode_json, rows)))
 
     def summary(self) -> dict[str, Any] | None:
         """What training reported at its end; None where it did not get there.
