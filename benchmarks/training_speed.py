@@ -49,11 +49,10 @@ def our_epoch(corpus: Corpus, cell: str, backend: str, folder: Path, device: tor
     trainer = Trainer(Run.create(folder, config, corpus), corpus, device)
 
     def epoch() -> int:
-        before = trainer.characters
-        state = trainer.model.initial_state(BATCH)
-        for batch in trainer.epoch_batches():
-            _, state = trainer.update(batch, state, progress=0.0)
-        return trainer.characters - before
+        before = trainer.position.characters
+        for _ in range(len(trainer.batches)):
+            trainer.update()
+        return trainer.position.characters - before
 
     return epoch
 

@@ -8,7 +8,7 @@ T steps, B batch, N tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -48,6 +48,25 @@ def check_length(num_tokens: int, *, batch_size: int, seq_len: int, highest_offs
         )
 
 
+class Batches:
+    """The batches of an epoch, in order; each is made when it is asked for."""
+
+    def __init__(self, number: int, make: Callable[[int], Batch]) -> None:
+        self._number = number
+        self._make = make
+
+    def __len__(self) -> int:
+        return self._number
+
+    def __getitem__(self, index: int) -> Batch:
+        if not 0 <= index < self._number:
+            raise IndexError(index)
+        return self._make(index)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return map(self._make, range(self._number))
+
+
 def random_batches(
     ids: Tensor,
     *,
@@ -56,7 +75,7 @@ def random_batches(
     generator: torch.Generator,
     offset: int = 0,
     drop_last: bool = False,
-) -> Iterator[Batch]:
+) -> Batches:
     """Every subsequence of ``seq_len`` tokens from ``offset`` on, once, in shuffled order.
 
     Args:
@@ -71,17 +90,17 @@ def random_batches(
     order = torch.randperm(num_subsequences, generator=generator)
     starts = (offset + order * seq_len).to(ids.device)  # (number of subsequences,)
     steps = torch.arange(seq_len, device=ids.device).unsqueeze(1)  # (T, 1)
-    for first in range(0, num_subsequences, batch_size):
-        chosen = starts[first : first + batch_size]  # (B,)
-        if drop_last and len(chosen) < batch_size:
-            return
+
+    def make(index: int) -> Batch:
+        chosen = starts[index * batch_size : (index + 1) * batch_size]  # (B,)
         positions = chosen + steps  # (T, B)
-        yield Batch(ids[positions], ids[positions + 1])
+        return Batch(ids[positions], ids[positions + 1])
+
+    rest = 0 if drop_last else batch_size - 1
+    return Batches((num_subsequences + rest) // batch_size, make)
 
 
-def consecutive_batches(
-    ids: Tensor, *, batch_size: int, seq_len: int, offset: int = 0
-) -> Iterator[Batch]:
+def consecutive_batches(ids: Tensor, *, batch_size: int, seq_len: int, offset: int = 0) -> Batches:
     """The sequence as B long rows; row b of a batch goes on where row b of the last one ended.
 
     Args:
@@ -94,6 +113,9 @@ def consecutive_batches(
     end = offset + row_length * batch_size
     inputs = ids[offset:end].view(batch_size, row_length).T  # (row length, B)
     targets = ids[offset + 1 : end + 1].view(batch_size, row_length).T
-    for start in range(0, row_length // seq_len * seq_len, seq_len):
-        rows = slice(start, start + seq_len)
-        yield Batch(inputs[rows], targets[rows])
+
+    def make(index: int) -> Batch:
+        rows = slice(index * seq_len, (index + 1) * seq_len)
+        return Batch(inputs[rows], targets[rows])
+
+    return Batches(row_length // seq_len, make)

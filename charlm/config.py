@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import stat
 import tomllib
 import types
 import typing
@@ -38,6 +39,12 @@ def _check_positive(name: str, value: float | None) -> None:
     # False for a NaN; and a whole number may be too large to become a float.
     ok = value is None or 0 < value < math.inf
     _check(ok, f"{name} is {value}; it must be more than 0, and finite")
+
+
+def _check_at_most(name: str, value: int | None, limit: int) -> None:
+    # Far beyond any use, so that a damaged configuration is refused and nothing hangs.
+    ok = value is None or value <= limit
+    _check(ok, f"{name} is {value}; it must be at most {limit:,}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +109,8 @@ class ModelConfig:
         _check_choice("model.initialisation", self.initialisation, ("torch", "book"))
         for name in ("hidden_size", "num_layers", "embedding_size"):
             _check_positive(f"model.{name}", getattr(self, name))
+            limit = 100 if name == "num_layers" else 1_000_000
+            _check_at_most(f"model.{name}", getattr(self, name), limit)
         for name in ("input_dropout", "dropout", "output_dropout", "weight_dropout"):
             value = getattr(self, name)
             _check(0 <= value < 1, f"model.{name} is {value}; it must be from 0 to below 1")
@@ -154,9 +163,13 @@ class TrainingConfig:
     """fraction of the training in which the learning rate rises from 0"""
     clip_norm: float = 1.0
     """global norm above which gradients are scaled down to it; 0: never"""
+    patience: int | None = None
+    """end after so many validations in a row without a lower perplexity; None: never"""
     seed: int = 0
     device: str = "auto"
     """auto, cpu, cuda or mps"""
+    deterministic: bool = False
+    """on CUDA: slower algorithms that give the same numbers each time; a CPU's always do"""
     precision: str = "auto"
     """of the products in training: float32; bfloat16 (weights, optimiser and loss stay in
     float32); auto: bfloat16 on a processor that computes in it, else float32. Scoring and
@@ -169,6 +182,11 @@ class TrainingConfig:
     """characters after each prefix"""
     sample_temperature: float = 0.7
     """0: greedy, as the book"""
+    save_minutes: float | None = 0.5
+    """a checkpoint at least so often; another at each epoch's end, where that takes no more than
+    a twentieth of the time, and at the end; None: those alone"""
+    save_steps: int | None = None
+    """a checkpoint every so many steps too"""
 
     def __post_init__(self) -> None:
         _check_choice("training.sampling", self.sampling, ("random", "consecutive"))
@@ -176,12 +194,16 @@ class TrainingConfig:
         _check_choice("training.optimiser", self.optimiser, ("sgd", "adam", "adamw"))
         _check_choice("training.precision", self.precision, ("auto", "float32", "bfloat16"))
         _check_choice("training.schedule", self.schedule, ("constant", "cosine"))
-        for name in ("seq_len", "batch_size", "epochs", "minutes", "lr", "sample_every"):
+        positive = ("seq_len", "batch_size", "epochs", "minutes", "lr", "sample_every")
+        for name in (*positive, "patience", "save_minutes", "save_steps"):
             _check_positive(f"training.{name}", getattr(self, name))
         for name in ("weight_decay", "clip_norm", "sample_length", "sample_temperature", "seed"):
             value = getattr(self, name)
             ok = 0 <= value < math.inf
             _check(ok, f"training.{name} is {value}; it must be 0 or more, and finite")
+        for name in ("epochs", "seq_len", "batch_size", "sample_length"):
+            limit = 10**6 if name == "sample_length" else 10**9
+            _check_at_most(f"training.{name}", getattr(self, name), limit)
         for name in ("warmup", "beta2"):
             value = getattr(self, name)
             _check(0 <= value < 1, f"training.{name} is {value}; it must be from 0 to below 1")
@@ -336,6 +358,10 @@ def layer_from_toml(path: Path) -> Layer:
         UsageError: the file cannot be read or is not TOML.
     """
     try:
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            # A pipe may keep the command waiting for ever, and a device never end.
+            raise UsageError(f"cannot read the configuration {path}: it is not a regular file")
         return _parse_toml(path.read_text(encoding="utf-8-sig"), str(path))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"

@@ -38,4 +38,8 @@ class RunError(CharlmError):
 
 
 class TrainingError(CharlmError):
-    """Training cannot go on: a loss or a gradient is not finite."""
+    """Training cannot go on: a loss, a gradient or a state is not finite."""
+
+
+class Stopped(Exception):  # noqa: N818 - it is no error
+    """What was asked to stop has done so, before its end. No failure, so no `CharlmError`."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import types
 import typing
+from pathlib import Path
 
 import pytest
 
@@ -273,6 +275,13 @@ def test_every_choice_is_checked_and_told(section, key, value):
         ("warmup=1", "from 0 to below 1"),
         ("beta2=1", "from 0 to below 1"),
         (f"seed={2**63}", "below 2**63"),
+        ("num_layers=101", "at most 100"),
+        ("hidden_size=1000001", "at most 1,000,000"),
+        ("embedding_size=1000001", "at most 1,000,000"),
+        ("epochs=1000000001", "at most 1,000,000,000"),
+        ("seq_len=1000000001", "at most 1,000,000,000"),
+        ("batch_size=1000000001", "at most 1,000,000,000"),
+        ("sample_length=1000001", "at most 1,000,000"),
         ("split=0.9,0.1", "has 2 parts; it needs three"),
         ("split=1,0,0,0", "has 4 parts; it needs three"),
     ],
@@ -288,7 +297,9 @@ def test_the_edges_are_refused(assignment, allowed):
 @pytest.mark.parametrize(
     "assignment",
     ["weight_decay=0", "clip_norm=0", "sample_length=0", "sample_temperature=0", "seed=0",
-     "dropout=0", "beta2=0.999", "warmup=0", f"seed={2**63 - 1}", "max_chars=1"],
+     "dropout=0", "beta2=0.999", "warmup=0", f"seed={2**63 - 1}", "max_chars=1",
+     "num_layers=100", "hidden_size=1000000", "embedding_size=1000000", "epochs=1000000000",
+     "seq_len=1000000000", "batch_size=1000000000", "sample_length=1000000"],
 )  # fmt: skip
 def test_the_edges_that_are_allowed(assignment):
     key, _, value = assignment.partition("=")
@@ -296,9 +307,15 @@ def test_the_edges_that_are_allowed(assignment):
     assert float(value) in [float(section[key]) for section in sections if key in section]
 
 
+def test_a_limit_is_told_in_one_clear_line():
+    layer = {"model": {"num_layers": 1000}}
+    assert refused(layer).message == "model.num_layers is 1000; it must be at most 100"
+
+
 def test_a_number_too_large_for_a_float_is_no_bug():
-    assert set_("epochs=1" + "0" * 400).training.epochs == 10**400
-    assert "seed" in refused(layer_from_assignments(["seed=1" + "0" * 400])).message
+    assert set_("sample_every=1" + "0" * 400).training.sample_every == 10**400
+    for key in ("seed", "epochs", "hidden_size"):
+        assert key in refused(layer_from_assignments([key + "=1" + "0" * 400])).message
 
 
 def test_torch_has_no_gru_that_resets_before():
@@ -393,6 +410,17 @@ def test_keys_outside_a_section(tmp_path):
     assert "unknown section: 'lr'" in refused(layer).message
     (tmp_path / "a.toml").write_text("model = 1.0\n")
     assert "under [model]" in refused(layer_from_toml(tmp_path / "a.toml")).message
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs named pipes and devices")
+def test_a_pipe_or_a_device_is_no_configuration(tmp_path):
+    """A pipe that nobody writes to would keep the command waiting."""
+    os.mkfifo(tmp_path / "a.toml")
+    for path in (tmp_path / "a.toml", Path(os.devnull)):
+        with pytest.raises(UsageError, match="it is not a regular file"):
+            layer_from_toml(path)
+    with pytest.raises(UsageError, match="Is a directory"):
+        layer_from_toml(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -560,7 +588,8 @@ def test_no_default_can_change_a_preset(name):
     no_part = {
         "corpus.encoding", "corpus.vocabulary_from", "model.embedding_size", "training.minutes",
         "training.beta2", "training.weight_decay", "training.seed", "training.device",
-        "training.drop_last",
+        "training.drop_last", "training.patience", "training.deterministic",
+        "training.save_minutes", "training.save_steps",
     }  # fmt: skip
     assert left <= no_part
 

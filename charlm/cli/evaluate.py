@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from charlm.cli.interrupts import polled
 from charlm.cli.options import AsJson, CorporaDir, Device, Quiet, RunFolder, Version, open_run
 from charlm.cli.output import Output, figure
-from charlm.errors import CorpusError, UsageError
+from charlm.errors import CorpusError, Stopped, UsageError
 
 if TYPE_CHECKING:
     from charlm.corpus import Corpus
@@ -63,7 +64,13 @@ def evaluate(
         what = f"the {name} split of {corpus.name}" if text is None else text
         raise CorpusError(f"{what} has {len(ids)} characters; scoring takes two at least")
     model = opened.load_model().to(select_device(device))
-    loss = score(model, torch.from_numpy(ids.copy()).to(model.head.weight.device))
+    tokens = torch.from_numpy(ids.copy()).to(model.head.weight.device)
+    with polled() as stop:
+        try:
+            loss = score(model, tokens, should_stop=stop)
+        except Stopped:
+            stop.raise_if_set()
+            raise
     others = baselines(
         corpus.split("train"),
         ids,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from charlm.cli.interrupts import polled
 from charlm.cli.options import AsJson, CorporaDir, Device, Quiet, RunFolder, Version, open_run
 from charlm.cli.output import Output
 from charlm.errors import UsageError
@@ -98,18 +99,22 @@ def _stream(
     if num_samples > 1:
         output.text("--- 1 ---")
     output.text(prefix.text, end="")
-    for chosen in generate(
-        run.load_model().to(device),
-        prefix.ids,
-        length=length,
-        decoding=decoding,
-        num_samples=num_samples,
-        seed=seed,
-    ):
-        characters = [run.vocabulary.decode([token]) for token in chosen.tolist()]
-        texts = [text + character for text, character in zip(texts, characters, strict=True)]
-        output.text(characters[0], end="")
+    with polled() as stop:
+        for chosen in generate(
+            run.load_model().to(device),
+            prefix.ids,
+            length=length,
+            decoding=decoding,
+            num_samples=num_samples,
+            seed=seed,
+        ):
+            characters = [run.vocabulary.decode([token]) for token in chosen.tolist()]
+            texts = [text + character for text, character in zip(texts, characters, strict=True)]
+            output.text(characters[0], end="")
+            if stop():
+                break
     output.text("")
+    stop.raise_if_set()
     for number, text in enumerate(texts[1:], start=2):
         output.text(f"--- {number} ---")
         output.text(text)

@@ -53,4 +53,7 @@ def open_run(folder: Path | None, output: Output) -> Run:
     if folder is None:
         folder = newest_run()
         output.note(f"run: {folder}")
-    return Run.open(folder)
+    run = Run.open(folder)
+    for notice in run.notices:
+        output.warn(notice)
+    return run

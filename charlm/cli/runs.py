@@ -136,7 +136,7 @@ def _open(run: Path) -> Run:
     from charlm.runs import CHECKPOINTS, Run
 
     named = CHECKPOINTS / run
-    return Run.open(named if not run.exists() and named.exists() else run)
+    return Run.open(named if not run.exists() and named.exists() else run, weights=False)
 
 
 def _row(run: Run) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from charlm.config import (
     layer_from_toml,
     preset_names,
 )
+from charlm.errors import RunError
 
 if TYPE_CHECKING:
     import torch
@@ -104,9 +105,24 @@ def train(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="The folder to make. [default: checkpoints/<time>-<corpus>-<cell>]",
+            help="The folder to make, or to go on with. [default: "
+            "checkpoints/<time>-<corpus>-<cell>; with --resume: the newest run]",
         ),
     ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with a run exactly where it was saved; --epochs, --minutes and the like "
+            "may be others.",
+        ),
+    ] = False,
+    deterministic: Annotated[
+        bool,
+        typer.Option(
+            "--deterministic", help="On CUDA: slower, and the same numbers for the same seed."
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be trained, and stop.")
     ] = False,
@@ -146,6 +162,7 @@ def train(
             "prefixes": prefix or None,
             "seed": seed,
             "device": device,
+            "deterministic": deterministic or None,
         },
     }
     layers: list[Layer] = []
@@ -156,7 +173,10 @@ def train(
     layers.append({name: _given(values) for name, values in options.items()})
     layers.append(layer_from_assignments(assignments or []))
     output = Output(as_json=as_json, quiet=quiet)
-    _train(layers, run, corpora_dir, dry_run=dry_run, output=output)
+    if resume:
+        _resume(layers, run, corpora_dir, dry_run=dry_run, output=output)
+    else:
+        _train(layers, run, corpora_dir, dry_run=dry_run, output=output)
 
 
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -188,6 +208,38 @@ def _train(
             _show_plan(config, corpus, str(device), output)
             return
         run = Run.create(folder, config, corpus, kept)
+    _follow_to_the_end(run, corpus, device, output)
+
+
+def _resume(
+    layers: list[Layer],
+    folder: Path | None,
+    corpora_dir: Path | None,
+    *,
+    dry_run: bool,
+    output: Output,
+) -> None:
+    from charlm.models.build import select_device
+    from charlm.runs import Run, run_folders
+
+    if folder is None:
+        folder = next(iter(run_folders()), None)
+        if folder is None:
+            raise RunError("no run to go on with", "train one: charlm train")
+    run = Run.open(folder)
+    for notice in run.notices:
+        output.warn(notice)
+    # A named corpus is found again by its name; a path may have been given another way.
+    run.change(Config.from_layers([run.config.to_dict(), *layers]))
+    device = select_device(run.config.training.device)
+    corpus = run.load_corpus(corpora_dir)
+    if dry_run:
+        _show_plan(run.config, corpus, str(device), output)
+        return
+    _follow_to_the_end(run, corpus, device, output)
+
+
+def _follow_to_the_end(run: Run, corpus: Corpus, device: torch.device, output: Output) -> None:
     with polled() as stop:
         started, finished = _follow(run, corpus, device, stop, output)
         _conclude(run, corpus, started, finished, output)
@@ -275,23 +327,32 @@ def _follow(
     """Train, and show what happens: a bar on a terminal, and the samples as they come."""
     from charlm.training import Finished, Measured, Sampled, Started, Stepped, train
 
+    stepped = False
     with ProgressBar(output) as bar:
         for event in train(run, corpus, device=device, should_stop=stop):
             match event:
                 case Started():
                     started = event
+                    model = run.config.model
                     output.note(
-                        f"training {run.config.model.cell} ({run.config.model.backend}), "
-                        f"{event.parameters:,} parameters, on {event.train_characters:,} "
-                        f"characters of {corpus.name}, {event.device}; run: {run.folder}"
+                        f"training {model.cell} ({model.backend}), {event.parameters:,} "
+                        f"parameters, on {event.train_characters:,} characters of {corpus.name}, "
+                        f"{event.device}; run: {run.folder}"
                     )
+                    for notice in event.notices:
+                        output.warn(notice)
+                    if event.epoch:
+                        output.note(f"going on after {event.epoch:.4g} epochs")
                 case Stepped():
+                    stepped = True
                     bar.update(event)
                 case Measured():
                     bar.measured(event)
                 case Sampled():
                     bar.sampled(event)
                 case Finished():
+                    if not stepped and not event.interrupted:
+                        output.note("nothing left to do; more --epochs or --minutes go on with it")
                     return started, event
     raise AssertionError("training ends with a Finished event")
 
@@ -300,8 +361,8 @@ def _conclude(
     run: Run, corpus: Corpus, started: Started, finished: Finished, output: Output
 ) -> None:
     """Keep and show the summary, and the next command to type."""
-    from charlm.runs import CHECKPOINTS
-    from charlm.runs.checkpoint import write_json
+    from charlm.runs import run_folders
+    from charlm.runs.files import write_json
 
     last = {row["prefix"]: row["text"] for row in run.samples}
     summary = {
@@ -324,6 +385,8 @@ def _conclude(
     write_json(run.folder / "summary.json", summary)
     output.json(summary)
     how = "stopped" if finished.interrupted else "trained"
+    if finished.out_of_patience:
+        how = "no better for a while: ended"
     output.text(
         f"{how} after {finished.epochs:.4g} epochs, {clock(finished.seconds)}, "
         f"{summary['characters_per_second']:,} characters/s"
@@ -332,7 +395,10 @@ def _conclude(
     if finished.valid_perplexity is not None:
         output.text(f"valid perplexity {figure(finished.valid_perplexity)} (held-out text)")
     output.text(f"run {run.folder}")
+    # Without --run, the newest run under checkpoints is taken.
+    newest = run.folder in run_folders()[:1]
+    where = "" if newest else f" --run {shlex.quote(str(run.folder))}"
+    if finished.interrupted:
+        output.text(f"go on: charlm train --resume{where}")
     prefix = run.config.training.prefixes[0]
-    # Without --run, generate takes the newest run under checkpoints.
-    where = "" if run.folder.parent == CHECKPOINTS else f" --run {shlex.quote(str(run.folder))}"
     output.text(f"next: charlm generate{where} --prefix {shlex.quote(prefix)}")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from charlm.errors import Stopped
 from charlm.models.language_model import LanguageModel, cross_entropy_sum
 from charlm.recurrent.core import map_state
 
@@ -60,6 +62,7 @@ def evaluate(
     *,
     row_length: int | None = ROW_LENGTH,
     warm_up: int = WARM_UP,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> LossSum:
     """Score ``ids[1:]``, each given all that stands before it.
 
@@ -73,8 +76,10 @@ def evaluate(
         ids: (N,) int64 on the model's device, N >= 2.
         row_length: characters scored by a row; None: a single row, the exact and slow twin.
         warm_up: characters.
+        should_stop: asked before each chunk.
 
     Raises:
+        Stopped: ``should_stop`` said so; the model is as it was.
         ValueError: fewer than two characters.
     """
     count = len(ids) - 1
@@ -91,6 +96,9 @@ def evaluate(
     first = -min(warm_up, (rows - 1) * length)
     begins = {*range(first, 0, chunk), *range(0, length, chunk), *range(0, first, -length)}
     for begin, end in itertools.pairwise([*sorted(begins), length]):
+        if should_stop():
+            model.train(training)
+            raise Stopped
         if begin <= 0:  # some rows have read what is not there: they are before the first character
             state = map_state(functools.partial(_keep, starts + begin > 0), state)
         steps = torch.arange(begin, end, device=ids.device).unsqueeze(1)  # (T, 1)

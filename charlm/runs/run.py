@@ -1,26 +1,24 @@
-"""The run folder: everything that is needed to use, judge and repeat a training.
+"""The run folder: everything that is needed to use, judge, repeat and go on with a training.
 
 ::
 
-    corpus.txt           the text, where it came through standard input
-    run.json             configuration, corpus (with its hash), versions
-    vocabulary.json      the characters, in the order of their ids
-    metrics.jsonl        a line for each epoch
-    samples.jsonl        a line for each sample
-    best.safetensors     the weights with the lowest validation perplexity
-    last.safetensors     the weights at the end
-    summary.json         what `charlm train` reports at the end
+    corpus.txt             the text, where it came through standard input
+    run.json               configuration, corpus (with its hash), versions
+    vocabulary.json        the characters, in the order of their ids
+    checkpoint-000017/     the last two; see `charlm.runs.checkpoint`
+    checkpoint-000018/
+    summary.json           what `charlm train` reports at the end
 
-Without a validation split, best and last are the same.
+Without a validation split, the best weights are the last ones.
 """
 
 from __future__ import annotations
 
-import json
 import os.path
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -35,17 +33,38 @@ from charlm.errors import CorpusError, RunError, UsageError
 from charlm.models.build import build_language_model
 from charlm.models.language_model import LanguageModel
 from charlm.runs.checkpoint import (
-    encode_json,
-    load_weights,
-    read_json,
-    save_weights,
-    write_file,
-    write_json,
+    FILES,
+    FORMAT,
+    MANIFEST,
+    RUN_FILES,
+    Checkpoint,
+    Record,
+    checkpoint_folders,
+    clean_up,
+    is_checkpoint,
+    record,
+    write_checkpoint,
 )
+from charlm.runs.files import (
+    MAX_JSON,
+    decode_json,
+    decode_lines,
+    encode_json,
+    encode_lines,
+    read_file,
+    read_json,
+    write_file,
+)
+from charlm.runs.folders import CHECKPOINTS, locked, new_folder, run_folders
+from charlm.runs.tensors import decode_tensors, encode_tensors, most_bytes
 
-FORMAT = 1
 CORPUS_KEYS = ("name", "source", "cleaning", "sha256", "characters", "split")
-CHECKPOINTS = Path("checkpoints")
+CHANGEABLE = (
+    "epochs", "minutes", "patience", "lr", "clip_norm", "device", "deterministic",
+    "prefixes", "sample_every", "sample_length", "sample_temperature",
+    "save_minutes", "save_steps",
+)  # fmt: skip
+"""Settings of training that may be others when it goes on."""
 
 
 @dataclass(kw_only=True)
@@ -55,6 +74,10 @@ class Run:
     Attributes:
         corpus: name, source, cleaning, sha256, characters and split sizes of the text.
         created: local time, ISO 8601.
+        about: size and SHA-256 of run.json and vocabulary.json.
+        checkpoint: what a training goes on from; None before the first.
+        training: what the checkpoint's training.json holds.
+        notices: what the user should know, one line each.
     """
 
     folder: Path
@@ -63,8 +86,12 @@ class Run:
     corpus: dict[str, Any]
     versions: dict[str, str]
     created: str
+    about: dict[str, Record] = field(repr=False)
     metrics: list[dict[str, Any]] = field(default_factory=list)
     samples: list[dict[str, Any]] = field(default_factory=list)
+    checkpoint: Checkpoint | None = None
+    training: dict[str, Any] = field(default_factory=dict, repr=False)
+    notices: tuple[str, ...] = ()
 
     @classmethod
     def create(
@@ -78,82 +105,154 @@ class Run:
 
         Raises:
             UsageError: the folder holds something already.
-            RunError: it cannot be made or written to.
+            RunError: it cannot be made or written to, or another process makes it.
         """
-        try:
-            if folder is None:
-                folder = _make_new_folder(f"{corpus.name}-{config.model.cell}")
-            else:
-                folder = _make_folder(folder)
-        except OSError as error:
-            raise RunError(f"cannot make the folder {error.filename}: {error.strerror}") from None
-        run = cls(
+        about = describe_corpus(corpus)
+        versions = {
+            "charlm": version("charlm"),
+            "torch": torch.__version__,
+            "numpy": version("numpy"),
+            "python": platform.python_version(),
+        }
+        created = time.strftime("%Y-%m-%dT%H:%M:%S")
+        content = {
+            "format": FORMAT,
+            "created": created,
+            "config": config.to_dict(),
+            "corpus": about,
+            "versions": versions,
+        }
+        # run.json is written last: a folder that has one is a run.
+        files = {
+            "vocabulary.json": encode_json(corpus.vocabulary.to_json(), indent=2),
+            "run.json": encode_json(content, indent=2),
+        }
+        if kept is not None:
+            files = {"corpus.txt": kept.read_bytes(), **files}
+        with new_folder(folder, f"{corpus.name}-{config.model.cell}") as folder:
+            for name, data in files.items():
+                write_file(folder / name, data)
+        return cls(
             folder=folder,
             config=config,
             vocabulary=corpus.vocabulary,
-            corpus={
-                "name": corpus.name,
-                "source": corpus.source,
-                "cleaning": corpus.cleaning,
-                "sha256": corpus.sha256,
-                "characters": corpus.characters,
-                "split": list(corpus.split_sizes),
-            },
-            versions={
-                "charlm": version("charlm"),
-                "torch": torch.__version__,
-                "numpy": version("numpy"),
-                "python": platform.python_version(),
-            },
-            created=time.strftime("%Y-%m-%dT%H:%M:%S"),
+            corpus=about,
+            versions=versions,
+            created=created,
+            about={name: record(files[name]) for name in RUN_FILES},
         )
-        write_json(folder / "vocabulary.json", run.vocabulary.to_json())
-        if kept is not None:
-            write_file(folder / "corpus.txt", kept.read_bytes())
-        # Written last: a folder with a run.json is a run.
-        write_json(
-            folder / "run.json",
-            {
-                "format": FORMAT,
-                "created": run.created,
-                "config": config.to_dict(),
-                "corpus": run.corpus,
-                "versions": run.versions,
-            },
-        )
-        return run
 
     @classmethod
-    def open(cls, folder: Path) -> Run:
-        """Read a run folder.
+    def open(cls, folder: Path, *, weights: bool = True) -> Run:
+        """Read a run folder and its newest checkpoint, or the one before where that is damaged.
+
+        Args:
+            folder: of a run; or of a checkpoint within one, which then has to be whole.
+            weights: whether to make sure that the weights are whole too.
 
         Raises:
             RunError: there is none, or it is damaged.
         """
+        named = is_checkpoint(folder) and not os.path.isfile(folder / "run.json")
+        checkpoints = [folder] if named else []
+        folder = folder.parent if named else folder
         if not os.path.isfile(folder / "run.json"):  # Path.is_file raises on a long name
             known = ", ".join(path.name for path in run_folders()[:3])
             hint = f"the newest under {CHECKPOINTS}: {known}" if known else "train one first"
             raise RunError(f"{folder} is not a run folder: it has no run.json", hint)
-        about = read_json(folder / "run.json")
+        data = {name: read_file(folder / name, MAX_JSON) for name in RUN_FILES}
+        content = {name: decode_json(data[name], folder / name) for name in RUN_FILES}
+        about = content["run.json"]
         try:
             if about["format"] != FORMAT:
                 raise RunError(
                     f"{folder} has the format {about['format']}; this version reads {FORMAT}"
                 )
-            return cls(
+            run = cls(
                 folder=folder,
                 config=Config.from_layers([about["config"]]),
-                vocabulary=Vocabulary.from_json(read_json(folder / "vocabulary.json")),
+                vocabulary=Vocabulary.from_json(content["vocabulary.json"]),
                 corpus={name: about["corpus"][name] for name in CORPUS_KEYS},
                 versions=dict(about["versions"]),
                 created=str(about["created"]),
-                metrics=_read_lines(folder / "metrics.jsonl"),
-                samples=_read_lines(folder / "samples.jsonl"),
+                about={name: record(data[name]) for name in RUN_FILES},
             )
         except CorpusError as error:
             raise RunError(f"{folder / 'vocabulary.json'} is damaged: {error}") from None
         except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
             raise RunError(f"{folder / 'run.json'} is damaged: {error}") from None
+        checkpoints = checkpoints or [
+            path for path in checkpoint_folders(folder) if (path / MANIFEST).exists()
+        ]
+        for number, path in enumerate(checkpoints, start=1):
+            try:
+                run._read_checkpoint(path, data, weights=weights)
+                break
+            except RunError as error:
+                if number == len(checkpoints):
+                    raise
+                instead = checkpoints[number].name
+                run.notices += (f"{error.message}; going back to {instead}",)
+        return run
+
+    def _read_checkpoint(self, path: Path, about: Mapping[str, bytes], *, weights: bool) -> None:
+        """Take over where a checkpoint stands.
+
+        Raises:
+            RunError: it is damaged, or of another run; nothing is taken over.
+        """
+        checkpoint = Checkpoint.open(path)
+        for name, data in about.items():
+            checkpoint.check(name, data, self.folder / name)
+        for name in FILES:
+            if weights or not name.endswith(".safetensors"):
+                size = checkpoint.records[name][0]
+                checkpoint.read(name, size)
+        training = decode_json(checkpoint.read("training.json", MAX_JSON), path / "training.json")
+        try:
+            config = Config.from_layers([self.config.to_dict(), {"training": training["settings"]}])
+        except (KeyError, TypeError, AttributeError, UsageError) as error:
+            raise RunError(f"{path / 'training.json'} is damaged: {error}") from None
+        rows = [
+            decode_lines(checkpoint.read(name, MAX_JSON), path / name)
+            for name in ("metrics.jsonl", "samples.jsonl")
+        ]
+        self.checkpoint, self.training, self.config = checkpoint, training, config
+        self.metrics, self.samples = rows
+
+    def change(self, config: Config) -> None:
+        """Go on with other settings, as far as a training can.
+
+        Raises:
+            UsageError: with each setting that cannot change.
+        """
+        old, new = self.config.to_dict(), config.to_dict()
+        differing = [
+            f"{section}.{key} is {old[section][key]} in the run, not {value}"
+            for section, values in new.items()
+            for key, value in values.items()
+            if value != old[section][key]
+            # A text may lie elsewhere now; its hash tells whether it is the same.
+            and (section, key) != ("corpus", "source")
+            and not (section == "training" and key in CHANGEABLE)
+        ]
+        if differing:
+            raise UsageError(
+                f"{self.folder} cannot go on with other settings: {'; '.join(differing)}",
+                "leave them out to go on; or train a new run, without --resume",
+            )
+        self.config = config
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Within, no other process trains here; what a killed one left half-written is gone.
+
+        Raises:
+            RunError: another process trains here now.
+        """
+        with locked(self.folder):
+            clean_up(self.folder)
+            yield
 
     def load_corpus(self, corpora_dir: Path | None = None) -> Corpus:
         """The text that the run was trained on, read again and split as it was then.
@@ -162,14 +261,33 @@ class Run:
             CorpusError: it is not to be had, or has changed since.
         """
         kept = self.folder / "corpus.txt" if self.config.corpus.source == "-" else None
-        corpus = load_run_corpus(self.config.corpus, kept, corpora_dir, self.vocabulary)
-        if corpus.sha256 != self.corpus["sha256"]:
+        corpus = load_run_corpus(self.config.corpus, kept, corpora_dir)
+        self.check_corpus(corpus)
+        return corpus
+
+    def check_corpus(self, corpus: Corpus) -> None:
+        """Make sure that a corpus is the one that the run was made for.
+
+        Raises:
+            CorpusError: with each difference.
+        """
+        then, now = self.corpus, describe_corpus(corpus)
+        differing = [
+            f"its {name} is {str(now[name])[:12]}, not {str(then[name])[:12]}"
+            for name in ("sha256", "cleaning", "characters", "split")
+            if now[name] != then[name]
+        ]
+        if corpus.vocabulary != self.vocabulary:
+            differing.append(
+                f"its vocabulary has {len(corpus.vocabulary):,} entries, the run's "
+                f"{len(self.vocabulary):,}, and they are not the same"
+            )
+        if differing:
             raise CorpusError(
-                f"{corpus.source} is not the text that {self.folder} was trained on: its SHA-256 "
-                f"is {corpus.sha256[:12]}..., not {self.corpus['sha256'][:12]}...",
+                f"{corpus.source} is not the text that {self.folder} was trained on: "
+                + "; ".join(differing),
                 "score a text of its own with --text FILE",
             )
-        return corpus
 
     def load_model(self, weights: str = "best") -> LanguageModel:
         """The trained model on the CPU, in evaluation mode.
@@ -180,20 +298,72 @@ class Run:
         Raises:
             RunError: the weights are missing or damaged, or of another model.
         """
+        tensors = self.read_weights(weights)
         model = build_language_model(self.config.model, len(self.vocabulary))
-        load_weights(self.folder / f"{weights}.safetensors", model)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter.copy_(tensors[name])
         return model.eval()
 
-    def save(self, *, best: Mapping[str, Tensor], last: Mapping[str, Tensor]) -> None:
-        """Write both weights, the metrics and the samples.
+    def read_weights(self, weights: str) -> dict[str, Tensor]:
+        """The checkpoint's "best" or "last" weights, by name.
+
+        Raises:
+            RunError: they are missing or damaged, or of another model.
+        """
+        with torch.device("meta"):  # a model without numbers: what is damaged may ask for a lot
+            model = build_language_model(self.config.model, len(self.vocabulary))
+        return self.read_tensors(f"{weights}.safetensors", dict(model.named_parameters()))
+
+    def read_tensors(self, name: str, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors of a checkpoint's file.
+
+        Args:
+            expected: what they must be like in name, shape and type.
+
+        Raises:
+            RunError: there is no checkpoint yet, it is damaged, or it is of another model.
+        """
+        if self.checkpoint is None:
+            raise RunError(
+                f"{self.folder} has no checkpoint yet", "charlm train --resume goes on with it"
+            )
+        data = self.checkpoint.read(name, most_bytes(expected))
+        return decode_tensors(data, expected, self.checkpoint.folder / name)
+
+    def save(
+        self,
+        *,
+        best: Mapping[str, Tensor],
+        last: Mapping[str, Tensor],
+        tensors: Mapping[str, Tensor],
+        training: Mapping[str, Any],
+    ) -> None:
+        """Write a checkpoint.
+
+        Args:
+            best: weights by name; ``last`` likewise.
+            tensors: what else of a training's state are tensors.
+            training: and what are not.
 
         Raises:
             RunError: the disk is full, or the folder cannot be written to.
         """
-        save_weights(self.folder / "best.safetensors", best)
-        save_weights(self.folder / "last.safetensors", last)
-        for name, rows in (("metrics", self.metrics), ("samples", self.samples)):
-            write_file(self.folder / f"{name}.jsonl", b"".join(map(encode_json, rows)))
+        self.training = {"settings": self.config.to_dict()["training"], **training}
+        weights = encode_tensors(last)
+        self.checkpoint = write_checkpoint(
+            self.folder,
+            {
+                "last.safetensors": weights,
+                "best.safetensors": weights if best is last else encode_tensors(best),
+                "training.safetensors": encode_tensors(tensors),
+                "training.json": encode_json(self.training, indent=2),
+                "metrics.jsonl": encode_lines(self.metrics),
+                "samples.jsonl": encode_lines(self.samples),
+            },
+            self.about,
+            self.checkpoint.folder if self.checkpoint else None,
+        )
 
     def summary(self) -> dict[str, Any] | None:
         """What training reported at its end; None where it did not get there.
@@ -210,17 +380,23 @@ class Run:
         return summary
 
 
-def load_run_corpus(
-    config: CorpusConfig,
-    kept: Path | None,
-    corpora_dir: Path | None,
-    vocabulary: Vocabulary | None = None,
-) -> Corpus:
+def describe_corpus(corpus: Corpus) -> dict[str, Any]:
+    """What run.json says of a corpus."""
+    return {
+        "name": corpus.name,
+        "source": corpus.source,
+        "cleaning": corpus.cleaning,
+        "sha256": corpus.sha256,
+        "characters": corpus.characters,
+        "split": list(corpus.split_sizes),
+    }
+
+
+def load_run_corpus(config: CorpusConfig, kept: Path | None, corpora_dir: Path | None) -> Corpus:
     """The corpus that a configuration describes.
 
     Args:
         kept: read this file in place of the configuration's source.
-        vocabulary: of a trained model; None: the text's own.
 
     Raises:
         CorpusError: as `charlm.corpus.load_corpus`.
@@ -234,65 +410,4 @@ def load_run_corpus(
         max_chars=config.max_chars,
         vocabulary_from=config.vocabulary_from,
         split=config.split,
-        vocabulary=vocabulary,
     )
-
-
-def run_folders() -> list[Path]:
-    """The run folders under ``checkpoints``, the newest first."""
-    found = [path.parent for path in CHECKPOINTS.glob("*/run.json")]
-    return sorted(found, key=lambda folder: (folder / "run.json").stat().st_mtime, reverse=True)
-
-
-def newest_run() -> Path:
-    """The newest run folder under ``checkpoints`` that has weights.
-
-    Raises:
-        RunError: there is none.
-    """
-    for folder in run_folders():
-        if (folder / "best.safetensors").exists():
-            return folder
-    raise RunError(f"no trained run under {CHECKPOINTS.resolve()}", "train one: charlm train")
-
-
-def _make_folder(folder: Path) -> Path:
-    """Make it; or take it as it is, where it is empty."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        occupied = any(folder.iterdir())
-    except FileExistsError:  # it is no folder
-        occupied = True
-    if occupied:
-        raise UsageError(f"{folder} exists already", "give --run a new folder")
-    return folder
-
-
-def _make_new_folder(name: str) -> Path:
-    """Make one under ``checkpoints`` that no other run has, even if it starts this moment."""
-    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
-    CHECKPOINTS.mkdir(parents=True, exist_ok=True)
-    folder, number = CHECKPOINTS / stem, 1
-    while True:
-        try:
-            folder.mkdir()
-            return folder
-        except FileExistsError:
-            number += 1
-            folder = CHECKPOINTS / f"{stem}-{number}"
-
-
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    try:
-        # Not splitlines(): a sample may have a U+2028, which does not end a line of JSON.
-        lines = path.read_text(encoding="utf-8").split("\n")
-        rows = [json.loads(line) for line in lines if line]
-    except OSError as error:
-        raise RunError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, RecursionError):
-        raise RunError(f"{path} is damaged: a line is not JSON") from None
-    if not all(isinstance(row, dict) for row in rows):
-        raise RunError(f"{path} is damaged: a line is not a JSON object")
-    return rows

@@ -13,6 +13,10 @@ class Started:
     device: str
     train_characters: int
     valid_characters: int
+    epoch: float = 0.0
+    """where it goes on, in times through the train split"""
+    notices: tuple[str, ...] = ()
+    """what the user should know of going on, one line each"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +76,8 @@ class Finished:
     """of the weights that are kept as the best"""
     interrupted: bool
     """it was asked to stop before its end"""
+    out_of_patience: bool = False
+    """the validation perplexity had not improved for too long"""
 
 
 Event = Started | Stepped | Measured | Sampled | Finished

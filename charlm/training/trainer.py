@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
+from torch import Tensor
 
 from charlm.batches import (
-    Batch,
+    Batches,
     check_length,
     consecutive_batches,
     draw_offset,
@@ -17,19 +18,21 @@ from charlm.batches import (
 )
 from charlm.config import TrainingConfig
 from charlm.corpus import Corpus
-from charlm.errors import TrainingError
-from charlm.evaluation.perplexity import LossSum, evaluate
+from charlm.errors import Stopped, TrainingError
+from charlm.evaluation.perplexity import evaluate
 from charlm.generation.decoding import Decoding, generate
 from charlm.models.build import build_language_model, computes_in_bfloat16
 from charlm.models.language_model import cross_entropy_sum
 from charlm.recurrent.core import StackState, map_state
 from charlm.runs import Run
-from charlm.training.events import Event, Measured, Sampled
+from charlm.training import keeping
+from charlm.training.events import Event, Measured, Sampled, Stepped
 from charlm.training.optimisation import build_optimiser, clip_gradients, snapshot
+from charlm.training.position import Position
 from charlm.training.schedules import learning_rate_factor
 
-SAVE_SECONDS = 10.0  # at least so long between two writings of the run folder
 MARKS = 5  # a training is sampled from so often unless told, and a long epoch scored so often
+SAVING = 0.05  # part of the time that may go into saving at the end of each epoch
 
 
 def check_train_split(config: TrainingConfig, train_characters: int) -> None:
@@ -53,12 +56,16 @@ class Trainer:
     """One training: the model, what moves it, and how far it has come.
 
     Seeds torch's global generator, which decides the first weights and the dropout. Batches
-    and samples have generators of their own, so validating and sampling change nothing.
+    and samples have generators of their own, so validating and sampling change nothing. Where
+    the run has a checkpoint, it goes on from there.
+
+    Attributes:
+        notices: what the user should know of going on, one line each.
     """
 
     def __init__(self, run: Run, corpus: Corpus, device: torch.device) -> None:
         config = run.config.training
-        self.run, self.config = run, config
+        self.run, self.config, self.device = run, config, device
         self.train_ids = torch.from_numpy(corpus.split("train").copy()).to(device)
         self.valid_ids = torch.from_numpy(corpus.split("valid").copy()).to(device)
         check_train_split(config, len(self.train_ids))
@@ -67,23 +74,24 @@ class Trainer:
         self.parameters = list(self.model.parameters())
         self.optimiser = build_optimiser(config, self.model)
         self.generator = torch.Generator().manual_seed(config.seed)
-        self.autocast = torch.autocast(
-            device.type, torch.bfloat16, enabled=computes_in_bfloat16(config.precision, device)
-        )
-        self.step = 0
-        self.characters = 0
-        self.whole_epochs = 0
-        self.train_perplexity: float | None = None
-        self.best_valid = math.inf
-        self.best: dict[str, torch.Tensor] | None = None
+        self.bfloat16 = computes_in_bfloat16(config.precision, device)
+        self.position = Position(next_samples=1 / MARKS)
+        self.best: dict[str, Tensor] | None = None
+        self.notices: tuple[str, ...] = ()
         self._started = time.monotonic()
-        self._saved = -math.inf
-        self._measured = 0.0  # progress at the last measure
-        self._next_mark = 1 / MARKS  # progress at which samples are due
+        if run.checkpoint is None:
+            self.begin_epoch()
+        else:
+            keeping.restore(self)
+            self._started -= self.position.seconds
+        self._progress = self._progress_now()
+        # What was saved, when, and how long it took.
+        self._saved = (self.position.step, self.position.measured_step) if run.checkpoint else None
+        self._saved_at, self._saving_seconds = time.monotonic(), 0.0
 
     @property
     def seconds(self) -> float:
-        """Since the training began."""
+        """Spent since the training began."""
         return time.monotonic() - self._started
 
     @property
@@ -91,8 +99,13 @@ class Trainer:
         """Whether there is a held-out text to score."""
         return len(self.valid_ids) >= 2
 
-    def epoch_batches(self) -> Iterator[Batch]:
-        """The next epoch's batches."""
+    def begin_epoch(self) -> None:
+        """Draw the next epoch's batches; the state before the first is zero."""
+        self.epoch_generator = self.generator.get_state()
+        self.batches = self._draw_batches()
+        self.state: StackState | None = None
+
+    def _draw_batches(self) -> Batches:
         config = self.config
         offset = 0
         if config.offset == "random":
@@ -104,101 +117,202 @@ class Trainer:
             self.train_ids, **sizes, generator=self.generator, drop_last=config.drop_last
         )
 
-    def epoch(self, count: int) -> float:
-        """Epochs gone through, ``count`` characters into the present one; below the next."""
-        return self.whole_epochs + min(count / len(self.train_ids), 0.9999)
+    @property
+    def epoch_over(self) -> bool:
+        """Whether the present epoch has no batch left."""
+        return self.position.batches == len(self.batches)
 
-    def progress(self, epoch: float) -> float:
+    @property
+    def epoch(self) -> float:
+        """Epochs gone through; a whole number at the end of one, and only there."""
+        done = min(self.position.count / len(self.train_ids), 0.9999)
+        return self.position.whole_epochs + (1 if self.epoch_over else done)
+
+    def _progress_now(self) -> float:
         """Part of the training that is over, by epochs or by the clock, whichever is further."""
-        by_epochs = epoch / self.config.epochs if self.config.epochs else 0.0
+        by_epochs = self.epoch / self.config.epochs if self.config.epochs else 0.0
         by_clock = self.seconds / (60 * self.config.minutes) if self.config.minutes else 0.0
         return min(1.0, max(by_epochs, by_clock))
 
-    def update(self, batch: Batch, state: StackState, progress: float) -> tuple[float, StackState]:
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing left to do."""
+        return self._progress >= 1 or self.out_of_patience
+
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether the validation perplexity has not improved for too long."""
+        patience = self.config.patience
+        return patience is not None and self.position.unimproved >= patience
+
+    def update(self) -> Stepped:
         """One step: forward, backward, clipping, the optimiser.
 
-        Returns:
-            The batch's summed cross-entropy in nats, and the state after it, detached.
-
         Raises:
-            TrainingError: the loss or the gradient is not finite; the weights are as before.
+            TrainingError: the loss, the gradient or the state is not finite; all is as before.
         """
+        before = keeping.dropout_generators(self.device)
+        if self.epoch_over:
+            self.position.whole_epochs += 1
+            self.position.batches, self.position.nats, self.position.count = 0, 0.0, 0
+            self.begin_epoch()
+        try:
+            nats, count, state = self._differentiate()
+        except BaseException:
+            keeping.set_dropout_generators(before, self.device)
+            raise
+        factor = learning_rate_factor(self.config.schedule, self._progress, self.config.warmup)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.config.lr * factor
+        self.whole = False
+        self.optimiser.step()
+        position = self.position
+        position.step += 1
+        position.batches += 1
+        position.characters += count
+        position.nats += nats
+        position.count += count
+        self.state = state
+        self._progress = self._progress_now()
+        self.whole = True
+        return Stepped(
+            epoch=position.whole_epochs + 1,
+            progress=self._progress,
+            perplexity=position.loss.perplexity,
+            seconds=self.seconds,
+            characters=position.characters,
+        )
+
+    whole = True
+    """False while an update is under way: what is kept then would be neither before nor after."""
+
+    def _differentiate(self) -> tuple[float, int, StackState]:
+        """The next batch's summed nats, its characters, and the detached state after it."""
+        batch = self.batches[self.position.batches]
+        state = self.state
+        # The state is zero at the epoch's start, and at each batch drawn at random.
+        if state is None or self.config.sampling == "random":
+            state = self.model.initial_state(batch.inputs.shape[1])
+        count = batch.targets.numel()
         self.model.train()
-        with self.autocast:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             logits, state = self.model(batch.inputs, state)
         loss = cross_entropy_sum(logits.float(), batch.targets)
         self.optimiser.zero_grad()
-        (loss / batch.targets.numel()).backward()  # type: ignore[no-untyped-call]
+        (loss / count).backward()  # type: ignore[no-untyped-call]
         nats = float(loss.detach())
         norm = clip_gradients(self.parameters, self.config.clip_norm)
-        if not math.isfinite(nats) or not math.isfinite(norm):
-            what = "loss" if not math.isfinite(nats) else "gradient"
-            raise TrainingError(
-                f"the {what} is not finite at step {self.step + 1}, after "
-                f"{self.characters:,} characters",
-                "try a smaller --lr or a smaller --clip-norm",
-            )
-        factor = learning_rate_factor(self.config.schedule, progress, self.config.warmup)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.config.lr * factor
-        self.optimiser.step()
-        self.step += 1
-        self.characters += batch.targets.numel()
-        return nats, map_state(lambda tensor: tensor.detach().float(), state)
+        state = map_state(lambda tensor: tensor.detach().float(), state)
+        sums = [float(tensor.sum()) for layer_state in state for tensor in layer_state]
+        finite = {"loss": nats, "gradient": norm, "state": sum(sums)}
+        for what, value in finite.items():
+            if not math.isfinite(value):
+                raise TrainingError(
+                    f"the {what} is not finite at step {self.position.step + 1}, after "
+                    f"{self.position.characters:,} characters",
+                    "try a smaller --lr or a smaller --clip-norm",
+                )
+        return nats, count, state
 
-    def overdue(self, progress: float) -> bool:
-        """Whether an epoch is so long that it should be measured before its end."""
-        return progress - self._measured >= 1 / MARKS
+    @property
+    def report_due(self) -> bool:
+        """Whether to measure: at an epoch's end, at the training's, or inside a long epoch."""
+        position = self.position
+        overdue = self._progress - position.measured_progress >= 1 / MARKS
+        due = self.epoch_over or self._progress >= 1 or overdue
+        return due and position.step > position.measured_step
 
-    def report(self, epoch: float, progress: float, loss: LossSum) -> Iterator[Event]:
-        """Score the held-out text, remember the best weights, sample where it is time, save."""
-        self._measured = progress
+    def report(self, should_stop: Callable[[], bool]) -> Iterator[Event]:
+        """Score the held-out text, remember the best weights, sample where it is time.
+
+        Raises:
+            Stopped: ``should_stop`` said so; the report is still due.
+        """
+        position, epoch, loss = self.position, self.epoch, self.position.loss
         valid = None
         if self.has_valid:
-            valid = evaluate(self.model, self.valid_ids).perplexity
-            if valid < self.best_valid:
-                self.best_valid, self.best = valid, snapshot(self.model)
-        if epoch == int(epoch) or self.whole_epochs == 0:
-            self.train_perplexity = loss.perplexity
+            valid = evaluate(self.model, self.valid_ids, should_stop=should_stop).perplexity
+        of_epoch = self.epoch_over or position.whole_epochs == 0
         measured = Measured(
             epoch=epoch,
-            step=self.step,
+            step=position.step,
             train_perplexity=loss.perplexity,
             valid_perplexity=valid,
             learning_rate=self.optimiser.param_groups[0]["lr"],
             seconds=self.seconds,
-            characters=self.characters,
+            characters=position.characters,
         )
-        self.run.metrics.append(dict(vars(measured)))
         yield measured
         every = self.config.sample_every
-        if progress >= 1 or (epoch % every == 0 if every else progress >= self._next_mark):
-            self._next_mark = progress + 1 / MARKS
-            yield from self.sample(epoch)
-        self.save()
+        samples: list[Sampled] = []
+        sampling = self._progress >= position.next_samples if not every else epoch % every == 0
+        if self._progress >= 1 or sampling:
+            for sample in self._sample(epoch, should_stop):
+                samples.append(sample)
+                yield sample
+            position.next_samples = self._progress + 1 / MARKS
+        # Only now: what is interrupted before is done again from its start.
+        self.run.metrics.append(dict(vars(measured)))
+        self.run.samples += [dict(vars(sample)) for sample in samples]
+        if of_epoch:
+            position.train_perplexity = loss.perplexity
+        # Not the one that overflows, even if it is the first.
+        best = math.inf if position.best_valid is None else position.best_valid
+        if valid is not None and valid < best:
+            position.best_valid, position.unimproved = valid, 0
+            self.best = snapshot(self.model)
+        elif valid is not None:
+            position.unimproved += 1
+        position.measured_step, position.measured_progress = position.step, self._progress
 
-    def sample(self, epoch: float) -> Iterator[Sampled]:
+    def _sample(self, epoch: float, should_stop: Callable[[], bool]) -> Iterator[Sampled]:
         """A continuation of each prefix; with the same draws each time, for comparison."""
         vocabulary = self.run.vocabulary
         decoding = Decoding(temperature=self.config.sample_temperature)
         for number, prefix in enumerate(self.config.prefixes):
-            ids = vocabulary.encode(prefix).tolist()
-            steps = generate(
+            chosen = []
+            for token in generate(
                 self.model,
-                ids,
+                vocabulary.encode(prefix).tolist(),
                 length=self.config.sample_length,
                 decoding=decoding,
                 seed=(self.config.seed + number) % 2**63,
-            )
-            text = prefix + vocabulary.decode([int(chosen) for chosen in steps])
-            sampled = Sampled(epoch=epoch, prefix=prefix, text=text)
-            self.run.samples.append(dict(vars(sampled)))
-            yield sampled
+            ):
+                if should_stop():
+                    raise Stopped
+                chosen.append(int(token))
+            yield Sampled(epoch=epoch, prefix=prefix, text=prefix + vocabulary.decode(chosen))
 
-    def save(self, *, now: bool = False) -> None:
-        """Write the run folder, unless that was done a moment ago."""
-        if now or self.seconds - self._saved >= SAVE_SECONDS:
-            last = snapshot(self.model)
-            if all(bool(tensor.isfinite().all()) for tensor in last.values()):
-                self.run.save(best=self.best or last, last=last)
-            self._saved = self.seconds
+    def save_when_due(self) -> None:
+        """Write a checkpoint at an epoch's end, and so often inside a long one.
+
+        Raises:
+            RunError: the disk is full, or the folder cannot be written to.
+        """
+        since = time.monotonic() - self._saved_at
+        config, position = self.config, self.position
+        # Epochs may be so short that saving each would take longer than training.
+        due = self.epoch_over and since * SAVING >= self._saving_seconds
+        due |= config.save_minutes is not None and since >= 60 * config.save_minutes
+        due |= config.save_steps is not None and position.step % config.save_steps == 0
+        if due:
+            self.save()
+
+    def save(self) -> None:
+        """Write a checkpoint, unless nothing has happened since the last.
+
+        Raises:
+            RunError: the disk is full, or the folder cannot be written to.
+        """
+        begun, last = time.monotonic(), snapshot(self.model)
+        standing = (self.position.step, self.position.measured_step)
+        if standing == self._saved:
+            return
+        self.position.seconds = self.seconds
+        tensors, training = keeping.keep(self)
+        # What is saved already is worth more than numbers that have overflowed.
+        if not all(bool(each.isfinite().all()) for each in (*last.values(), *tensors.values())):
+            return
+        self.run.save(best=self.best or last, last=last, tensors=tensors, training=training)
+        self._saved, self._saved_at = standing, time.monotonic()
+        self._saving_seconds = self._saved_at - begun

@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from charlm.batches import Batch
 from charlm.config import Config, layer_from_preset
 from charlm.corpus import Corpus, load_corpus
 from charlm.errors import CorpusError
@@ -96,6 +97,13 @@ def test_the_text_is_as_long_as_the_comparison_needs(text_file):
 # The batches
 
 
+def next_epoch(trainer: Trainer) -> list[Batch]:
+    """The epoch's batches that a trainer has drawn; it draws those of the next."""
+    batches = list(trainer.batches)
+    trainer.begin_epoch()
+    return batches
+
+
 @samplings
 @pytest.mark.parametrize("seed", [0, 1])
 def test_same_batches(book, text_file, sampling, seed, tmp_path, monkeypatch):
@@ -114,7 +122,7 @@ def test_same_batches(book, text_file, sampling, seed, tmp_path, monkeypatch):
     monkeypatch.setattr(book, "random", SimpleNamespace(randint=randint, shuffle=shuffle))
     loader, _ = book.load_data_time_machine(BATCH, STEPS, sampling == "random", CHARACTERS)
     for _ in range(3):
-        ours, theirs = list(trainer.epoch_batches()), list(loader)
+        ours, theirs = next_epoch(trainer), list(loader)
         assert len(ours) == len(theirs) > 0
         for batch, (inputs, targets) in zip(ours, theirs, strict=True):
             assert torch.equal(batch.inputs, inputs.T)
@@ -136,7 +144,7 @@ def test_the_shortest_text_fills_a_batch_from_all_of_the_books_offsets(
         return Trainer(Run.create(tmp_path / str(characters), config, corpus), corpus, CPU)
 
     shortest = trainer(needed)
-    assert all(list(shortest.epoch_batches()) for _ in range(50))
+    assert all(next_epoch(shortest) for _ in range(50))
     with pytest.raises(CorpusError, match=f"needs {needed:,}"):
         trainer(needed - 1)
 
@@ -274,7 +282,7 @@ def test_same_perplexities_and_predictions(book, text_file, backend, cell, sampl
     theirs = [
         book.train_epoch_ch8(
             net,
-            [(batch.inputs.T, batch.targets.T) for batch in twin.epoch_batches()],
+            [(batch.inputs.T, batch.targets.T) for batch in next_epoch(twin)],
             nn.CrossEntropyLoss(),
             updater,
             CPU,

@@ -1,0 +1,127 @@
+"""Where runs lie: making their folders, finding them, and having one for oneself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatch
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from charlm.atomic_files import TEMPORARY_FILES
+from charlm.errors import RunError, UsageError
+from charlm.runs.checkpoint import MANIFEST, checkpoint_folders
+
+CHECKPOINTS = Path("checkpoints")
+LOCK = ".lock"
+
+
+def run_folders() -> list[Path]:
+    """The run folders under ``checkpoints``, the newest first."""
+    found = [path.parent for path in CHECKPOINTS.glob("*/run.json")]
+    return sorted(found, key=lambda folder: (folder / "run.json").stat().st_mtime, reverse=True)
+
+
+def newest_run() -> Path:
+    """The newest run folder under ``checkpoints`` that has a checkpoint.
+
+    Raises:
+        RunError: there is none.
+    """
+    for folder in run_folders():
+        if any((path / MANIFEST).exists() for path in checkpoint_folders(folder)):
+            return folder
+    raise RunError(f"no trained run under {CHECKPOINTS.resolve()}", "train one: charlm train")
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Within, no other process may.
+
+    Raises:
+        RunError: another process has it.
+    """
+    # The system gives the lock back when a process ends, however it ends.
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RunError(
+            f"{folder} is in use: another process trains there", "wait for it to end, or stop it"
+        ) from None
+    except OSError as error:
+        raise RunError(f"cannot lock {folder}: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def new_folder(folder: Path | None, name: str) -> Iterator[Path]:
+    """Make a folder for a run, and have it for oneself within.
+
+    Args:
+        folder: None: one under ``checkpoints``, of the time and ``name``.
+
+    Raises:
+        UsageError: the folder holds something already.
+        RunError: it cannot be made, or another process makes it.
+    """
+    try:
+        if folder is None:
+            folder = _make_new_folder(name)
+        else:
+            _make_folder(folder)
+    except OSError as error:
+        raise RunError(f"cannot make the folder {error.filename}: {error.strerror}") from None
+    left_over = (folder / LOCK).exists()
+    with locked(folder):
+        _check_free(folder, left_over)
+        yield folder
+
+
+def _make_folder(folder: Path) -> None:
+    """Make it, unless it is there.
+
+    Raises:
+        UsageError: something else has its name.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise _occupied(folder) from None
+
+
+def _check_free(folder: Path, left_over: bool) -> None:
+    """Make sure that a folder is empty, but for what a killed `Run.create` left.
+
+    Raises:
+        UsageError: it is not.
+    """
+    ours = {LOCK, *(("vocabulary.json", "corpus.txt") if left_over else ())}
+    for path in folder.iterdir():
+        if path.name not in ours and not (left_over and fnmatch(path.name, TEMPORARY_FILES)):
+            raise _occupied(folder)
+
+
+def _occupied(folder: Path) -> UsageError:
+    return UsageError(
+        f"{folder} exists already", "give --run a new folder, or go on with a run by --resume"
+    )
+
+
+def _make_new_folder(name: str) -> Path:
+    """Make one under ``checkpoints`` that no other run has, even if it starts this moment."""
+    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
+    CHECKPOINTS.mkdir(parents=True, exist_ok=True)
+    folder, number = CHECKPOINTS / stem, 1
+    while True:
+        try:
+            folder.mkdir()
+            return folder
+        except FileExistsError:
+            number += 1
+            folder = CHECKPOINTS / f"{stem}-{number}"

@@ -1,0 +1,179 @@
+"""What a training keeps in a checkpoint, and how it goes on from one, bit for bit.
+
+Tensors go into training.safetensors: the optimiser's moments, the carried hidden state, torch's
+generator (dropout) and that of the batches as it was when the epoch began, from which its offset
+and order are drawn again. Numbers go into training.json.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from charlm.errors import RunError
+from charlm.recurrent.core import StackState
+from charlm.training.position import Position
+
+if TYPE_CHECKING:
+    from charlm.training.trainer import Trainer
+
+MOMENTS = {"sgd": (), "adam": ("exp_avg", "exp_avg_sq"), "adamw": ("exp_avg", "exp_avg_sq")}
+"""What the optimisers hold for each weight, beside the number of its steps."""
+
+
+def dropout_generators(device: torch.device) -> dict[str, Tensor]:
+    """The states of torch's own generators that a training draws from, (bytes,) uint8 each."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    elif device.type == "mps":
+        states["mps"] = torch.mps.get_rng_state()
+    return states
+
+
+def set_dropout_generators(states: dict[str, Tensor], device: torch.device) -> None:
+    """Put torch's own generators back into those states."""
+    torch.set_rng_state(states["cpu"])
+    if "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)
+    if "mps" in states:
+        torch.mps.set_rng_state(states["mps"])
+
+
+def keep(trainer: Trainer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the numbers of a training that stands between two steps."""
+    generators = dropout_generators(trainer.device)
+    tensors = {"generator.cpu": generators.pop("cpu"), "generator.epoch": trainer.epoch_generator}
+    names = _parameter_names(trainer)
+    for index, entries in trainer.optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{names[index]}.{key}": value for key, value in entries.items()}
+    if trainer.state is not None and trainer.config.sampling == "consecutive":
+        tensors |= _named(trainer.state)
+    numbers = {
+        "position": dict(vars(trainer.position)),
+        "parameters": trainer.model.num_parameters(),
+        "device": trainer.device.type,
+        # As text: how long it is depends on the device.
+        "device_generator": {
+            name: bytes(state.numpy()).hex() for name, state in generators.items()
+        },
+        "bfloat16": trainer.bfloat16,
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+    }
+    return {name: value.detach().to("cpu", copy=True) for name, value in tensors.items()}, numbers
+
+
+def restore(trainer: Trainer) -> None:
+    """Bring a new trainer to where its run's checkpoint stands.
+
+    Raises:
+        RunError: the checkpoint is damaged, or of another model.
+    """
+    run = trainer.run
+    assert run.checkpoint is not None
+    numbers, path = run.training, run.checkpoint.folder / "training.json"
+    try:
+        position = Position.from_json(numbers["position"])
+        device, bfloat16 = numbers["device"], numbers["bfloat16"]
+        generators = {
+            name: torch.tensor(list(bytes.fromhex(text)), dtype=torch.uint8)
+            for name, text in numbers["device_generator"].items()
+        }
+        if not isinstance(bfloat16, bool):
+            raise ValueError("bfloat16 is neither true nor false")
+        differing = _differing(trainer, numbers)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RunError(f"{path} is damaged: {error}") from None
+    tensors = run.read_tensors("training.safetensors", _expected(trainer, position))
+    last = run.read_weights("last")
+    if position.best_valid is not None:
+        trainer.best = run.read_weights("best")
+    trainer.position = position
+    with torch.no_grad():
+        for name, parameter in trainer.model.named_parameters():
+            parameter.copy_(last[name])
+    _set_optimiser(trainer, tensors)
+    generators["cpu"] = tensors["generator.cpu"]
+    try:
+        trainer.generator.set_state(tensors["generator.epoch"])
+        trainer.begin_epoch()
+        if device == trainer.device.type:
+            trainer.bfloat16 = bfloat16
+            set_dropout_generators(generators, trainer.device)
+    except (RuntimeError, TypeError, KeyError):
+        raise RunError(f"{path.parent} is damaged: a random generator cannot be set") from None
+    if position.batches > len(trainer.batches):
+        raise RunError(f"{path} is damaged: an epoch has {len(trainer.batches):,} batches")
+    if position.batches and trainer.config.sampling == "consecutive":
+        trainer.state = _state(trainer, tensors)
+    if differing:
+        trainer.notices = (
+            f"trained so far with {'; '.join(differing)}: it goes on, but not to the last bit as "
+            "it would have there",
+        )
+
+
+def _differing(trainer: Trainer, numbers: dict[str, Any]) -> list[str]:
+    here = {
+        "torch": torch.__version__,
+        "device": trainer.device.type,
+        "threads": torch.get_num_threads(),
+    }
+    return [
+        f"{name} {numbers[name]}, here {value}"
+        for name, value in here.items()
+        if numbers[name] != value
+    ]
+
+
+def _expected(trainer: Trainer, position: Position) -> dict[str, Tensor]:
+    """What the tensors must be like in name, shape and type."""
+    generator = trainer.generator.get_state()
+    expected = {"generator.cpu": torch.get_rng_state(), "generator.epoch": generator}
+    moments = MOMENTS[trainer.config.optimiser]
+    if position.step and moments:
+        for name, parameter in trainer.model.named_parameters():
+            expected[f"optimiser.{name}.step"] = torch.zeros(())
+            expected |= {f"optimiser.{name}.{moment}": parameter for moment in moments}
+    if position.batches and trainer.config.sampling == "consecutive":
+        expected |= _named(trainer.model.initial_state(trainer.config.batch_size))
+    return expected
+
+
+def _parameter_names(trainer: Trainer) -> list[str]:
+    """The weights in the optimiser's order."""
+    names = {id(parameter): name for name, parameter in trainer.model.named_parameters()}
+    groups = trainer.optimiser.param_groups
+    return [names[id(parameter)] for group in groups for parameter in group["params"]]
+
+
+def _set_optimiser(trainer: Trainer, tensors: dict[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for index, name in enumerate(_parameter_names(trainer)):
+        start = f"optimiser.{name}."
+        entries = {key[len(start) :]: t for key, t in tensors.items() if key.startswith(start)}
+        if entries:
+            state[index] = entries
+    groups = trainer.optimiser.state_dict()["param_groups"]
+    trainer.optimiser.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _named(state: StackState) -> dict[str, Tensor]:
+    return {
+        f"state.{depth}.{name}": tensor
+        for depth, layer_state in enumerate(state)
+        for name, tensor in layer_state._asdict().items()
+    }
+
+
+def _state(trainer: Trainer, tensors: dict[str, Tensor]) -> StackState:
+    zeros = trainer.model.initial_state(trainer.config.batch_size)
+    return tuple(
+        type(layer_state)(
+            *(tensors[f"state.{depth}.{name}"].to(trainer.device) for name in layer_state._fields)
+        )
+        for depth, layer_state in enumerate(zeros)
+    )

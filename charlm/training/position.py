@@ -1,0 +1,70 @@
+"""How far a training has come: the numbers of its state, as training.json keeps them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from charlm.evaluation.perplexity import LossSum
+
+
+@dataclass(kw_only=True)
+class Position:
+    """Where a training stands after a step; its tensors apart."""
+
+    step: int = 0
+    """updates of the weights"""
+    characters: int = 0
+    """predicted since the start"""
+    seconds: float = 0.0
+    """spent since the start"""
+    whole_epochs: int = 0
+    """gone through before the present one"""
+    batches: int = 0
+    """of the present epoch, done"""
+    nats: float = 0.0
+    """summed cross-entropy of those batches"""
+    count: int = 0
+    """characters predicted in those batches"""
+    train_perplexity: float | None = None
+    """of the last whole epoch"""
+    best_valid: float | None = None
+    """lowest validation perplexity; None before the first"""
+    unimproved: int = 0
+    """validations since the lowest"""
+    measured_step: int = 0
+    """the step of the last measure"""
+    measured_progress: float = 0.0
+    """part of the training that was over at that step, 0 to 1"""
+    next_samples: float = 0.0
+    """part of the training that is over when samples are due"""
+
+    @property
+    def loss(self) -> LossSum:
+        """Of the present epoch's batches."""
+        return LossSum(self.nats, self.count)
+
+    @classmethod
+    def from_json(cls, content: Any) -> Position:
+        """What ``vars`` of a position holds, read again.
+
+        Raises:
+            ValueError: a key or a value is not a position's; it is named.
+        """
+        if not isinstance(content, Mapping):
+            raise ValueError("the position is not an object")
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        if content.keys() != fields.keys():
+            names = sorted(content.keys() ^ fields.keys())
+            raise ValueError(f"the position differs in {', '.join(map(str, names[:3]))}")
+        for name, field in fields.items():
+            value = content[name]
+            if value is None and "None" in str(field.type):
+                continue
+            whole = field.type == "int"
+            if type(value) is not (int if whole else float) or not 0 <= value < math.inf:
+                raise ValueError(f"the position's {name} cannot be {value!r:.40}")
+        return cls(**content)
