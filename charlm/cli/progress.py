@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +52,8 @@ class ProgressBar:
             self._bar.close()
 
     def _write(self, line: str) -> None:
-        self._bar.write(line, file=sys.stderr)
+        with suppress(OSError):  # the terminal is gone: training goes on
+            self._bar.write(line, file=sys.stderr)
 
     def update(self, event: Stepped) -> None:
         """Draw the bar anew, if it was not a moment ago."""

@@ -2,48 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import math
 import sys
-import unicodedata
 
 import pytest
 
-from charlm.cli.output import Output, clock, figure, printable
-
-BIDI_CONTROLS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
-MARKS = "\u200e\u200f\u061c"  # have the direction of a letter, and no shape
+from charlm.cli import run
+from charlm.cli.output import ClosedPipe, Output, clock, figure, printable, tell_error
+from charlm.errors import CharlmError
 
 
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
-
-
-def is_dangerous(character: str) -> bool:
-    """By what Unicode says of the character."""
-    return (
-        (unicodedata.category(character) == "Cc" and character not in "\n\t")
-        or unicodedata.category(character) in ("Zl", "Zp")
-        or unicodedata.bidirectional(character) in BIDI_CONTROLS
-        or character in MARKS
-    )
-
-
-def escape(character: str) -> str:
-    short = {"\r": r"\r"}
-    code = ord(character)
-    return short.get(character) or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
-
-
-def test_every_unicode_scalar_value():
-    for start in range(0, sys.maxunicode + 1, 0x1000):
-        block = [chr(code) for code in range(start, start + 0x1000) if not 0xD800 <= code < 0xE000]
-        wanted = [
-            escape(character) if is_dangerous(character) else character for character in block
-        ]
-        assert printable("".join(block)) == "".join(wanted), hex(start)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +28,15 @@ def test_every_unicode_scalar_value():
         ("\x9b31m\x85", r"\x9b31m\x85"),
         ("a\u202eb\u2066c\u2069\u200f\u061c", r"a\u202eb\u2066c\u2069\u200f\u061c"),
         ("\u2028\u2029", r"\u2028\u2029"),
+        ("a\U000e0001\U000e0041\U000e007fb", r"a\U000e0001\U000e0041\U000e007fb"),
+        ("a\ufff9b\ufffac\ufffb\u206a\u206f", r"a\ufff9b\ufffac\ufffb\u206a\u206f"),
+        ("\ud800a\udfff", r"\ud800a\udfff"),
         ("élan, 分开 – 不分开！ 👩\u200d🚀 שלום", "élan, 分开 – 不分开！ 👩\u200d🚀 שלום"),
+        (
+            "می\u200cخواهم क्\u200dष ❤\ufe0f 葛\U000e0100",
+            "می\u200cخواهم क्\u200dष ❤\ufe0f 葛\U000e0100",
+        ),
+        ("co\xadop \u200b\u2060\ufeff\u180e\xa0", "co\xadop \u200b\u2060\ufeff\u180e\xa0"),
         ("a backslash \\x1b stays", "a backslash \\x1b stays"),
         ("", ""),
     ],
@@ -95,6 +77,17 @@ def test_json_is_alone_on_stdout(capsys):
     assert "分开" in captured.out
     assert "\x1b" not in captured.out
     assert captured.err == "by the way\nwarning: mind this\n"
+
+
+def test_json_on_a_terminal_has_the_escapes_of_json(monkeypatch):
+    text = '分开😀 \x1b\x7f\x9b\u202e\u2028\U000e0041 \\ " \udcff \n\t'
+    shown = r"分开😀 \u001b\u007f\u009b\u202e\u2028\udb40\udc41 \\ \" \udcff \n\t"
+    for stream in (Terminal(), io.StringIO()):
+        monkeypatch.setattr(sys, "stdout", stream)
+        Output(as_json=True).json({"text": text})
+        assert json.loads(stream.getvalue()) == {"text": text}
+        assert (shown in stream.getvalue()) == stream.isatty()
+        assert ("\u202e" in stream.getvalue()) != stream.isatty()
 
 
 def test_without_json_there_is_none(capsys):
@@ -162,6 +155,53 @@ def test_messages_can_be_shown_elsewhere(capsys):
     assert capsys.readouterr().err == ""
 
 
+class Broken(io.StringIO):
+    """A stream that can be written to no more, for a reason."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def write(self, text):
+        raise self.error
+
+
+def test_results_that_cannot_be_written_are_an_error(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", Broken(OSError(errno.ENOSPC, "No space left on device")))
+    for output in (Output(), Output(as_json=True)):
+        with pytest.raises(CharlmError, match="cannot write to standard output: No space left"):
+            output.text("a") if not output.as_json else output.json({})
+
+
+def test_results_that_nobody_reads_end_the_command(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", Broken(BrokenPipeError()))
+    with pytest.raises(ClosedPipe):
+        Output().text("a")
+
+
+def test_help_that_nobody_reads_leaves_the_streams_in_place(monkeypatch):
+    stream = Broken(BrokenPipeError(errno.EPIPE, "Broken pipe"))
+    monkeypatch.setattr(sys, "stdout", stream)
+    assert run(["--help"]) == 0
+    assert sys.stdout is stream
+
+
+def test_messages_that_cannot_be_written_are_lost(monkeypatch):
+    for error in (BrokenPipeError(), OSError(errno.ENOSPC, "No space left on device")):
+        monkeypatch.setattr(sys, "stderr", Broken(error))
+        Output().note("a")
+        Output().warn("b")
+        tell_error("c", "d")
+
+
+def test_an_error_and_its_hint_are_one_safe_line_each(capsys):
+    tell_error("no file a\x1b[2J\nhint: type rm", "b\x9b\nc")
+    tell_error("no hint")
+    assert capsys.readouterr().err == (
+        "error: no file a\\x1b[2J\\nhint: type rm\nhint: b\\x9b\\nc\nerror: no hint\n"
+    )
+
+
 def test_a_table_is_aligned_left_then_right(capsys):
     Output().table(
         ("name", "characters", "kind"),
@@ -184,6 +224,16 @@ def test_a_chinese_character_takes_two_columns_of_a_table(capsys):
         "分开    1    歌",
         "abcde  22     b",
         "é       3     x",
+    ]
+
+
+def test_a_table_on_a_terminal_is_aligned_by_what_is_shown(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    Output().table(("run", "n"), [("\x1b[2J", "1"), ("a\u202eb", "22")])
+    assert sys.stdout.getvalue().splitlines() == [
+        "run        n",
+        r"\x1b[2J    1",
+        r"a\u202eb  22",
     ]
 
 

@@ -1,0 +1,474 @@
+"""No control character reaches a terminal raw; pipes and files get every text as it is.
+
+And streams that are closed, full, or cannot encode the text end a command in good order.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import threading
+import unicodedata
+from types import SimpleNamespace
+
+import pytest
+
+from charlm.cli import run
+from charlm.cli.output import Output, printable
+from charlm.cli.progress import ProgressBar
+
+posix = pytest.mark.skipif(os.name == "nt", reason="terminals and closed streams as POSIX has them")
+NOTHING = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+
+# All that a text can do to a terminal, in one line: colours, the title, the clipboard, a cleared
+# screen, C1's own sequences, overwriting by return and backspace, reordering, and hidden tags.
+HOSTILE = (
+    "a\x1b[31m\x1b]0;title\x07\x1b]52;c;eA==\x1b\\\x1b[2J\x9b1m\x90q\x9c\rb\x08c\x0c\x0b\x7f"
+    "\x85\u2028\u202ed\u2066e\u2069\u200f\u061c\U000e0041\ufff9"
+)
+
+
+def is_control(character):
+    """Whether a terminal may not get the character, by what Unicode says of it."""
+    category = unicodedata.category(character)
+    if category == "Cc":
+        return character not in "\n\t"
+    name = unicodedata.name(character, "")
+    return (
+        category in ("Zl", "Zp", "Cs")
+        or unicodedata.bidirectional(character)
+        in {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+        or name in {"LEFT-TO-RIGHT MARK", "RIGHT-TO-LEFT MARK", "ARABIC LETTER MARK"}
+        # Deprecated since Unicode 3.0; meant for programs alone; able to hide a text in a text.
+        or name.startswith(("INHIBIT ", "ACTIVATE ", "NATIONAL DIGIT", "NOMINAL DIGIT"))
+        or name.startswith("INTERLINEAR ANNOTATION ")
+        or name.startswith(("TAG ", "LANGUAGE TAG", "CANCEL TAG"))
+    )
+
+
+def escape(character):
+    """As a string of Python's is written."""
+    code = ord(character)
+    if character == "\r":
+        return r"\r"
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def controls(text):
+    """The characters of a text that may not be in it."""
+    return {character for character in text if is_control(character)}
+
+
+@pytest.fixture(scope="module")
+def scalars():
+    """All of Unicode's scalar values."""
+    text = "".join(map(chr, [*range(0xD800), *range(0xE000, sys.maxunicode + 1)]))
+    assert len(text) == 1_112_064
+    return text
+
+
+@pytest.fixture(scope="module")
+def unsafe(scalars):
+    """Those that a terminal may not get."""
+    return controls(scalars)
+
+
+@pytest.fixture(scope="module")
+def shown(scalars, unsafe):
+    """What a terminal gets of them all."""
+    return "".join([escape(char) if char in unsafe else char for char in scalars])
+
+
+class Terminal:
+    """A real one, as the file that a program writes to; what came out of it, it has in the end."""
+
+    def __init__(self):
+        import termios
+        import tty
+
+        self.master, slave = os.openpty()
+        termios.tcsetwinsize(slave, (24, 80))  # else there is no room for a bar
+        tty.setraw(slave)  # else the terminal itself makes a return and newline of each newline
+        self.file = open(slave, "w", encoding="utf-8")  # noqa: SIM115
+        self.parts = []
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def _read(self):
+        try:
+            while part := os.read(self.master, 1 << 16):
+                self.parts.append(part)
+        except OSError:  # so Linux says that nobody can write any more
+            pass
+        os.close(self.master)
+
+    def received(self):
+        self.file.close()
+        self.reader.join()
+        return b"".join(self.parts).decode()
+
+
+def charlm(*arguments, streams="", env=None, **options):
+    """The command in a process of its own, its streams as a shell's redirections say."""
+    # What is left in a buffer fails later than what is written at once.
+    env = {**os.environ, "PYTHONUNBUFFERED": "", **(env or {})}
+    command = [sys.executable, "-m", "charlm", *arguments]
+    if streams:
+        command = ["sh", "-c", f'exec "$@" {streams}', "sh", *command]
+    return subprocess.run(command, env=env, **{**NOTHING, **options})
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working folder whose corpora have a hostile text under a hostile name."""
+    corpora = tmp_path / "corpora"
+    corpora.mkdir()
+    (tmp_path / "hostile.txt").write_text(f"{HOSTILE}\n" * 300, encoding="utf-8", newline="")
+    if os.name != "nt":
+        (corpora / "\x1b[31m\u202ename\x9b.txt").write_text("some text " * 300)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CHARLM_CORPORA", "corpora")
+    return tmp_path
+
+
+def test_what_is_escaped_is_counted(unsafe):
+    """Two of C0 stay; 65 controls, 2 separators, 12 marks, 6 deprecated, 3 annotations, 97 tags."""
+    assert len(unsafe) == 65 - 2 + 2 + 12 + 6 + 3 + 97
+
+
+def test_every_scalar_value_is_made_printable(scalars, shown):
+    assert printable(scalars) == shown
+    assert printable(shown) == shown
+
+
+@posix
+def test_every_scalar_value_on_a_terminal(monkeypatch, scalars, shown):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal.file)
+    for start in range(0, len(scalars), 100_000):
+        Output().text(scalars[start : start + 100_000], end="")
+    assert terminal.received() == shown
+
+
+def test_every_scalar_value_in_a_file(monkeypatch, tmp_path, scalars):
+    with open(tmp_path / "file", "w", encoding="utf-8", newline="") as file:
+        monkeypatch.setattr(sys, "stdout", file)
+        Output().text(scalars)
+    assert (tmp_path / "file").read_bytes() == f"{scalars}\n".encode()
+
+
+@posix
+def test_every_scalar_value_in_json_on_a_terminal(monkeypatch, scalars, unsafe):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal.file)
+    Output(as_json=True).json({"text": scalars})
+    received = terminal.received()
+    assert unsafe.isdisjoint(received)
+    assert json.loads(received) == {"text": scalars}
+    assert {"分", "😀", "\u200d"} <= set(received)
+
+
+@posix
+def test_lone_surrogates_are_escapes_on_a_terminal(monkeypatch):
+    surrogates = "".join(map(chr, range(0xD800, 0xE000)))
+    for as_json in (False, True):
+        terminal = Terminal()
+        monkeypatch.setattr(sys, "stdout", terminal.file)
+        output = Output(as_json=as_json)
+        output.text(surrogates, end="")
+        output.json({"text": list(surrogates)})
+        received = terminal.received()
+        if as_json:
+            assert json.loads(received) == {"text": list(surrogates)}
+        else:
+            assert received == "".join(map(escape, surrogates))
+
+
+PROBE = """
+import sys
+from charlm.cli.output import Output, standard_streams, tell
+with standard_streams():
+    Output().text("分\\x1b\\x85\\u202e\\udcff")
+    Output(as_json=True).json({"text": "分\\x1b\\x85\\u202e\\udcff\\x7f"})
+    tell("分\\x1b\\udcff")
+"""
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1", "gb18030"])
+def test_a_pipe_that_lacks_characters(encoding):
+    """It gets all that it can take as it is, and escapes for the rest; JSON stays JSON."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE],
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        **NOTHING,
+    )
+    assert done.returncode == 0, done.stderr
+    text, rest = done.stdout.decode(encoding).split(os.linesep, 1)
+    taken = "分\x1b\x85\u202e\udcff".encode(encoding, "backslashreplace").decode(encoding)
+    assert text == taken
+    assert "\x1b" in taken
+    assert json.loads(rest) == {"text": "分\x1b\x85\u202e\udcff\x7f"}
+    assert done.stderr.decode(encoding).strip() == (
+        "分".encode(encoding, "backslashreplace").decode(encoding) + r"\x1b\udcff"
+    )
+
+
+@posix
+def test_in_the_c_locale_chinese_raises_nothing():
+    environment = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = charlm("corpus", "show", "分开", env=environment)
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"error: no corpus, file or folder is called ")
+    assert done.stderr.isascii()
+
+
+@posix
+@pytest.mark.parametrize(
+    ("command", "code", "said"),
+    [
+        (["corpus", "show", "hostile.txt"], 0, "a\\x1b[31m\\x1b]0;title\\x07"),
+        (["corpus", "show", "hostile.txt", "--json"], 0, '"name": "hostile"'),
+        (["corpus", "list"], 0, "\\x1b[31m\\u202ename\\x9b"),
+        (["corpus", "list", "--json"], 0, '"\\u001b[31m\\u202ename\\u009b"'),
+        (["corpus", "show", HOSTILE], 1, "error: no corpus, file or folder"),
+        (["corpus", "add", "\x1b\x9b\n\udcff"], 1, "\\x1b\\x9b\\n\\udcff"),
+        ([f"--no{HOSTILE[:20]}"], 2, "error: no such option: --noa\\x1b[31m"),
+    ],
+)
+def test_commands_on_a_terminal(folder, command, code, said):
+    terminal = Terminal()
+    done = charlm(*command, stdout=terminal.file, stderr=terminal.file)
+    received = terminal.received()
+    assert done.returncode == code, received
+    assert said in received
+    assert not controls(received)
+
+
+@posix
+def test_training_and_generating_on_a_terminal(folder, monkeypatch):
+    """A model of a hostile text says hostile things."""
+    tiny = ["--hidden-size", "8", "--batch-size", "4", "--seq-len", "16", "--epochs", "1"]
+    texts = [["--corpus", "hostile.txt", "--prefix", HOSTILE[:6]], ["--corpus", f"{HOSTILE}.txt"]]
+    commands = [
+        ["train", *tiny, *texts[0], "--run", "\x1b[2Jrun", "--device", "cpu"],
+        ["train", *tiny, *texts[0], "--run", "\x1b[2Jrun"],  # there is one
+        ["train", *tiny, *texts[1]],
+        ["train", "--cell", HOSTILE],
+        ["generate", "--run", "\x1b[2Jrun", "--temperature", "9", "--num-samples", "2"],
+        ["generate", "--run", "\x1b[2Jrun", "--prefix", "\u2066\x1b", "--json"],
+        ["eval", "--run", "\x1b[2Jrun", "--text", "hostile.txt"],
+        ["runs", "show", "\x1b[2Jrun"],
+        ["runs", "compare", "\x1b[2Jrun", "\x1b[2Jrun"],
+    ]
+    codes, received = [], []
+    for command in commands:
+        terminal = Terminal()
+        monkeypatch.setattr(sys, "stdout", terminal.file)
+        monkeypatch.setattr(sys, "stderr", terminal.file)
+        codes.append(run(command))
+        received.append(terminal.received())
+        assert controls(received[-1]) <= {"\r"}, command
+    assert 3 not in codes
+    assert [code == 0 for code in codes] == [True, *[False] * 3, *[True] * 5]
+    assert "\nrun \\x1b[2Jrun\n" in received[0]
+    assert json.loads(received[5])["prefix"] == "\u2066\x1b"
+
+
+@posix
+def test_a_pipe_gets_a_corpus_and_names_as_they_are(folder):
+    done = charlm("corpus", "show", "hostile.txt")
+    assert HOSTILE.replace("\r", "\n") in done.stdout.decode()
+    done = charlm("corpus", "list", "--json")
+    names = [corpus["name"] for corpus in json.loads(done.stdout)["corpora"]]
+    assert "\x1b[31m\u202ename\x9b" in names
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [HOSTILE],
+        [f"--no{HOSTILE}"],
+        [f"-{HOSTILE}"],
+        ["corpus", HOSTILE],
+        ["corpus", "show"],
+        ["corpus", "list", HOSTILE],
+        ["train", "--epochs", HOSTILE],
+        ["train", "--minutes", HOSTILE],
+        ["train", "--run"],
+        ["train", f"--quiet={HOSTILE}"],
+        ["train", f"--lr{HOSTILE}=1"],
+        ["train", "--preset", HOSTILE],
+        ["train", "--set", HOSTILE],
+        ["generate", "--length", "0"],
+        ["runs", "compare", f"{HOSTILE}\nhint: believe me"],
+    ],
+    ids=lambda arguments: " ".join(arguments).replace(HOSTILE, "X").replace("\n", " "),
+)
+def test_wrong_usage_is_an_error_line_and_a_hint_and_both_are_safe(capsys, arguments):
+    assert run(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert not controls(captured.err)
+    error, hint = captured.err.splitlines()
+    assert error.startswith("error: ")
+    assert error[len("error: ")].islower() or error.startswith("error: -")
+    assert hint.startswith("hint: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "hint"),
+    [
+        (["trian"], "no such command 'trian'", " --help"),
+        (["train", "--runn"], "no such option: --runn", " train --help"),
+        (["verify", "--seed", "x"], "invalid value for '--seed'", " verify --help"),
+    ],
+)
+def test_wrong_usage_says_what_is_wrong_and_where_help_is(capsys, arguments, error, hint):
+    run(arguments)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith(f"error: {error}")
+    assert lines[1].startswith("hint: see ")
+    assert lines[1].endswith(hint)
+
+
+@pytest.mark.parametrize("arguments", [[], ["corpus"], ["runs"]])
+def test_without_a_command_there_is_help(capsys, arguments):
+    assert run(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("Usage: ")
+    assert "list" in captured.err or "train" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (ValueError(HOSTILE), 3, "error: this is a bug in charlm; please report the lines above"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", HOSTILE),
+            1,
+            "error: No space left on device",
+        ),
+        (RuntimeError(f"out of memory {HOSTILE}"), 1, "error: there is not enough memory"),
+    ],
+)
+def test_a_bug_and_a_want_are_told_safely(capsys, monkeypatch, error, code, said):
+    def fail():
+        raise error
+
+    monkeypatch.setattr("charlm.corpus.catalogue", fail)
+    assert run(["corpus", "list"]) == code
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert not controls(captured.err)
+    assert ("Traceback" in captured.err) == (code == 3)
+
+
+@posix
+def test_a_bar_keeps_its_line_whatever_a_sample_is(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal.file)
+    step = SimpleNamespace(
+        epoch=1, progress=0.5, perplexity=9.0, seconds=1.0, characters=100, valid_perplexity=8.0,
+        train_perplexity=9.0, text=f"one\n{HOSTILE}\n\nlast",
+    )  # fmt: skip
+    output = Output()
+    with ProgressBar(output) as bar:
+        bar.update(step)
+        bar.measured(step)
+        bar.sampled(step)
+        output.warn(HOSTILE)
+        output.note(f"a file called {HOSTILE}")
+    received = terminal.received()
+    assert controls(received) == {"\r"}  # by which the bar draws over itself
+    lines = received.split("\n")
+    shown = "".join(escape(char) if is_control(char) else char for char in HOSTILE)
+    ends = [line.rsplit("\r", 1)[-1] for line in lines]
+    assert ends[1:7] == [
+        "    one", f"    {shown}", "    ", "    last", f"warning: {shown}",
+        f"a file called {shown}",
+    ]  # fmt: skip
+    assert ends[0] == "0:01  epoch 1: perplexity 9.000, valid 8.000"
+    assert "50%|" in ends[7]
+
+
+@posix
+def test_a_terminal_that_is_gone_stops_no_training(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal.file)
+    output = Output()
+    with ProgressBar(output):
+
+        def fail(*arguments, **options):
+            raise OSError(errno.EIO, "Input/output error")
+
+        monkeypatch.setattr("tqdm.tqdm.write", fail)
+        output.note("nobody reads this")
+    terminal.received()
+
+
+COMMANDS = [
+    ["corpus", "list"], ["corpus", "list", "--json"], ["corpus", "show", "traveller"], ["--help"],
+    ["--version"],
+]  # fmt: skip
+
+
+@posix
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_a_full_disc_is_one_line(command):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("needs /dev/full")
+    for unbuffered in ("", "1"):
+        env = {"PYTHONUNBUFFERED": unbuffered}
+        done = charlm(*command, streams=">/dev/full", env=env)
+        assert done.returncode == 1
+        error, *hint = done.stderr.decode().splitlines()
+        assert error.startswith("error: ")
+        assert error.endswith("No space left on device")
+        assert all(line.startswith("hint: ") for line in hint)
+
+
+@posix
+@pytest.mark.parametrize("command", COMMANDS[2:4], ids=" ".join)
+def test_closed_streams_are_as_the_null_device(command):
+    for streams in (">&-", "<&-", "2>&-", "<&- >&- 2>&-"):
+        done = charlm(*command, streams=streams)
+        assert (done.returncode, done.stderr) == (0, b""), streams
+        assert bool(done.stdout) == (">&-" not in streams.replace("2>&-", "")), streams
+
+
+@posix
+def test_messages_do_not_come_out_where_results_go():
+    done = charlm("corpus", "show", "no-such-corpus", "--json", streams="2>&-")
+    assert (done.returncode, done.stdout) == (1, b"")
+
+
+@posix
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_a_reader_that_left_ends_it_quietly(command):
+    """As `| head` that has seen enough, and here certainly before the first word."""
+    for unbuffered in ("", "1"):
+        reader, writer = os.pipe()
+        os.close(reader)
+        done = charlm(*command, stdout=writer, env={"PYTHONUNBUFFERED": unbuffered})
+        os.close(writer)
+        assert (done.returncode, done.stderr) == (0, b"")
+
+
+@posix
+def test_messages_that_cannot_be_written_stop_no_command(folder):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open("/dev/full" if os.path.exists("/dev/full") else os.devnull, "w") as full:
+        for stderr in (writer, full):
+            done = charlm("corpus", "show", "hostile.txt", "--json", stderr=stderr)
+            assert done.returncode == 0
+            assert json.loads(done.stdout)["name"] == "hostile"
+            assert charlm("corpus", "show", "no-such-corpus", stderr=stderr).returncode == 1
+            assert charlm("corpus", stderr=stderr).returncode == 2
+    os.close(writer)
