@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from contextlib import suppress
 from pathlib import Path
+from time import sleep
 from typing import TYPE_CHECKING, Any
 
+from charlm.atomic_files import write_atomic
 from charlm.corpus.catalogue import CatalogueEntry, catalogue
 from charlm.errors import CorpusError, FetchError
 
@@ -15,7 +16,12 @@ if TYPE_CHECKING:
     import requests
 
 _TIMEOUT = (3.05, 20.0)  # seconds to connect to one address, and between two packets
-_RETRIES = 2  # after a broken or wrong answer, waiting 1 s, then 2 s
+_PAUSES = (1.0, 2.0)  # seconds before the second try, and before the third and last
+_REDIRECTS = 5
+
+
+class _WrongFileError(Exception):
+    """What came is not the catalogued file."""
 
 
 def _user_cache() -> Path:
@@ -109,60 +115,84 @@ def fetch(
 
     Raises:
         FetchError: the download failed; nothing of it is left.
-        CorpusError: as ``locate`` and ``writable_folder``.
+        CorpusError: as ``locate`` and ``writable_folder``, or the file cannot be written.
     """
     path = locate(entry, corpora_dir)
-    if path is None:
-        folder = writable_folder(corpora_dir, otherwise=_user_cache())
-        path = _download(entry, folder.absolute(), progress)
-    return path
-
-
-def _download(entry: CatalogueEntry, folder: Path, progress: bool) -> Path:
-    import pooch
-    import requests
-
-    pooch.get_logger().setLevel("CRITICAL")
-    http = pooch.HTTPDownloader(
-        progressbar=progress,
-        chunk_size=2**16,
-        timeout=_TIMEOUT,
-        hooks={"response": _refuse_downgrade},
-    )
-
-    def download(address: str, output: str, store: pooch.Pooch) -> None:
-        try:
-            http(address, output, store)
-        except (requests.ConnectionError, requests.Timeout) as error:
-            raise _fetch_error(entry, folder, error) from error  # pooch would try again
-        except requests.HTTPError as error:
-            if getattr(error.response, "status_code", 0) >= 500:
-                raise
-            raise _fetch_error(entry, folder, error) from error
-
-    store = pooch.create(
-        path=folder,
-        base_url="",
-        registry={entry.file: entry.sha256},
-        urls={entry.file: entry.address},
-        retry_if_failed=_RETRIES,
-    )
+    if path is not None:
+        return path
+    folder = writable_folder(corpora_dir, otherwise=_user_cache()).absolute()
     try:
-        path = Path(store.fetch(entry.file, downloader=download))
-    except (OSError, ValueError) as error:
+        data = _download(entry, progress)
+    except (OSError, ValueError, _WrongFileError) as error:  # requests' own are OSErrors
         raise _fetch_error(entry, folder, error) from error
-    with suppress(OSError):  # not every file system has permissions
-        path.chmod(0o644)  # from the 0600 of a temporary file: the folder may be shared
+    path = folder / entry.file
+    try:
+        write_atomic(path, data)
+    except OSError as error:
+        raise CorpusError(
+            f"cannot write {path}: {error.strerror}",
+            "make room for it, or name another folder with --corpora-dir",
+        ) from error
     return path
 
 
-def _refuse_downgrade(response: requests.Response, **_: Any) -> None:
-    """Refuse a redirect from https to http; called with each response, redirects too."""
-    import requests
+def _download(entry: CatalogueEntry, progress: bool) -> bytes:
+    for pause in _PAUSES:
+        try:
+            return _try_download(entry, progress)
+        except (OSError, _WrongFileError) as error:
+            if not _may_pass(error):
+                raise
+        sleep(pause)
+    return _try_download(entry, progress)
 
-    target = response.headers.get("Location", "")
-    if response.url.startswith("https:") and target.startswith("http:"):
-        raise requests.ConnectionError("redirected from https to http")
+
+def _try_download(entry: CatalogueEntry, progress: bool) -> bytes:
+    """The right bytes, held in memory: a download that is killed leaves no file behind."""
+    import requests
+    from tqdm import tqdm
+
+    address, size = str(entry.address), entry.size or 0
+    data = bytearray()
+    with requests.Session() as session:
+        session.max_redirects = _REDIRECTS
+        session.hooks = {"response": [_close_redirect]}
+        if address.startswith("https:"):
+            del session.adapters["http://"]  # no redirect may lead to there
+        with (
+            session.get(address, stream=True, timeout=_TIMEOUT) as response,
+            tqdm(total=size, unit="B", unit_scale=True, disable=not progress) as bar,
+        ):
+            response.raise_for_status()
+            for chunk in response.iter_content(2**16):
+                data += chunk
+                bar.update(len(chunk))
+                if len(data) > size:  # perhaps without end, or a decompression bomb
+                    raise _WrongFileError("it is longer")
+    if hashlib.sha256(data).hexdigest() != entry.sha256:
+        raise _WrongFileError("its SHA-256 differs")
+    return bytes(data)
+
+
+def _close_redirect(response: requests.Response, **_: Any) -> None:
+    """Close a redirect, of which requests would read the whole body, however long."""
+    if response.is_redirect:
+        response.close()
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the next try may go better; without a network nobody should wait for it."""
+    import requests
+    from urllib3.exceptions import DecodeError, ProtocolError, ReadTimeoutError
+
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return error.response.status_code >= 500 or error.response.status_code == 429
+    if isinstance(error, requests.Timeout):  # before the answer began
+        return False
+    # requests wraps what breaks off, or stops for too long, in an error of its own.
+    inner = error.args[0] if error.args else None
+    broken = isinstance(inner, (DecodeError, ProtocolError, ReadTimeoutError))
+    return broken or isinstance(error, _WrongFileError)
 
 
 def _fetch_error(entry: CatalogueEntry, folder: Path, error: Exception) -> FetchError:
@@ -178,21 +208,35 @@ def _fetch_error(entry: CatalogueEntry, folder: Path, error: Exception) -> Fetch
     )
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: Exception) -> str:
     """Why a download failed, in a few words."""
-    import requests
+    import ssl
 
-    if isinstance(error, requests.HTTPError):
-        return f"the server answered {str(error).partition(' for url')[0]}"
-    if isinstance(error, ValueError) and not isinstance(error, requests.RequestException):
-        return "what came is not the catalogued file (its SHA-256 differs)"
-    cause: BaseException | None = error
-    while cause is not None:  # the operating system's own words are the clearest
+    import requests
+    from urllib3.exceptions import ProtocolError
+
+    if isinstance(error, _WrongFileError):
+        return f"what came is not the catalogued file ({error})"
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"the server answered {error.response.status_code} {error.response.reason}".rstrip()
+    if isinstance(error, requests.TooManyRedirects):
+        return f"the server redirects more than {_REDIRECTS} times"
+    if isinstance(error, requests.exceptions.InvalidSchema):
+        return "the server redirects to where it is not safe to go"
+    if isinstance(error, requests.exceptions.ContentDecodingError):
+        return "what came cannot be decompressed"
+    cause: BaseException = error
+    while True:  # the operating system's own words are the clearest
         if isinstance(cause, (TimeoutError, requests.Timeout)):
             return "no answer in time"
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"the server's certificate is not good: {cause.verify_message}"
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror
-        cause = cause.__cause__ or cause.__context__
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        deeper = cause.__cause__ or cause.__context__
+        if deeper is None:
+            break
+        cause = deeper
+    if error.args and isinstance(error.args[0], ProtocolError):
         return "the connection broke off"
-    return str(error).partition("\n")[0]
+    return str(cause).partition("\n")[0]
