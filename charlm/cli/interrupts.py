@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,10 +43,9 @@ _polled: list[StopFlag] = []  # the flag of the loop that asks, if one runs
 
 
 def _handle(signal_number: int, frame: FrameType | None) -> None:
-    if _polled and not _polled[-1]():
-        _polled[-1].signal_number = signal_number
-    else:
+    if not _polled:
         raise Interrupted(signal_number)
+    _polled[-1].signal_number = signal_number
 
 
 @contextmanager
@@ -69,10 +70,34 @@ def catch_signals() -> Iterator[None]:
 
 @contextmanager
 def polled() -> Iterator[StopFlag]:
-    """Within, the first signal only sets the flag; the second raises `Interrupted`."""
+    """Within, the first signal sets the flag; the second ends the process at once.
+
+    At once, whatever it is doing: a checkpoint that is half-written then does not count.
+    """
     flag = StopFlag()
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    # Python calls `_handle` only once a step's long computation has come back; this thread does
+    # not wait for that.
+    threading.Thread(target=_quit_at_the_second, args=(reader,), daemon=True).start()
+    in_main = threading.current_thread() is threading.main_thread()
+    before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False) if in_main else -1
     _polled.append(flag)
     try:
         yield flag
     finally:
         _polled.remove(flag)
+        if in_main:
+            signal.set_wakeup_fd(before)
+        writer.close()
+
+
+def _quit_at_the_second(signals: socket.socket) -> None:
+    """Read the numbers of the signals that come, until the other end is closed."""
+    with signals:
+        count = 0
+        while number := signals.recv(1):
+            count += number[0] in (signal.SIGINT, signal.SIGTERM)
+            if count == 2:
+                os.write(2, b"\n")  # below a progress bar
+                os._exit(128 + number[0])

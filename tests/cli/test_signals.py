@@ -43,6 +43,27 @@ def test_training_saves_and_says_so(tmp_path, number, code):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_second_signal_quits_within_a_step_that_takes_long(tmp_path, number, code):
+    """Hours, here; nothing of the run is half-written for a later start."""
+    long = ["--hidden-size", "3000", "--batch-size", "64", "--seq-len", "200", "--cell", "lstm"]
+    process = subprocess.Popen(
+        [*TRAIN, *long, "--quiet"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    while not (tmp_path / "run" / "run.json").exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.1)
+    time.sleep(2)
+    process.send_signal(number)
+    time.sleep(0.5)
+    assert process.poll() is None  # it is within the step, and would save after it
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    assert err.strip() == ""
+    assert not list((tmp_path / "run").glob("checkpoint-*"))
+
+
 def test_a_signal_before_training_ends_the_command_at_once(tmp_path):
     """Reading standard input, which never comes."""
     process = subprocess.Popen(
