@@ -16,6 +16,9 @@ app = typer.Typer(
 )
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A name from charlm corpus list.")]
+Encoding = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Of a text of yours. [default: UTF-8]")
+]
 
 
 @app.command("list")
@@ -47,6 +50,7 @@ def list_(
 @app.command()
 def show(
     name: Name,
+    encoding: Encoding = None,
     corpora_dir: CorporaDir = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -60,7 +64,7 @@ def show(
     output = Output(as_json=as_json, quiet=quiet)
     entry = catalogue().get(name)
     content: dict[str, Any] = {} if entry is None else dataclasses.asdict(entry)
-    corpus = load_corpus(name, corpora_dir=corpora_dir)
+    corpus = load_corpus(name, corpora_dir=corpora_dir, encoding=encoding)
     for notice in corpus.notices:
         output.note(notice)
     train, valid, test = corpus.split_sizes
@@ -104,7 +108,8 @@ def fetch(
 
 @app.command()
 def add(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A text of yours.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A text of yours.")],
+    encoding: Encoding = None,
     corpora_dir: CorporaDir = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -114,6 +119,8 @@ def add(
     from charlm.corpus import add_text
 
     output = Output(as_json=as_json, quiet=quiet)
-    path = add_text(file, corpora_dir)
+    if not file:  # Path("") would be the working folder
+        raise UsageError("FILE is empty", "name a text of yours")
+    path = add_text(Path(file), corpora_dir, encoding=encoding)
     output.json({"name": path.stem, "path": str(path)})
     output.text(f"{path}\nnext: charlm train --corpus {path.stem}")

@@ -54,6 +54,8 @@ def show(
     """Describe a run: settings, versions, the last epochs and samples."""
     output = Output(as_json=as_json, quiet=quiet)
     opened = _open(run)
+    for notice in opened.notices:
+        output.warn(notice)
     row = _row(opened)
     output.json(
         {

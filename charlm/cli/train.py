@@ -229,10 +229,10 @@ def _resume(
     run = Run.open(folder)
     for notice in run.notices:
         output.warn(notice)
-    # A named corpus is found again by its name; a path may have been given another way.
     run.change(Config.from_layers([run.config.to_dict(), *layers]))
     device = select_device(run.config.training.device)
     corpus = run.load_corpus(corpora_dir)
+    run.config = _resolve(run.config, corpus, output)
     if dry_run:
         _show_plan(run.config, corpus, str(device), output)
         return

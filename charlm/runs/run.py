@@ -17,7 +17,7 @@ from __future__ import annotations
 import os.path
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -58,7 +58,9 @@ from charlm.runs.files import (
 from charlm.runs.folders import CHECKPOINTS, locked, new_folder, run_folders
 from charlm.runs.tensors import decode_tensors, encode_tensors, most_bytes
 
-CORPUS_KEYS = ("name", "source", "cleaning", "sha256", "characters", "split")
+CORPUS_KEYS = {
+    "name": str, "source": str, "cleaning": str, "sha256": str, "characters": int, "split": list,
+}  # fmt: skip
 CHANGEABLE = (
     "epochs", "minutes", "patience", "lr", "clip_norm", "device", "deterministic",
     "prefixes", "sample_every", "sample_length", "sample_temperature",
@@ -172,7 +174,7 @@ class Run:
                 folder=folder,
                 config=Config.from_layers([about["config"]]),
                 vocabulary=Vocabulary.from_json(content["vocabulary.json"]),
-                corpus={name: about["corpus"][name] for name in CORPUS_KEYS},
+                corpus=_check_description(about["corpus"]),
                 versions=dict(about["versions"]),
                 created=str(about["created"]),
                 about={name: record(data[name]) for name in RUN_FILES},
@@ -272,21 +274,25 @@ class Run:
             CorpusError: with each difference.
         """
         then, now = self.corpus, describe_corpus(corpus)
+        shown: dict[str, Callable[[Any], str]] = {
+            "sha256": lambda digest: f"{digest:.12}...",
+            "cleaning": str,
+            "characters": lambda number: f"{number:,}",
+            "split": lambda sizes: "/".join(f"{size:,}" for size in sizes),
+        }
         differing = [
-            f"its {name} is {str(now[name])[:12]}, not {str(then[name])[:12]}"
-            for name in ("sha256", "cleaning", "characters", "split")
+            f"{name} {show(now[name])}, not {show(then[name])}"
+            for name, show in shown.items()
             if now[name] != then[name]
         ]
         if corpus.vocabulary != self.vocabulary:
-            differing.append(
-                f"its vocabulary has {len(corpus.vocabulary):,} entries, the run's "
-                f"{len(self.vocabulary):,}, and they are not the same"
-            )
+            sizes = f"{len(corpus.vocabulary):,} entries, not the run's {len(self.vocabulary):,}"
+            differing.append(f"vocabulary of {sizes}")
         if differing:
             raise CorpusError(
                 f"{corpus.source} is not the text that {self.folder} was trained on: "
                 + "; ".join(differing),
-                "score a text of its own with --text FILE",
+                "to score another text, charlm eval --text FILE",
             )
 
     def load_model(self, weights: str = "best") -> LanguageModel:
@@ -349,7 +355,8 @@ class Run:
         Raises:
             RunError: the disk is full, or the folder cannot be written to.
         """
-        self.training = {"settings": self.config.to_dict()["training"], **training}
+        settings = self.config.to_dict()["training"]
+        self.training = {"source": self.config.corpus.source, "settings": settings, **training}
         weights = encode_tensors(last)
         self.checkpoint = write_checkpoint(
             self.folder,
@@ -390,6 +397,16 @@ def describe_corpus(corpus: Corpus) -> dict[str, Any]:
         "characters": corpus.characters,
         "split": list(corpus.split_sizes),
     }
+
+
+def _check_description(about: Any) -> dict[str, Any]:
+    """What `describe_corpus` gives, read again."""
+    for name, kind in CORPUS_KEYS.items():
+        if type(about[name]) is not kind:
+            raise TypeError(f"the corpus's {name} cannot be {about[name]!r:.40}")
+    if [type(size) for size in about["split"]] != [int, int, int]:
+        raise TypeError(f"the corpus's split cannot be {about['split']!r:.40}")
+    return {name: about[name] for name in CORPUS_KEYS}
 
 
 def load_run_corpus(config: CorpusConfig, kept: Path | None, corpora_dir: Path | None) -> Corpus:

@@ -21,6 +21,8 @@ class Position:
     """predicted since the start"""
     seconds: float = 0.0
     """spent since the start"""
+    learning_rate: float = 0.0
+    """of the last step"""
     whole_epochs: int = 0
     """gone through before the present one"""
     batches: int = 0

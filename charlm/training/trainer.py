@@ -167,6 +167,7 @@ class Trainer:
         self.whole = False
         self.optimiser.step()
         position = self.position
+        position.learning_rate = self.config.lr * factor
         position.step += 1
         position.batches += 1
         position.characters += count
@@ -238,7 +239,7 @@ class Trainer:
             step=position.step,
             train_perplexity=loss.perplexity,
             valid_perplexity=valid,
-            learning_rate=self.optimiser.param_groups[0]["lr"],
+            learning_rate=position.learning_rate,
             seconds=self.seconds,
             characters=position.characters,
         )

@@ -1,0 +1,163 @@
+"""Trainings killed at random moments, gone on with, and compared with one that was left alone."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import multiprocessing
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from charlm.generation.decoding import Decoding, generate
+from charlm.runs import Run
+from charlm.runs.checkpoint import MANIFEST
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.name == "nt", reason="signals as POSIX has them"),
+]
+
+KILLS_OF_A_TEST = 10
+WHILE_WRITING = 3  # of those, at least
+TEST_NUMBERS = range(20)
+
+COMMON = [
+    "--quiet", "--epochs", "4", "--batch-size", "8", "--seq-len", "30", "--max-chars", "4000",
+    "--prefix", "The ", "--device", "cpu", "--set", "sample_length=30",
+]  # fmt: skip
+TRAININGS = [
+    ["--cell", "lstm", "--hidden-size", "48", "--num-layers", "2", "--set", "save_steps=1"],
+    ["--cell", "gru", "--hidden-size", "48", "--sampling", "random", "--set", "save_steps=2"],
+    ["--cell", "rnn", "--backend", "scratch", "--hidden-size", "32", "--set", "optimiser=sgd",
+     "--set", "lr=0.5", "--set", "save_steps=7"],
+    ["--cell", "lstm", "--hidden-size", "128", "--set", "embedding=tied", "--set", "optimiser=adam",
+     "--set", "save_steps=1", "--set", "weight_dropout=0.5"],
+]  # fmt: skip
+
+# In the child: nothing of it may reach the terminal of the tests.
+SCRIPT = """
+import os, sys, torch
+torch.set_num_threads(1)
+out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+os.dup2(out, 1), os.dup2(out, 2)
+from charlm.cli import run
+sys.exit(run(arguments))
+"""
+
+
+@pytest.fixture(scope="module")
+def server():
+    """Starts processes that have torch already: each is a real one, and can be killed alone."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "charlm.cli", "charlm.training"])
+    return context
+
+
+def start(server, folder: Path, *options: str):
+    arguments = ["train", *COMMON, *options, "--run", str(folder)]
+    process = server.Process(
+        target=exec, args=(SCRIPT, {"log": f"{folder}.log", "arguments": arguments})
+    )
+    process.start()
+    return process
+
+
+def finish(server, folder: Path, *options: str) -> None:
+    process = start(server, folder, *options)
+    process.join(120)
+    assert process.exitcode == 0, Path(f"{folder}.log").read_text()
+
+
+def outcome(folder: Path) -> dict[str, bytes | list[int]]:
+    """What must be the same: weights, optimiser and generators, and what the model writes."""
+    run = Run.open(folder)
+    assert run.notices == ()
+    files = {path.name: path.read_bytes() for path in run.checkpoint.folder.glob("*.safetensors")}
+    assert len(files) == 3
+    model = run.load_model("last")
+    drawn = generate(model, [1, 2], length=1000, decoding=Decoding(temperature=1.0), seed=1)
+    return {**files, "characters": [int(token) for token in drawn]}
+
+
+def half_written(folder: Path) -> bool:
+    checkpoints = list(folder.glob("checkpoint-*"))
+    incomplete = any(not (path / MANIFEST).exists() for path in checkpoints)
+    return incomplete or any(folder.glob("**/.*.tmp"))
+
+
+def no_left_over(folder: Path) -> None:
+    assert not half_written(folder)
+    assert len(list(folder.glob("checkpoint-*"))) <= 2
+    names = {path.name for path in folder.iterdir() if not path.is_dir()}
+    assert names == {".lock", "run.json", "vocabulary.json", "summary.json"}
+
+
+@pytest.mark.parametrize("number", TEST_NUMBERS)
+def test_killed_at_any_moment_it_goes_on_bit_for_bit(server, tmp_path, number):
+    draw = random.Random(number)
+    options = TRAININGS[number % len(TRAININGS)]
+    begun = time.monotonic()
+    finish(server, tmp_path / "undisturbed", *options)
+    seconds = time.monotonic() - begun
+    expected = outcome(tmp_path / "undisturbed")
+    kills = while_writing = 0
+    for attempt in itertools.count():
+        assert attempt < 10 * KILLS_OF_A_TEST, "too few kills hit a training, or its writing"
+        # Some are aimed: a process that is writing is waited for.
+        aimed = while_writing < WHILE_WRITING
+        folder = tmp_path / f"run{attempt}"
+        process = start(server, folder, *options)
+        time.sleep(draw.uniform(0, seconds))
+        while aimed and process.is_alive() and not half_written(folder):
+            pass
+        process.kill()
+        process.join()
+        if process.exitcode != -signal.SIGKILL:
+            continue  # it was over before
+        kills += 1
+        while_writing += half_written(folder)
+        resume = ["--resume"] if (folder / "run.json").exists() else []
+        finish(server, folder, *options, *resume)
+        assert outcome(folder) == expected, f"kill {kills}"
+        no_left_over(folder)
+        if kills >= KILLS_OF_A_TEST and while_writing >= WHILE_WRITING:
+            break
+    print(f"{kills} kills, {while_writing} while a checkpoint was being written")
+
+
+@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_told_to_stop_it_goes_on_bit_for_bit(server, tmp_path, sent, code, number):
+    """Five times each, by the command line itself; the command that it prints is the one to use."""
+    draw = random.Random(number)
+    longer = [*TRAININGS[number], "--epochs", "40"]
+    finish(server, tmp_path / "undisturbed", *longer)
+    expected = outcome(tmp_path / "undisturbed")
+    for attempt in range(5):
+        folder = tmp_path / f"run{attempt}"
+        command = [sys.executable, "-m", "charlm", "train", *COMMON, *longer, "--run", str(folder)]
+        process = subprocess.Popen(
+            command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        while not any(folder.glob(f"checkpoint-*/{MANIFEST}")):
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.01)
+        time.sleep(draw.uniform(0, 0.5))
+        process.send_signal(sent)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == code, err
+        assert err == ""
+        assert json.loads((folder / "summary.json").read_text())["interrupted"]
+        go_on = re.search(r"^go on: charlm train --resume --run (\S+)$", out, re.MULTILINE)
+        assert go_on[1] == str(folder)
+        finish(server, folder, *longer, "--resume")
+        assert outcome(folder) == expected, f"attempt {attempt}"
+        no_left_over(folder)
