@@ -33,6 +33,9 @@ def evaluate(
         str | None,
         typer.Option(metavar="FILE", help="A text of yours to score in place of the corpus."),
     ] = None,
+    encoding: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of --text. [default: the corpus's]")
+    ] = None,
     device: Device = "auto",
     corpora_dir: CorporaDir = None,
     as_json: AsJson = False,
@@ -56,13 +59,16 @@ def evaluate(
     started = time.monotonic()
     opened = open_run(run, output)
     corpus = opened.load_corpus(corpora_dir)
-    scored, name = (corpus, split or _default_split(corpus)) if text is None else _own(opened, text)
-    for notice in scored.notices if text else ():
-        output.warn(notice)
+    scored, name = corpus, split or _default_split(corpus)
+    if text is not None:
+        scored, name = _own(opened, text, encoding)
+        for notice in scored.notices:
+            output.warn(notice)
     ids, characters = scored.split(name), scored.text(name)
     if len(ids) < 2:
         what = f"the {name} split of {corpus.name}" if text is None else text
-        raise CorpusError(f"{what} has {len(ids)} characters; scoring takes two at least")
+        counted = "one character" if len(ids) else "no character"
+        raise CorpusError(f"{what} has {counted}; scoring takes two at least")
     model = opened.load_model().to(select_device(device))
     tokens = torch.from_numpy(ids.copy()).to(model.head.weight.device)
     with polled() as stop:
@@ -101,17 +107,17 @@ def _default_split(corpus: Corpus) -> str:
     return "valid" if len(corpus.split("valid")) >= 2 else "train"
 
 
-def _own(run: Run, text: str) -> tuple[Corpus, str]:
+def _own(run: Run, text: str, encoding: str | None) -> tuple[Corpus, str]:
     """A text of the user's, all of it, cleaned and encoded as the run's corpus."""
     from charlm.corpus import load_corpus
 
-    if not (text == "-" or Path(text).exists()):
+    if not (text == "-" or (text and Path(text).exists())):
         raise CorpusError(f"no file {text!r}", "give --text a file, or - for standard input")
     path = text if text == "-" else str(Path(text).resolve())
     corpus = load_corpus(
         path,
         cleaning=run.corpus["cleaning"],
-        encoding=run.config.corpus.encoding,
+        encoding=encoding or run.config.corpus.encoding,
         split=(1.0, 0.0, 0.0),
         vocabulary=run.vocabulary,
     )

@@ -36,7 +36,7 @@ class ProgressBar:
             from tqdm import tqdm
 
             self._bar = tqdm(
-                total=1.0, bar_format="{percentage:3.0f}%|{bar:24}| {desc}", file=sys.stderr
+                total=1.0, bar_format="{percentage:3.0f}%|{bar:8}| {desc}", file=sys.stderr
             )
             self._show, self._output.show = self._output.show, self._write
         return self
@@ -67,7 +67,7 @@ class ProgressBar:
         self._bar.n = event.progress
         self._bar.set_description_str(
             f"epoch {event.epoch}: perplexity {figure(event.perplexity)}{valid}, "
-            f"{rate:,.0f} characters/s, {clock(left)} left"
+            f"{clock(left)} left, {rate:,.0f} ch/s"  # all of it fits into 80 columns
         )
         self._drawn, self._speed = now, (event.seconds, event.characters)
 

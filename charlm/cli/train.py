@@ -27,7 +27,7 @@ from charlm.config import (
     layer_from_toml,
     preset_names,
 )
-from charlm.errors import RunError
+from charlm.errors import CorpusError, RunError
 
 if TYPE_CHECKING:
     import torch
@@ -256,7 +256,11 @@ def _standard_input_as_file(source: str) -> Iterator[Path | None]:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "stdin.txt"
         path.write_bytes(sys.stdin.buffer.read())
-        yield path
+        try:
+            yield path
+        except CorpusError as error:  # the user knows of no such file
+            message = error.message.replace(str(path), "standard input")
+            raise CorpusError(message, error.hint) from None
 
 
 def _resolve(config: Config, corpus: Corpus, output: Output) -> Config:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import zlib
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -74,6 +75,11 @@ def read_zip(path: Path) -> bytes:
                 data = stream.read(member.file_size + 1)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise _damaged(path, error) from error
+    except (ValueError, OSError) as error:
+        # A name that is no text, or an offset before the start of the file.
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise
+        raise _damaged(path, "its directory of files is damaged") from error
     if len(data) != member.file_size:
         raise _damaged(path, "it ends too early")
     return data

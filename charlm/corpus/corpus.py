@@ -14,7 +14,7 @@ from charlm.corpus.fetch import fetch, locate
 from charlm.corpus.nearest import name_hint
 from charlm.corpus.own_texts import corpus_names, find_added
 from charlm.corpus.splits import DEFAULT_SPLIT, split_sizes
-from charlm.corpus.text import read_text
+from charlm.corpus.text import read_text, source_words
 from charlm.corpus.vocabulary import Vocabulary
 from charlm.errors import CorpusError, UsageError
 
@@ -112,7 +112,8 @@ def load_corpus(
     entry = catalogue().get(source)
     path, found = _find(source, entry, corpora_dir)
     raw = read_text(path, encoding=encoding)
-    cleaning = cleaning or (entry.cleaning if entry else "none")
+    if cleaning is None:
+        cleaning = entry.cleaning if entry else "none"
     whole = _clean(raw.text, cleaning, path)
     kept = whole[:max_chars]
     sizes = split_sizes(
@@ -132,7 +133,7 @@ def load_corpus(
         kept=kept,
         ids=ids,
         split_sizes=sizes,
-        notices=(*found, *raw.notices, *_count_notices(ids, max_chars)),
+        notices=(*found, *raw.notices, *_count_notices(kept, ids, max_chars)),
     )
 
 
@@ -169,14 +170,19 @@ def _clean(text: str, cleaning: str, path: str | Path) -> str:
     cleaned = clean(text, cleaning)
     if not cleaned:
         raise CorpusError(
-            f"nothing of {path} is left after the cleaning {cleaning!r}", "try --cleaning none"
+            f"nothing of {source_words(path)} is left after the cleaning {cleaning!r}",
+            "try --cleaning none",
         )
     return cleaned
 
 
-def _count_notices(ids: NDArray[np.int64], max_chars: int | None) -> Iterator[str]:
+def _count_notices(kept: str, ids: NDArray[np.int64], max_chars: int | None) -> Iterator[str]:
+    import numpy as np
+
     if max_chars is not None and max_chars > len(ids):
         yield f"the text has {len(ids):,} characters, fewer than {max_chars:,}: all kept"
-    unknown = int((ids == 0).sum())
+    unknown = len(ids) - int(np.count_nonzero(ids))
     if unknown:
         yield f"{unknown:,} of {len(ids):,} characters are not in the vocabulary"
+    elif len(ids) > 1 and ids.min() == ids.max():
+        yield f"the text is {kept[0]!r} over and over, with no other character"

@@ -43,8 +43,15 @@ def add_text(
         raise CorpusError(
             f"the name {text.name} is taken by a catalogued corpus", "rename the file first"
         )
+    try:
+        data = text.text.encode()
+    except UnicodeEncodeError as error:  # UTF-7 and the like can spell lone surrogates
+        raise CorpusError(
+            f"{source} has U+{ord(text.text[error.start]):04X}, half a character, "
+            f"at character offset {error.start:,}: no UTF-8 can hold it",
+            "repair the text, or name another encoding",
+        ) from error
     path = writable_folder(corpora_dir, otherwise=Path("corpora")) / f"{text.name}.txt"
-    data = text.text.encode()
     try:
         if path.exists():
             if path.read_bytes() == data:

@@ -9,6 +9,7 @@ from charlm.errors import CorpusError, UsageError
 
 DEFAULT_SPLIT = (0.9, 0.05, 0.05)
 _TOLERANCE = 1e-6
+_MOST = 2**53  # beyond it a float is no exact count, and a sum may be too large for a float
 
 
 def split_sizes(
@@ -26,9 +27,9 @@ def split_sizes(
         UsageError: ``split`` is not of either kind.
         CorpusError: counts do not sum to ``length``, or nothing is left to train on.
     """
-    total = math.fsum(split)
-    if len(split) != 3 or not math.isfinite(total) or min(split) < 0:
+    if len(split) != 3 or not all(0 <= part <= _MOST for part in split):  # nor NaN
         raise _not_a_split(split)
+    total = math.fsum(split)
     if abs(total - 1) > _TOLERANCE:
         if not all(float(part).is_integer() for part in split) or total == 0:
             raise _not_a_split(split)

@@ -25,6 +25,12 @@ _WIDE_BOMS = {
     b"\xfe\xff": "utf-16",
 }
 _SAMPLE = 2**16  # bytes that the encoding is guessed from
+_EVIDENCE = 8  # bytes beyond ASCII among them, below which a guess is worth nothing
+# What texts are in: a guess among all encodings finds Urdu and hp_roman8 in German.
+_GUESSES = [
+    *("gb18030", "big5", "cp932", "euc_jp", "cp949", "koi8_r"),
+    *("cp1250", "cp1251", "cp1252", "cp1253", "cp1254", "cp1255", "cp1256"),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +71,14 @@ def read_text(source: str | Path, *, encoding: str | None = None) -> SourceText:
     del raw  # before the text is copied again
     text = _newlines(_join(texts, notices), notices)
     if not text:
-        raise CorpusError(f"{source} is empty", "name a file with text in it")
+        raise CorpusError(f"{source_words(source)} is empty", "name a file with text in it")
     sha256 = digests[0] if len(digests) == 1 else hashlib.sha256(b"".join(digests)).digest()
     return SourceText(text, _short_name(source), sha256.hex(), tuple(notices))
+
+
+def source_words(source: str | Path) -> str:
+    """A source as a message calls it."""
+    return "standard input" if source == "-" else str(source)
 
 
 def _short_name(source: str | Path) -> str:
@@ -81,16 +92,24 @@ def _short_name(source: str | Path) -> str:
 
 
 def _check_encoding(encoding: str) -> None:
-    try:
-        bytes(4).decode(encoding)  # four NUL bytes are text in every text encoding
-    except (LookupError, ValueError) as error:
+    if not _is_encoding(encoding):
         import difflib
         import encodings.aliases
 
         known = {*encodings.aliases.aliases, *encodings.aliases.aliases.values()}
+        # Some of Python's names are not of text encodings: rot13, hex.
+        known = {name for name in known if _is_encoding(name)}
         close = difflib.get_close_matches(encoding.lower().replace("-", "_"), sorted(known), n=1)
         hint = f"did you mean {close[0]}?" if close else "such as utf-8, utf-16, gb18030, cp1252"
-        raise UsageError(f"unknown encoding {encoding!r}", hint) from error
+        raise UsageError(f"unknown encoding {encoding!r}", hint)
+
+
+def _is_encoding(name: str) -> bool:
+    try:
+        bytes(4).decode(name)  # four NUL bytes are text in every text encoding
+    except (LookupError, ValueError):
+        return False
+    return True
 
 
 @contextmanager
@@ -110,7 +129,7 @@ def _reading(where: Path | str) -> Iterator[None]:
 def _parts(source: str | Path, notices: list[str]) -> Iterator[tuple[Path | str, bytes]]:
     """The raw bytes of each file of ``source``, one at a time, each with where it is from."""
     if source == "-":
-        where = "standard input"
+        where = source_words(source)
         if sys.stdin is None:
             raise CorpusError(f"{where} is closed", "pipe a text into the command")
         with _reading(where):
@@ -123,7 +142,8 @@ def _parts(source: str | Path, notices: list[str]) -> Iterator[tuple[Path | str,
         files = _text_files(path, notices) if stat.S_ISDIR(mode) else [path]
     if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
         raise CorpusError(
-            f"{path} is not a regular file", "name a file or a folder, or pipe it in: --corpus -"
+            f"{path} is not a regular file",
+            "name a file or a folder; charlm train --corpus - reads a pipe",
         )
     read = {".zip": read_zip, ".gz": read_gzip}
     for file in files:
@@ -162,7 +182,8 @@ def _join(texts: list[str], notices: list[str]) -> str:
     marked = sum(text.startswith(_BOM) for text in texts)
     if marked:
         notices.append(f"dropped a byte order mark at the start of {marked} file(s)")
-    texts = [text for text in (text.removeprefix(_BOM) for text in texts) if text]
+    # Some files have two; one left over would be dropped when the text is written and read again.
+    texts = [text for text in (text.lstrip(_BOM) for text in texts) if text]
     for index, text in enumerate(texts[:-1]):
         if not text.endswith(("\n", "\r")):
             texts[index] = text + "\n"
@@ -209,16 +230,18 @@ def _encoding_hint(raw: bytes, offset: int) -> str:
     if offset - len(raw[:offset].decode()) > 20:
         # So many multi-byte characters are no accident: this is UTF-8 with a fault in it.
         return "the text before it is UTF-8, so the file is damaged: repair or replace it"
-    from charset_normalizer import from_bytes
-
     # Whole lines: a sample that starts or ends within a character would mislead.
     start = max(raw.rfind(b"\n", 0, offset) + 1, offset - _SAMPLE)
     end = raw.rfind(b"\n", offset, offset + _SAMPLE) + 1 or offset + _SAMPLE
-    best = from_bytes(raw[start:end]).best()
-    try:
-        if best is not None:
-            raw.decode(best.encoding)
-            return f"looks like {best.encoding}: try --encoding {best.encoding}"
-    except UnicodeError:
-        pass
+    sample = raw[start:end]
+    if sum(byte > 127 for byte in sample) >= _EVIDENCE:
+        from charset_normalizer import from_bytes
+
+        best = from_bytes(sample, cp_isolation=_GUESSES).best()
+        try:
+            if best is not None:
+                raw.decode(best.encoding)
+                return f"looks like {best.encoding}: try --encoding {best.encoding}"
+        except UnicodeError:
+            pass
     return "name its encoding with --encoding, such as gb18030 or cp1252"

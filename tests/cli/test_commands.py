@@ -316,7 +316,7 @@ def test_a_bug_is_three_with_its_traceback(folder, charlm, monkeypatch):
 
 
 def test_lack_of_memory_is_one_line(folder, charlm):
-    code, _, err = charlm("train", *TINY, "--set", "hidden_size=3000000")
+    code, _, err = charlm("train", *TINY, "--set", "hidden_size=1000000")
     assert code == 1
     assert error_lines(err) == [
         "error: there is not enough memory for this",

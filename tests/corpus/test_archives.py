@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import re
 import struct
 import zipfile
 from pathlib import Path
@@ -63,6 +64,23 @@ def test_zip_damaged(tmp_path, damage):
         {"cut": raw[:-40], "flipped": raw, "not a zip": b"hello", "empty": b""}[damage]
     )
     assert "cannot be unpacked" in refusal(path)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_zip_with_any_one_byte_changed_gives_the_text_or_is_refused(tmp_path, method):
+    whole = pack(tmp_path / "whole.zip", {"书.txt": TEXT, "cover.png": "x"}, method).read_bytes()
+    path = tmp_path / "a.zip"
+    said = set()
+    for place, byte in enumerate(whole):
+        for other in {0, 255, byte ^ 1} - {byte}:
+            path.write_bytes(whole[:place] + bytes([other]) + whole[place + 1 :])
+            try:
+                said.add(read_text(path).text)
+            except CorpusError as error:
+                said.add(re.sub(r".*a\.zip (?:holds )?(\w+ \w+).*", r"\1", error.message))
+    # Not "cannot read": the file can be read, and is damaged.
+    assert said <= {TEXT, "cannot be", "0 text", "is encrypted", "unpacks to"}
+    assert said >= {TEXT, "cannot be", "is encrypted"}
 
 
 def test_zip_with_another_compression(tmp_path):

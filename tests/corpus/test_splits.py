@@ -58,6 +58,10 @@ def test_counts_are_scaled_on_demand():
         (float("nan"), 0, 1),
         (float("inf"), 0, 0),
         (1, 2.5, 3),
+        (1e308, 1e308, 0),  # the sum is too large for a float
+        (float("inf"), float("-inf"), 0),
+        (2**54, 0, 0),
+        (10**400, 0, 0),
     ],
 )
 def test_not_a_split(split):

@@ -114,6 +114,14 @@ def test_missing_and_odd_paths(tmp_path):
     assert "cannot read" in refusal(tmp_path / ("a" * 1000)).message
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_text_begins_with_no_byte_order_mark_however_many_there_are(tmp_path, encoding):
+    """Whether or not the encoding takes one of them away by itself."""
+    file = write(tmp_path / "a.txt", "\ufeff\ufeffa\ufeffb")
+    assert read_text(file, encoding=encoding).text == "a\ufeffb"
+    assert read_text(file).text == "a\ufeffb"
+
+
 @pytest.mark.parametrize("data", [b"", b"\xef\xbb\xbf"])
 def test_empty(tmp_path, data):
     assert "is empty" in refusal(write(tmp_path / "a.txt", data)).message
@@ -152,6 +160,25 @@ def test_wrong_byte_is_named_and_the_encoding_guessed(tmp_path):
     assert "is not UTF-8: byte 0xc0 at byte offset 8, line 2" in error.message
     assert error.hint == "looks like gb18030: try --encoding gb18030"
     assert read_text(file, encoding="gb18030").text == "ascii\n" + CHINESE * 5
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("cp1252", "Über den Wolken muß die Freiheit groß sein. Alle Ängste bleiben darunter.\n"),
+        ("cp1251", "Поезд медленно вошёл на маленькую станцию. За окном шёл дождь.\n"),
+        ("big5", "夜裡的火車慢慢開進了小站，窗外下著雨沒有人說話\n"),
+    ],
+)
+def test_the_encoding_that_is_guessed_gives_the_text(tmp_path, encoding, text):
+    file = write(tmp_path / "a.txt", (text * 5).encode(encoding))
+    guess = refusal(file).hint.rpartition(" ")[2]
+    assert read_text(file, encoding=guess).text == text * 5
+
+
+def test_from_a_byte_or_two_no_encoding_is_guessed(tmp_path):
+    error = refusal(write(tmp_path / "a.txt", b"a caf\xe9, two caf\xe9s"))
+    assert error.hint == "name its encoding with --encoding, such as gb18030 or cp1252"
 
 
 def test_damaged_utf8_is_not_guessed_at(tmp_path):

@@ -1,0 +1,626 @@
+"""Bad input to the command line: one line of error, the exit code, and nothing half-written.
+
+Each row of a table is a command as a user types it. Most run in this process; some in one of
+their own, as do all that could wait for ever.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from charlm.cli import run
+
+POSIX = pytest.mark.skipif(os.name == "nt", reason="needs named pipes, devices or permissions")
+TEXT = "the quick brown fox jumps over the lazy dog\n" * 200
+SMALL = ("--hidden-size", "8", "--batch-size", "8", "--seq-len", "20", "--device", "cpu")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command, what it is given, and what it must say."""
+
+    name: str
+    arguments: str
+    """Separated by spaces. ``RUN`` is a trained run, ``LETTERS`` one with the cleaning letters."""
+    error: str
+    """The error line must match this pattern, from its start to its end."""
+    hint: str | None = None
+    """Likewise; None: there is no hint."""
+    code: int = 1
+    make: Callable[[], object] | None = None
+    """Makes the input in the working folder."""
+    more: tuple[str, ...] = ()
+    """Arguments that hold a space or a line break, or nothing."""
+    stdin: bytes = b""
+    own_process: bool = False
+    """Whether it runs in a process of its own."""
+    marks: tuple[pytest.MarkDecorator, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    def lines(self, kind: str) -> list[str]:
+        """The lines of stderr that begin with ``kind:``, without it."""
+        lines = (line.partition(": ") for line in self.err.split("\n"))
+        return [rest for start, _, rest in lines if start == kind]
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    """An empty working folder; the cache and the temporary files lie beside it."""
+    for name in ("work", "cache", "temporary"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.delenv("CHARLM_CORPORA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for name in ("TMPDIR", "TEMP", "TMP"):
+        monkeypatch.setenv(name, str(tmp_path / "temporary"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    return tmp_path / "work"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Two runs in a folder: the start of the bundled English text, as it is and as letters."""
+    folder = tmp_path_factory.mktemp("trained")
+    command = ["train", *SMALL, "--epochs", "1", "--max-chars", "4000"]
+    for name, cleaning in (("RUN", "none"), ("LETTERS", "letters")):
+        words = [*command, "--run", str(folder / name), "--cleaning", cleaning]
+        assert run([*words, "--set", "sample_length=5"]) == 0
+    return folder
+
+
+@pytest.fixture
+def charlm(capsys, monkeypatch):
+    """Runs a command, here or in a process of its own."""
+
+    def command(
+        arguments: Sequence[str], stdin: bytes = b"", *, own_process: bool = False
+    ) -> Outcome:
+        if own_process:
+            done = subprocess.run(
+                [sys.executable, "-m", "charlm", *arguments],
+                input=stdin, capture_output=True, timeout=100,
+            )  # fmt: skip
+            return Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        code = run(list(arguments))
+        return Outcome(code, *capsys.readouterr())
+
+    return command
+
+
+def listing(*folders: Path) -> dict[str, tuple[int, ...]]:
+    """All files and folders: kind and permissions, and of files the size and time."""
+    found = {}
+    for path in (path for folder in folders for path in folder.rglob("*")):
+        about = path.lstat()
+        found[str(path)] = (about.st_mode,)
+        if not path.is_dir():
+            found[str(path)] += (about.st_size, about.st_mtime_ns)
+    return found
+
+
+# What is made in the working folder
+
+
+def file(name: str, data: str | bytes) -> Callable[[], object]:
+    return lambda: Path(name).write_bytes(data if isinstance(data, bytes) else data.encode())
+
+
+def folder(*files: Callable[[], object]) -> Callable[[], object]:
+    def make() -> None:
+        Path("a").mkdir()
+        for write in files:
+            write()
+
+    return make
+
+
+def pipe(name: str) -> Callable[[], object]:
+    return lambda: os.mkfifo(name)
+
+
+def pack(members: Sequence[tuple[str, str]]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in members:
+            archive.writestr(name, text)
+    return buffer.getvalue()
+
+
+def encrypted() -> bytes:
+    """An archive that says of its member that it is encrypted."""
+    raw = bytearray(pack([("a.txt", TEXT)]))
+    raw[6] |= 1  # in the member's own header
+    raw[raw.index(b"PK\x01\x02") + 8] |= 1  # and in the directory at the end
+    return bytes(raw)
+
+
+def bad_name() -> bytes:
+    """An archive with a member whose name says that it is UTF-8, and is not."""
+    return pack([("书.txt", TEXT)]).replace("书".encode(), b"\xe4\xff\xa6")
+
+
+# Texts that cannot be read, whatever reads them
+
+UNPACK = "unpack it and name the text file, or the folder to read all of them"
+AGAIN = "fetch or copy the file again"
+TRUST = "if you trust it, unpack it yourself and name the text file"
+LONGER = "use a longer text or a larger first split"
+EMPTY = "name a file with text in it"
+A_FILE = "name a file or a folder; charlm train --corpus - reads a pipe"
+BINARY = "name a text file, or its encoding, such as --encoding utf-16"
+
+TEXTS = [
+    Case("missing", "./a.txt", "no such file or folder: a.txt", "check the path"),
+    Case("missing-folder", "a/b.txt", "no such file or folder: a[/\\\\]b.txt", "check the path"),
+    Case("below-a-file", "b.txt/a.txt", "(cannot read|no such file or folder:) b.txt.*",
+         "check the path.*", make=file("b.txt", TEXT)),
+    Case("name-too-long", "./" + "a" * 1000, "cannot read a+: .+",
+         "check the path and its permissions", marks=(POSIX,)),
+    Case("folder-empty", "./a", "no text file in folder a: skipped none",
+         "text files end in .*[.]txt.*", make=folder()),
+    Case("folder-without-text", "./a", "no text file in folder a: skipped 1 [(]1 [.]png[)]",
+         "text files end in .*[.]txt.*", make=folder(file("a/a.png", "x"))),
+    Case("folder-with-one-bad-text", "./a", "a.bad[.]txt is not UTF-8: byte 0xff at .*",
+         ".*--encoding.*", make=folder(file("a/good.txt", TEXT), file("a/bad.txt", b"ab\xff"))),
+    Case("named-pipe", "./a.txt", "a.txt is not a regular file", A_FILE,
+         make=pipe("a.txt"), own_process=True, marks=(POSIX,)),
+    Case("named-pipe-called-zip", "./a.zip", "a.zip is not a regular file", A_FILE,
+         make=pipe("a.zip"), own_process=True, marks=(POSIX,)),
+    Case("device", "/dev/zero", "/dev/zero is not a regular file", A_FILE,
+         own_process=True, marks=(POSIX,)),
+    Case("device-null", "/dev/null", "/dev/null is not a regular file", A_FILE, marks=(POSIX,)),
+    Case("no-permission", "./a.txt", "cannot read a.txt: Permission denied",
+         "check the path and its permissions",
+         make=lambda: (file("a.txt", TEXT)(), Path("a.txt").chmod(0)),
+         marks=(POSIX, pytest.mark.skipif(
+             hasattr(os, "geteuid") and os.geteuid() == 0, reason="root reads all"))),
+    Case("empty", "./a.txt", "(./)?a.txt is empty", EMPTY, make=file("a.txt", "")),
+    Case("byte-order-mark-alone", "./a.txt", "(./)?a.txt is empty", EMPTY,
+         make=file("a.txt", "\ufeff")),
+    Case("line-break-in-the-name", "", r"(./)?a\\nb.txt is empty", EMPTY, more=("./a\nb.txt",),
+         make=file("a\nb.txt", ""), marks=(POSIX,)),
+    Case("invalid-utf-8", "./a.txt", "a.txt is not UTF-8: byte 0xff at byte offset 8, line 2",
+         "name its encoding with --encoding, such as gb18030 or cp1252",
+         make=file("a.txt", b"first\nab\xff\n")),
+    Case("gb18030", "./a.txt", "a.txt is not UTF-8: byte 0xc4 at byte offset 0, line 1",
+         "looks like gb18030: try --encoding gb18030",
+         make=file("a.txt", ("你好吗，火车慢慢开进了小站\n" * 20).encode("gb18030"))),
+    Case("damaged-utf-8", "./a.txt", "a.txt is not UTF-8: byte 0xff at byte offset 1,600, line 101",
+         "the text before it is UTF-8, so the file is damaged: repair or replace it",
+         make=file("a.txt", ("夜里的火车\n" * 100).encode() + b"\xff")),
+    Case("utf-16", "./a.txt", "a.txt is not UTF-8: it begins with a UTF-16 byte order mark",
+         "try --encoding utf-16", make=file("a.txt", TEXT.encode("utf-16"))),
+    Case("utf-16-big-endian", "./a.txt",
+         "a.txt is not UTF-8: it begins with a UTF-16 byte order mark", "try --encoding utf-16",
+         make=file("a.txt", b"\xfe\xff" + TEXT.encode("utf-16-be"))),
+    Case("utf-16-without-its-mark", "./a.txt",
+         "a.txt has a NUL byte at byte offset 1: likely UTF-16 or binary", BINARY,
+         make=file("a.txt", TEXT.encode("utf-16-le"))),
+    Case("utf-32", "./a.txt", "a.txt is not UTF-8: it begins with a UTF-32 byte order mark",
+         "try --encoding utf-32", make=file("a.txt", TEXT.encode("utf-32"))),
+    Case("nuls", "./a.txt", "a.txt has a NUL byte at byte offset 44: likely UTF-16 or binary",
+         BINARY, make=file("a.txt", TEXT[:44] + "\0" + TEXT)),
+    Case("half-a-utf-16-character", "./a.txt --encoding utf-16",
+         "a.txt is not utf-16: byte 0x61 at byte offset 2, line 1", "try another --encoding",
+         make=file("a.txt", b"\xff\xfea")),
+    Case("no-such-encoding", "./a.txt --encoding utf-9", "unknown encoding 'utf-9'",
+         "did you mean utf_8[?]", code=2, make=file("a.txt", TEXT)),
+    Case("no-text-encoding", "./a.txt --encoding rot13", "unknown encoding 'rot13'",
+         "such as utf-8, utf-16, gb18030, cp1252", code=2, make=file("a.txt", TEXT)),
+    Case("zip-of-several", "./a.zip", "a.zip holds 4 text files, not one: 0.txt, 1.txt, 2.txt, ...",
+         UNPACK, make=file("a.zip", pack([(f"{n}.txt", TEXT) for n in range(4)]))),
+    Case("zip-with-a-line-break-in-a-name", "./a.zip",
+         r"a.zip holds 2 text files, not one: a\\nb.txt, c.txt", UNPACK,
+         make=file("a.zip", pack([("a\nb.txt", TEXT), ("c.txt", TEXT)]))),
+    Case("zip-without-text", "./a.zip", "a.zip holds 0 text files, not one", UNPACK,
+         make=file("a.zip", pack([("a.png", TEXT)]))),
+    Case("zip-of-ratio-1000", "./a.zip",
+         "a.zip unpacks to more than 1 GiB or 1000 times its size", TRUST,
+         make=file("a.zip", pack([("a.txt", "a" * 10_000_000)]))),
+    Case("zip-truncated", "./a.zip", "a.zip cannot be unpacked: File is not a zip file", AGAIN,
+         make=file("a.zip", pack([("a.txt", TEXT)])[:-40])),
+    Case("zip-truncated-in-front", "./a.zip", "a.zip cannot be unpacked: .+", AGAIN,
+         make=file("a.zip", pack([("a.txt", TEXT)])[40:])),
+    Case("zip-with-a-name-that-is-no-text", "./a.zip",
+         "a.zip cannot be unpacked: its directory of files is damaged", AGAIN,
+         make=file("a.zip", bad_name())),
+    Case("zip-encrypted", "./a.zip", "a.zip is encrypted", "unpack it with its password first",
+         make=file("a.zip", encrypted())),
+    Case("zip-that-is-none", "./a.zip", "a.zip cannot be unpacked: File is not a zip file", AGAIN,
+         make=file("a.zip", TEXT)),
+    Case("gzip-truncated", "./a.txt.gz",
+         "a.txt.gz cannot be unpacked: Compressed file ended before .*", AGAIN,
+         make=file("a.txt.gz", gzip.compress(TEXT.encode())[:-12])),
+    Case("gzip-of-ratio-1000", "./a.txt.gz",
+         "a.txt.gz unpacks to more than 1 GiB or 1000 times its size", TRUST,
+         make=file("a.txt.gz", gzip.compress(b"a" * 10_000_000))),
+    Case("gzip-that-is-none", "./a.gz", "a.gz cannot be unpacked: Not a gzipped file .*", AGAIN,
+         make=file("a.gz", TEXT)),
+]  # fmt: skip
+
+# What each command refuses for reasons of its own
+
+HELP = "see .+ --help"
+PREFIX = "give --prefix some characters"
+SPLIT = "give train, valid and test as three fractions that sum to 1, or three character counts"
+
+TRAIN = [
+    Case("no-such-name", "--corpus timemachin", "no corpus, file or folder is called 'timemachin'",
+         "did you mean timemachine[?] known names: traveller, .*", own_process=True),
+    Case("name-empty", "--corpus=", "no corpus, file or folder is called ''", "known names: .*"),
+    Case("one-character", "--corpus ./a.txt",
+         "no character to train on: splits of 0, 0 and 1 characters", LONGER,
+         make=file("a.txt", "a")),
+    Case("shorter-than-a-batch", "--corpus ./a.txt",
+         "the train split has 90 characters, but a batch of 16 rows of 64 steps needs 1,089",
+         ".+", make=file("a.txt", "ab" * 50)),
+    Case("stdin-empty", "--corpus -", "standard input is empty", EMPTY),
+    Case("stdin-invalid-utf-8", "--corpus -", "standard input is not UTF-8: byte 0xff at .*",
+         ".*--encoding.*", stdin=b"ab\xff"),
+    Case("nothing-left-after-cleaning", "--corpus ./a.txt --cleaning letters",
+         "nothing of (./)?a.txt is left after the cleaning 'letters'", "try --cleaning none",
+         make=file("a.txt", "夜里的火车" * 99)),
+    Case("prefix-empty", "--prefix=", "the prefix '' is empty", PREFIX, code=2),
+    Case("prefix-cleaned-away", "--cleaning letters --prefix 123",
+         "the prefix '123' has nothing left after the cleaning 'letters'", PREFIX, code=2),
+    # Options out of range
+    Case("cleaning-unknown", "--cleaning leters", "unknown cleaning 'leters'",
+         "did you mean letters[?] .*", code=2),
+    Case("cleaning-empty", "--cleaning=", "unknown cleaning ''", "known names: .*", code=2),
+    Case("epochs-0", "--epochs 0", "training.epochs is 0; it must be more than 0, and finite",
+         code=2),
+    Case("epochs-too-many", "--epochs 99999999999 --dry-run",
+         "training.epochs is 99999999999; it must be at most 1,000,000,000", code=2),
+    Case("epochs-no-number", "--epochs many", "invalid value for '--epochs': .*", HELP, code=2),
+    Case("minutes-infinite", "--minutes inf",
+         "training.minutes is inf; it must be more than 0, and finite", code=2),
+    Case("lr-nan", "--lr nan", "training.lr is nan; it must be more than 0, and finite", code=2),
+    Case("seed-negative", "--seed -1", "training.seed is -1; it must be 0 or more, and finite",
+         code=2),
+    Case("layers-too-many", "--num-layers 1000 --hidden-size 8 --dry-run",
+         "model.num_layers is 1000; it must be at most 100", code=2),
+    Case("hidden-size-too-large", "--hidden-size 1000001 --dry-run",
+         "model.hidden_size is 1000001; it must be at most 1,000,000", code=2),
+    Case("max-chars-0", "--max-chars 0", "corpus.max_chars is 0; it must be more than 0, .*",
+         code=2),
+    Case("cell-unknown", "--cell lstn", "model.cell is 'lstn'; it can be rnn, rnn-relu, .*",
+         code=2),
+    Case("device-unknown", "--device abacus", "no device 'abacus' here", "try --device cpu",
+         code=2),
+    Case("preset-unknown", "--preset timemachine-gro", "unknown preset: 'timemachine-gro'",
+         "did you mean timemachine-gru[?]", code=2),
+    Case("split-of-two", "--set split=0.9,0.1", "corpus.split has 2 parts; it needs three: .*",
+         code=2),
+    Case("split-without-a-sum", "--set split=1e308,1e308,0", "not a split: .*", SPLIT, code=2),
+    Case("split-infinite", "--set split=inf,-inf,0", "not a split: inf, -inf, 0.0", SPLIT, code=2),
+    Case("split-of-another-sum", "--set split=80,10,10",
+         "the split counts sum to 100, but the text has .*", "let them sum to the length, .*"),
+    Case("set-unknown", "--set hiden_size=3", "unknown key: 'hiden_size'",
+         "did you mean hidden_size[?]", code=2),
+    Case("option-unknown", "--hiden-size 3", "no such option: --hiden-size.*", HELP, code=2),
+    Case("run-folder-is-a-file", "--run a.txt", "a.txt exists already",
+         "give --run a new folder.*", code=2, make=file("a.txt", TEXT)),
+    # The configuration file
+    Case("config-unknown-key", "--config a.toml", r"unknown key of \[model\]: 'hiden_size'",
+         "did you mean hidden_size[?]", code=2, own_process=True,
+         make=file("a.toml", "[model]\nhiden_size = 8\n")),
+    Case("config-unknown-section", "--config a.toml", "unknown section: 'modle'",
+         "did you mean model[?]", code=2, make=file("a.toml", "[modle]\nhidden_size = 8\n")),
+    Case("config-value-of-another-type", "--config a.toml",
+         "training.epochs is 'many'; it must be a whole number", code=2,
+         make=file("a.toml", '[training]\nepochs = "many"\n')),
+    Case("config-out-of-range", "--config a.toml",
+         "training.seq_len is 10{30}; it must be at most 1,000,000,000", code=2,
+         make=file("a.toml", f"[training]\nseq_len = {10**30}\n")),
+    Case("config-no-toml", "--config a.toml", "a.toml is not TOML: .*", code=2,
+         make=file("a.toml", "epochs 3")),
+    Case("config-utf-16", "--config a.toml",
+         "cannot read the configuration a.toml: it is not UTF-8 text", code=2,
+         make=file("a.toml", "[model]".encode("utf-16"))),
+    Case("config-missing", "--config a.toml", "cannot read the configuration a.toml: No such .*",
+         code=2),
+    Case("config-folder", "--config a", "cannot read the configuration a: .+", code=2,
+         make=folder()),
+    Case("config-named-pipe", "--config a.toml",
+         "cannot read the configuration a.toml: it is not a regular file", code=2,
+         make=pipe("a.toml"), own_process=True, marks=(POSIX,)),
+    Case("config-device", "--config /dev/zero",
+         "cannot read the configuration /dev/zero: it is not a regular file", code=2,
+         own_process=True, marks=(POSIX,)),
+]  # fmt: skip
+
+OTHERS = [
+    Case("generate-prefix-empty", "generate --run RUN --prefix=", "the prefix '' is empty",
+         PREFIX, code=2),
+    Case("generate-prefix-cleaned-away", "generate --run LETTERS --prefix 123",
+         "the prefix '123' has nothing left after the cleaning 'letters'", PREFIX, code=2),
+    Case("generate-length-0", "generate --run RUN --length 0", "invalid value for '--length': .*",
+         HELP, code=2, own_process=True),
+    Case("generate-num-samples-0", "generate --run RUN --num-samples 0",
+         "invalid value for '--num-samples': .*", HELP, code=2),
+    Case("generate-seed-negative", "generate --run RUN --seed -1",
+         "invalid value for '--seed': .*", HELP, code=2),
+    Case("generate-temperature-negative", "generate --run RUN --temperature -1",
+         "the temperature is -1.0; it must be 0 or more", code=2),
+    Case("generate-temperature-nan", "generate --run RUN --temperature nan",
+         "the temperature is nan; it must be 0 or more", code=2),
+    Case("generate-top-k-0", "generate --run RUN --top-k 0", "top-k is 0; it must be .*", code=2),
+    Case("generate-top-p-2", "generate --run RUN --top-p 2", "top-p is 2.0; it must be .*", code=2),
+    Case("generate-run-missing", "generate --run a", "a is not a run folder: it has no run.json",
+         "train one first"),
+    Case("generate-run-is-a-file", "generate --run a.txt",
+         "a.txt is not a run folder: it has no run.json", "train one first",
+         make=file("a.txt", TEXT)),
+    Case("eval-missing", "eval --run RUN --text a.txt", "no file 'a.txt'",
+         "give --text a file, or - for standard input"),
+    Case("eval-empty", "eval --run RUN --text a.txt", ".*a.txt is empty", EMPTY,
+         make=file("a.txt", "")),
+    Case("eval-stdin-empty", "eval --run RUN --text -", "standard input is empty", EMPTY),
+    Case("eval-stdin-cleaned-away", "eval --run LETTERS --text -",
+         "nothing of standard input is left after the cleaning 'letters'", "try --cleaning none",
+         stdin=b"123"),
+    Case("eval-one-character", "eval --run RUN --text a.txt",
+         "a.txt has one character; scoring takes two at least", make=file("a.txt", "a")),
+    Case("eval-cleaned-away", "eval --run LETTERS --text a.txt",
+         "nothing of .*a.txt is left after the cleaning 'letters'", "try --cleaning none",
+         make=file("a.txt", "123")),
+    Case("eval-nuls", "eval --run RUN --text a.txt", ".*a.txt has a NUL byte at .*", BINARY,
+         make=file("a.txt", "ab\0cd")),
+    Case("eval-folder-without-text", "eval --run RUN --text a", "no text file in folder .*",
+         "text files end in .*", make=folder()),
+    Case("eval-named-pipe", "eval --run RUN --text a.txt", ".*a.txt is not a regular file", A_FILE,
+         make=pipe("a.txt"), own_process=True, marks=(POSIX,)),
+    Case("eval-split-unknown", "eval --run RUN --split validation", "unknown split 'validation'",
+         "did you mean valid[?] .*", code=2),
+    Case("add-without-a-name", "corpus add", "missing argument 'FILE'", HELP, code=2),
+    Case("add-name-empty", "corpus add", "FILE is empty", "name a text of yours", code=2,
+         more=("",)),
+    Case("add-name-taken", "corpus add ./traveller.txt",
+         "the name traveller is taken by a catalogued corpus", "rename the file first",
+         make=file("traveller.txt", TEXT)),
+    Case("add-half-a-character", "corpus add ./a.txt --encoding utf-7",
+         "a.txt has U[+]D800, half a character, at character offset 2: no UTF-8 can hold it",
+         "repair the text, or name another encoding", make=file("a.txt", b"ab+2AA-cd")),
+    Case("show-no-such-name", "corpus show travelle", "no corpus, file or folder is called .*",
+         "did you mean traveller[?] .*"),
+    Case("command-unknown", "fly", "no such command 'fly'", HELP, code=2),
+]  # fmt: skip
+
+
+def prefixed(cases: Sequence[Case], command: str) -> list[Case]:
+    return [
+        dataclasses.replace(case, name=f"{command.split()[0]}-{case.name}",
+                            arguments=f"{command} {case.arguments}")
+        for case in cases
+    ]  # fmt: skip
+
+
+REFUSED = [
+    *prefixed(TEXTS, "train --corpus"),
+    *prefixed(TEXTS, "corpus add"),
+    *prefixed(TRAIN, "train"),
+    *OTHERS,
+]
+
+
+def parameters(cases: Sequence[Case]) -> list[object]:
+    return [pytest.param(case, id=case.name, marks=case.marks) for case in cases]
+
+
+def typed(case: Case, trained: Path) -> list[str]:
+    words = [*case.arguments.split(), *case.more]
+    return [str(trained / word) if word in ("RUN", "LETTERS") else word for word in words]
+
+
+@pytest.mark.parametrize("case", parameters(REFUSED))
+def test_bad_input_is_one_line_and_leaves_nothing_behind(case, work, trained, charlm):
+    if case.make is not None:
+        case.make()
+    before = listing(work.parent, trained)
+    found = charlm(typed(case, trained), case.stdin, own_process=case.own_process)
+    assert found.code == case.code, found.err
+    assert found.out == ""
+    assert "Traceback" not in found.err
+    (error,) = found.lines("error")
+    assert re.fullmatch(case.error, error), error
+    hints = found.lines("hint")
+    assert len(hints) == (case.hint is not None), hints
+    for hint in hints:
+        assert re.fullmatch(case.hint, hint), hint
+    last = f"hint: {hints[0]}" if hints else f"error: {error}"
+    assert found.err.endswith(f"{last}\n")
+    assert listing(work.parent, trained) == before
+
+
+def test_the_tables_reach_every_exit_code_of_a_users_mistake():
+    assert {case.code for case in REFUSED} == {1, 2}
+    assert len({case.name for case in REFUSED}) == len(REFUSED)
+
+
+# What is odd but works, and is told
+
+TOLD = [
+    Case("byte-order-mark", "train --corpus ./a.txt", "dropped a byte order mark at the start of "
+         r"1 file\(s\)", make=file("a.txt", "\ufeff" + TEXT)),
+    Case("lone-carriage-returns", "train --corpus ./a.txt",
+         r"line ends made \\n: 0 \\r\\n and 200 lone \\r",
+         make=file("a.txt", TEXT.replace("\n", "\r"))),
+    Case("line-ends-of-windows", "train --corpus ./a.txt",
+         r"line ends made \\n: 200 \\r\\n and 0 lone \\r",
+         make=file("a.txt", TEXT.replace("\n", "\r\n"))),
+    Case("folder-of-texts", "train --corpus ./a",
+         r"read 2 file\(s\) of folder a, skipped 1 \(1 [.]png\)",
+         make=folder(file("a/a.txt", TEXT), file("a/b.txt", TEXT), file("a/c.png", "x"))),
+    Case("folder-with-a-named-pipe", "train --corpus ./a",
+         r"read 1 file\(s\) of folder a, skipped 1 \(1 [.]txt\)",
+         make=folder(file("a/a.txt", TEXT), pipe("a/b.txt")), own_process=True, marks=(POSIX,)),
+    Case("one-distinct-character", "train --corpus ./a.txt",
+         "the text is 'a' over and over, with no other character", make=file("a.txt", "a" * 9999)),
+    Case("fewer-than-max-chars", "train --corpus ./a.txt --max-chars 99999",
+         "the text has 8,800 characters, fewer than 99,999: all kept", make=file("a.txt", TEXT)),
+    Case("unknown-characters-in-a-prefix", "train --corpus ./a.txt --prefix Жa",
+         "warning: not in the vocabulary, the model reads <unk> instead: "
+         "'Ж' U[+]0416 CYRILLIC CAPITAL LETTER ZHE", make=file("a.txt", TEXT)),
+    Case("prefix-that-is-no-text", "train --corpus ./a.txt", more=("--prefix", "a\nb\x1b"),
+         error=r"warning: not in the vocabulary, the model reads <unk> instead: '\\x1b' U[+]001B",
+         make=file("a.txt", TEXT)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", parameters(TOLD))
+def test_what_is_odd_is_told_and_works(case, work, charlm):
+    case.make()
+    before = listing(work.parent)
+    words = [*case.arguments.split(), *case.more, *SMALL, "--dry-run", "--json"]
+    found = charlm(words, own_process=case.own_process)
+    assert found.code == 0, found.err
+    (line,) = found.err.rstrip("\n").split("\n")
+    assert re.fullmatch(case.error, line), line
+    assert json.loads(found.out)["characters"] > 0
+    assert listing(work.parent) == before
+
+
+def test_texts_with_line_ends_of_any_kind_are_the_same_to_the_model(work, charlm):
+    counts = []
+    for end in ("\n", "\r", "\r\n"):
+        file("a.txt", TEXT.replace("\n", end))()
+        found = charlm(["train", "--corpus", "./a.txt", *SMALL, "--dry-run", "--json"])
+        plan = json.loads(found.out)
+        counts.append((plan["characters"], plan["split"], plan["vocabulary"]))
+    assert counts[0] == counts[1] == counts[2]
+    assert counts[0][0] == len(TEXT)
+
+
+@pytest.mark.parametrize("member", ["../../evil.txt", "/evil.txt", "C:\\evil.txt", "a/../b/.c.txt"])
+def test_no_name_within_an_archive_becomes_a_path(work, charlm, member):
+    """The member is read in memory, whatever its name; a hidden one is none."""
+    file("a.zip", pack([(member, TEXT), ("b.txt", TEXT)][: 2 if ".c" in member else 1]))()
+    before = listing(work.parent)
+    found = charlm(["train", "--corpus", "./a.zip", *SMALL, "--dry-run", "--json"])
+    assert (found.code, found.err) == (0, "")
+    assert json.loads(found.out)["characters"] == len(TEXT)
+    assert listing(work.parent) == before
+    assert charlm(["corpus", "add", "./a.zip"]).code == 0
+    assert {Path(path).name for path in listing(work.parent).keys() - before.keys()} == {
+        "corpora", "a.txt",
+    }  # fmt: skip
+    assert Path("corpora/a.txt").read_text(encoding="utf-8") == TEXT
+
+
+def test_generating_after_unknown_characters_warns_and_goes_on(work, trained, charlm):
+    before = listing(work.parent, trained)
+    words = ["generate", "--run", str(trained / "RUN"), "--length", "5", "--device", "cpu"]
+    found = charlm([*words, "--prefix", "The Ж"])
+    assert found.code == 0
+    assert re.fullmatch("The Ж(?s:.{5})\n", found.out)
+    assert found.lines("warning") == [
+        "not in the vocabulary, the model reads <unk> instead: "
+        "'Ж' U+0416 CYRILLIC CAPITAL LETTER ZHE"
+    ]
+    assert found.err.count("\n") == 1
+    assert listing(work.parent, trained) == before
+
+
+def test_scoring_unknown_characters_warns_and_goes_on(work, trained, charlm):
+    file("a.txt", "the Ж time Жtraveller")()
+    before = listing(work.parent, trained)
+    words = ["eval", "--run", str(trained / "RUN"), "--text", "a.txt", "--device", "cpu"]
+    found = charlm([*words, "--json"])
+    assert found.code == 0
+    assert found.err == "warning: 2 of 21 characters are not in the vocabulary\n"
+    assert json.loads(found.out)["characters"] == 20  # the first one is given
+    assert listing(work.parent, trained) == before
+
+
+def test_an_added_text_may_be_in_any_encoding(work, charlm):
+    """The hint that `corpus add` gives can be followed."""
+    file("a.txt", TEXT.encode("utf-16"))()
+    refused = charlm(["corpus", "add", "a.txt"])
+    (hint,) = refused.lines("hint")
+    assert hint == "try --encoding utf-16"
+    for command in ("show", "add"):
+        assert charlm(["corpus", command, "./a.txt", *hint.split()[1:]]).code == 0
+    assert Path("corpora/a.txt").read_bytes() == TEXT.encode()
+
+
+# A stdout that cannot encode what is written to it
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp437"])
+def test_a_stdout_that_knows_no_chinese_gets_escapes(work, charlm, monkeypatch, encoding):
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    shown = charlm(["corpus", "show", "night_train"], own_process=True)
+    assert (shown.code, shown.err) == (0, "")
+    assert "\\u" in shown.out
+    plan = charlm(["corpus", "show", "night_train", "--json"], own_process=True)
+    assert plan.code == 0
+    assert plan.out.isascii()
+    assert json.loads(plan.out)["title"] == json.loads(
+        charlm(["corpus", "show", "night_train", "--json"]).out
+    )["title"]  # fmt: skip
+
+
+def test_an_error_that_stderr_cannot_encode_is_still_one_line(work, charlm, monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii:strict")
+    found = charlm(["corpus", "add", "书.txt"], own_process=True)
+    assert found.code == 1
+    assert found.lines("error") == [r"no such file or folder: \u4e66.txt"]
+    assert listing(work) == {}
+
+
+# A very long line
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "wait4"), reason="needs the memory that a process took")
+@pytest.mark.parametrize("cleaning", ["none", "letters"])
+def test_a_line_of_200_mb_takes_no_more_than_12_bytes_of_memory_per_byte(work, cleaning):
+    """Eight of them are the ids."""
+    size = 200_000_000
+    words = b"the quick brown fox jumps over the lazy dog "
+    with open("a.txt", "wb") as stream:
+        for _ in range(1000):
+            stream.write((words * (size // 1000 // len(words) + 1))[: size // 1000])
+    assert Path("a.txt").stat().st_size == size
+
+    def memory(corpus: str, *options: str) -> int:
+        """The most that the command took at any time, in bytes."""
+        command = [sys.executable, "-m", "charlm", "train", "--corpus", corpus, *options]
+        with open("../out.json", "wb") as out:
+            process = subprocess.Popen([*command, "--dry-run", "--json"], stdout=out)
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+    itself = memory("traveller")
+    start = time.monotonic()
+    taken = memory("./a.txt", "--cleaning", cleaning) - itself
+    assert time.monotonic() - start < 120  # 14 s, on a machine of 2026 with nothing else to do
+    assert json.loads(Path("../out.json").read_text())["characters"] >= size - 1
+    assert taken < 12 * size

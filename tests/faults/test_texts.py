@@ -1,0 +1,198 @@
+"""Any text through reading, cleaning, encoding and decoding: what comes out is what went in."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from charlm.corpus import SPLITS, Vocabulary, clean, load_corpus
+from charlm.errors import CorpusError
+
+BOM = "\ufeff"
+ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32", "utf-32-be", "gb18030")
+DEFAULT_SPLIT = (0.9, 0.05, 0.05)
+
+# How a text is written, and whether the reader is told so.
+WRITTEN = [("utf-8", False), ("utf-8-sig", False), *((encoding, True) for encoding in ENCODINGS)]
+
+# What reading and cleaning treat in a way of their own comes often; everything else comes too.
+# The lines that str.splitlines() would end, and a text file would not, are among them.
+PIECES = ["\r", "\n", "\r\n", BOM, "\0", " ", "  ", "aB z", "Zé", "分", "😀", "\v\f\x1c\x85\u2028"]
+ANY = st.characters(exclude_categories=["Cs"])
+ODD = st.one_of(st.sampled_from(PIECES), ANY)
+# Left to itself, hypothesis draws few texts of more than ten characters.
+TEXTS = st.one_of(
+    st.text(ANY, max_size=60),
+    st.lists(ODD, max_size=10).map("".join),
+    st.lists(ODD, min_size=10, max_size=60).map("".join),
+    st.text(st.sampled_from("aBzZ  \n\r-é"), min_size=10, max_size=60),
+)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A text, how it is written, and how it is read."""
+
+    text: str
+    other: str
+    """Another text, for the vocabulary of the first."""
+    written: tuple[str, bool]
+    """The encoding, and whether the reader is told it."""
+    split: tuple[float, float, float]
+
+
+SAMPLES = st.builds(
+    Sample,
+    text=st.builds(str.__add__, st.sampled_from(["", "", "", BOM, BOM * 2]), TEXTS),
+    other=TEXTS,
+    written=st.sampled_from(WRITTEN),
+    split=st.sampled_from([DEFAULT_SPLIT, (1.0, 0.0, 0.0), (0.5, 0.25, 0.25)]),
+)
+
+
+# The twins: slow, and easy to see through
+
+
+def lines(text: str) -> list[str]:
+    """The lines of a text, as reading promises them: ended by the three line ends and no other."""
+    return re.split(r"\r\n|\r|\n", text)
+
+
+def expected_text(text: str) -> str:
+    """Without byte order marks in front, and with one kind of line end."""
+    return "\n".join(lines(text.lstrip(BOM)))
+
+
+def letters_line_by_line(text: str) -> str:
+    """The book's own lines: Dive into Deep Learning, section 8.2, ``read_time_machine``."""
+    return "".join(re.sub("[^A-Za-z]+", " ", line).strip().lower() for line in lines(text))
+
+
+def spaces_one_by_one(text: str) -> str:
+    """Each character that can end a line is a space, so that two can come of one line end."""
+    return re.sub("[\r\n]", " ", text)
+
+
+def check(path: Path, sample: Sample) -> None:
+    """Write the text to ``path`` and follow it to its ids and back."""
+    encoding, told = sample.written
+    raw = sample.text.encode(encoding)
+    path.write_bytes(raw)
+    expected = expected_text(sample.text)
+    assert clean(sample.text, "spaces") == spaces_one_by_one(sample.text)
+    assert clean(sample.text, "letters") == letters_line_by_line(sample.text)
+    if not told and "\0" in sample.text:
+        with pytest.raises(CorpusError, match="has a NUL byte at byte offset"):
+            load_corpus(str(path), cleaning="none")
+        return
+    options = {"encoding": encoding if told else None, "split": sample.split}
+    if not expected:
+        with pytest.raises(CorpusError, match="is empty"):
+            load_corpus(str(path), cleaning="none", **options)
+        return
+    if int(len(expected) * sample.split[0]) == 0:  # one character
+        with pytest.raises(CorpusError, match="no character to train on"):
+            load_corpus(str(path), cleaning="none", **options)
+        return
+
+    corpus = load_corpus(str(path), cleaning="none", **options)
+    assert corpus.sha256 == hashlib.sha256(raw).hexdigest()
+    assert corpus.kept == expected
+    assert corpus.characters == len(corpus.ids) == len(expected)
+    assert sum(corpus.split_sizes) == len(expected)
+    assert "".join(corpus.text(name) for name in SPLITS) == expected
+    ids = np.concatenate([corpus.split(name) for name in SPLITS])
+    assert np.array_equal(ids, corpus.ids)
+
+    vocabulary = corpus.vocabulary
+    assert sorted(vocabulary.characters) == sorted(set(expected))
+    assert vocabulary.decode(corpus.ids) == expected
+    assert vocabulary.decode(vocabulary.encode(expected)) == expected
+    assert corpus.ids.min() > 0  # nothing is unknown
+    assert vocabulary.unknown_characters(expected) == ()
+    assert Vocabulary.from_json(vocabulary.to_json()) == vocabulary
+    known = "".join(char if char in expected else "\ufffd" for char in sample.other)
+    assert vocabulary.decode(vocabulary.encode(sample.other)) == known
+
+    check_cleaning(path, "spaces", spaces_one_by_one(expected), **options)
+    check_cleaning(path, "letters", letters_line_by_line(expected), **options)
+
+
+def check_cleaning(path: Path, cleaning: str, expected: str, **options: object) -> None:
+    """The file through a cleaning is its twin's text, and stays as it is when cleaned again."""
+    options["split"] = (1.0, 0.0, 0.0)  # little may be left
+    if not expected:
+        with pytest.raises(CorpusError, match=f"is left after the cleaning '{cleaning}'"):
+            load_corpus(str(path), cleaning=cleaning, **options)
+        return
+    corpus = load_corpus(str(path), cleaning=cleaning, **options)
+    assert corpus.kept == expected
+    assert corpus.vocabulary.decode(corpus.ids) == expected
+    assert clean(expected, cleaning) == expected
+
+
+def property_of(examples: int):
+    """The property as a test of so many examples."""
+
+    @settings(max_examples=examples, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(sample=SAMPLES)
+    def test(tmp_path, sample):
+        check(tmp_path / "any.txt", sample)
+
+    return test
+
+
+test_any_text_comes_through_exactly = property_of(300)
+test_ten_thousand_texts_come_through_exactly = pytest.mark.slow(property_of(10_000))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32", "gb18030"])
+def test_every_character_of_unicode_comes_through(tmp_path, encoding):
+    """All but the surrogates, which are halves of characters: 1,112,064 of them."""
+    scalars = [*range(0xD800), *range(0xE000, 0x110000)]
+    text = "x" + "".join(map(chr, scalars))  # the NUL is not the first
+    file = tmp_path / "all.txt"
+    file.write_bytes(text.encode(encoding))
+    corpus = load_corpus(str(file), cleaning="none", encoding=encoding)
+    assert corpus.kept == text.replace("\r", "\n")
+    assert len(corpus.vocabulary) == len(scalars)  # \r became \n, and there is <unk>
+    assert corpus.vocabulary.decode(corpus.ids) == corpus.kept
+
+
+def test_the_samples_reach_what_is_odd():
+    """Else the property would say little."""
+    seen = Counter()
+
+    @settings(max_examples=1000, database=None)
+    @given(sample=SAMPLES)
+    def look(sample):
+        text, expected = sample.text, expected_text(sample.text)
+        told = sample.written[1]
+        seen.update(
+            {
+                sample.written: True,
+                "mark in front": text.startswith(BOM),
+                "two marks": text.startswith(BOM * 2),
+                "carriage return": "\r" in text,
+                "nul refused": "\0" in text and not told,
+                "nul read": "\0" in text and told,
+                "astral": any(ord(character) > 0xFFFF for character in text),
+                "empty": not expected,
+                "one character": len(expected) == 1,
+                "nothing left as letters": bool(expected) and not letters_line_by_line(expected),
+                "some left as letters": len(letters_line_by_line(expected)) > 5,
+                "long": len(expected) > 30,
+            }
+        )
+
+    look()
+    assert len(seen) == len(WRITTEN) + 11
+    assert min(seen.values()) >= 10, seen
