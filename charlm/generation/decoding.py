@@ -114,11 +114,13 @@ def generate(
     state = map_state(lambda tensor: tensor.expand(num_samples, -1).contiguous(), state)
     scores = logits[-1].expand(num_samples, -1)  # (B, V)
     for step in range(length):
-        model.train(training)
         chosen = decoding.choose(scores, generator)
+        if training:  # asked, since changing the mode of all modules takes a while
+            model.train()
         yield chosen
-        if step + 1 < length:
+        if training:
             model.eval()
+        if step + 1 < length:
             logits, state = model(chosen.to(device).unsqueeze(0), state)
             scores = logits[0]
     model.train(training)
