@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from torch import nn
 
+from charlm.recurrent.bidirectional import Bidirectional
 from charlm.recurrent.core import RecurrentCell, RecurrentLayer
 from charlm.recurrent.elman import ElmanCell
 from charlm.recurrent.gru import GRUCell
+from charlm.recurrent.jordan import JordanCell
 from charlm.recurrent.lstm import LSTMCell
 from charlm.recurrent.stack import Stack, WeightDropout
 from charlm.recurrent.torch_layers import TorchLayer
@@ -20,11 +23,13 @@ SCRATCH: dict[str, Callable[[int, int], RecurrentCell]] = {
     "gru": GRUCell,
     "gru-reset-before": lambda inputs, hidden: GRUCell(inputs, hidden, "before"),
     "lstm": LSTMCell,
+    "lstm-peephole": partial(LSTMCell, peepholes=True),
+    "jordan": JordanCell,
 }
 
-TORCH: dict[str, Callable[[int, int], nn.RNNBase]] = {
+TORCH: dict[str, Callable[..., nn.RNNBase]] = {
     "rnn": nn.RNN,
-    "rnn-relu": lambda inputs, hidden: nn.RNN(inputs, hidden, nonlinearity="relu"),
+    "rnn-relu": partial(nn.RNN, nonlinearity="relu"),
     "gru": nn.GRU,
     "lstm": nn.LSTM,
 }
@@ -50,18 +55,27 @@ def build_stack(
     input_size: int,
     hidden_size: int,
     num_layers: int = 1,
+    bidirectional: bool = False,
     dropout: float = 0.0,
     weight_dropout: float = 0.0,
 ) -> Stack:
     """Layers of one cell on top of each other.
 
+    Args:
+        bidirectional: whether each layer reads both ways, by ``hidden_size`` units each.
+
     Raises:
         ValueError: the backend has no such cell.
     """
-    layers = [
-        build_layer(cell, backend, input_size if depth == 0 else hidden_size, hidden_size)
-        for depth in range(num_layers)
-    ]
-    if weight_dropout:
-        layers = [WeightDropout(layer, weight_dropout) for layer in layers]
+
+    def one_way(size: int) -> RecurrentLayer:
+        layer = build_layer(cell, backend, size, hidden_size)
+        return WeightDropout(layer, weight_dropout) if weight_dropout else layer
+
+    layers: list[RecurrentLayer] = []
+    size = input_size
+    for _ in range(num_layers):
+        layer = Bidirectional(one_way(size), one_way(size)) if bidirectional else one_way(size)
+        layers.append(layer)
+        size = layer.output_size
     return Stack(layers, dropout)

@@ -1,13 +1,14 @@
 """What a recurrent cell and a recurrent layer are, and the states that go in and come out.
 
-Legend of the shape comments, here and in the cells: T steps, B batch, I input, H hidden.
+Legend of the shape comments, here and in the cells: T steps, B batch, I input, H hidden,
+O output, G gates.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -27,17 +28,41 @@ class LSTMState(NamedTuple):
     cell: Tensor  # (B, H)
 
 
-State = HiddenState | LSTMState
+class JordanState(NamedTuple):
+    """The state of a Jordan network."""
+
+    output: Tensor  # (B, O)
+
+
+State = HiddenState | LSTMState | JordanState
+
+
+class BidirectionalState(NamedTuple):
+    """The states of a layer that reads both ways."""
+
+    forward: LayerState
+    backward: LayerState
+
+
+LayerState = State | BidirectionalState
 StackState = tuple[State, ...]
+"""of layers that read one way, from the bottom up"""
 
-AnyState = TypeVar("AnyState", State, StackState)
+AnyState = TypeVar("AnyState", bound=LayerState | tuple[LayerState, ...])
 
 
-def map_state(fn: Callable[[Tensor], Tensor], state: AnyState) -> AnyState:
-    """Apply ``fn`` to each tensor of a layer's or a stack's state: detach, move, select rows."""
-    if isinstance(state, HiddenState | LSTMState):
-        return type(state)(*map(fn, state))
-    return tuple(map_state(fn, layer_state) for layer_state in state)
+def map_state(fn: Callable[..., Tensor], state: AnyState, *others: AnyState) -> AnyState:
+    """Apply ``fn`` to each tensor of a layer's or a stack's state: detach, move, select rows.
+
+    With more states of the same kind, ``fn`` takes the tensors that stand at the same place.
+    """
+    parts: list[Any] = [
+        fn(*part) if isinstance(part[0], Tensor) else map_state(fn, *part)
+        for part in zip(state, *others, strict=True)
+    ]
+    if hasattr(state, "_fields"):
+        return type(state)(*parts)
+    return tuple(parts)  # type: ignore[return-value]
 
 
 class RecurrentCell(nn.Module, ABC):
@@ -48,16 +73,18 @@ class RecurrentCell(nn.Module, ABC):
 
     Attributes:
         weight_input: (I, G * H) for G gates; a token id picks a row of it.
-        weight_hidden: (H, G * H).
+        weight_hidden: (O, G * H), for the last step's output; O = H but in a Jordan network.
         bias: (G * H,). One, as in the papers and the book, where nn.RNN and nn.LSTM add up two.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, num_gates: int) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, num_gates: int, output_size: int | None = None
+    ) -> None:
         super().__init__()
         self.input_size = input_size
-        self.output_size = hidden_size
+        self.output_size = output_size or hidden_size
         self.weight_input = nn.Parameter(torch.empty(input_size, num_gates * hidden_size))
-        self.weight_hidden = nn.Parameter(torch.empty(hidden_size, num_gates * hidden_size))
+        self.weight_hidden = nn.Parameter(torch.empty(self.output_size, num_gates * hidden_size))
         self.bias = nn.Parameter(torch.empty(num_gates * hidden_size))
         reset_uniform(self, hidden_size)
 
@@ -77,11 +104,11 @@ class RecurrentCell(nn.Module, ABC):
 
     @abstractmethod
     def initial_state(self, batch_size: int) -> State:
-        """Zeros, (B, H) each, where the weights are."""
+        """Zeros, (B, O) each, where the weights are."""
 
     @abstractmethod
     def step(self, projected: Tensor, state: State) -> tuple[Tensor, State]:
-        """The equation: (B, G * H) projected input and the last state to (B, H) and the next."""
+        """The equation: (B, G * H) projected input and the last state to (B, O) and the next."""
 
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """One step from the input itself, (B, I) or (B,) token ids."""
@@ -95,7 +122,8 @@ class RecurrentLayer(nn.Module, ABC):
     """A whole sequence of any length T >= 1.
 
     Attributes:
-        recurrent_weight: the name, within the layer, of its hidden-to-hidden weights.
+        recurrent_weight: the name, within the layer, of its hidden-to-hidden weights; a layer
+            that reads both ways has none, as its directions have one each.
     """
 
     input_size: int
@@ -103,12 +131,27 @@ class RecurrentLayer(nn.Module, ABC):
     recurrent_weight: str
 
     @abstractmethod
-    def initial_state(self, batch_size: int) -> State:
-        """Zeros, (B, H) each, where the weights are."""
+    def initial_state(self, batch_size: int) -> LayerState:
+        """Zeros, (B, O) each, where the weights are."""
 
     @abstractmethod
-    def forward(self, xs: Tensor, state: State) -> tuple[Tensor, State]:
-        """All steps: (T, B, I) or (T, B) token ids to (T, B, H) and the state after the last."""
+    def forward(
+        self, xs: Tensor, state: LayerState, lengths: Tensor | None = None
+    ) -> tuple[Tensor, LayerState]:
+        """All steps of every row.
+
+        Args:
+            xs: (T, B, I) features, or (T, B) int64 token ids.
+            state: the one before the first step.
+            lengths: (B,) int64, the steps that count of each row, from 1 to T; None: all.
+                What stands after them is padding, which is never looked at.
+
+        Returns:
+            (T, B, O) outputs, zeros after a row's end; and the state after each row's last step.
+
+        Raises:
+            ValueError: the lengths are no such numbers.
+        """
 
 
 def reset_uniform(module: nn.Module, hidden_size: int) -> None:

@@ -1,4 +1,4 @@
-"""The simple recurrent network of Elman, with tanh or relu."""
+"""The simple recurrent network of Elman, with tanh, relu or none."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ class ElmanCell(RecurrentCell):
     Elman (1990), "Finding structure in time"; Dive into Deep Learning, section 8.4.
 
     Args:
-        nonlinearity: f, "tanh" or "relu".
+        nonlinearity: f, "tanh", "relu" or "linear" (f(x) = x).
     """
 
     def __init__(self, input_size: int, hidden_size: int, nonlinearity: str = "tanh") -> None:
         super().__init__(input_size, hidden_size, num_gates=1)
-        self._activation = {"tanh": torch.tanh, "relu": torch.relu}[nonlinearity]
+        activations = {"tanh": torch.tanh, "relu": torch.relu, "linear": torch.positive}
+        self._activation = activations[nonlinearity]
 
     def initial_state(self, batch_size: int) -> HiddenState:
         """Zeros, (B, H)."""
@@ -28,5 +29,6 @@ class ElmanCell(RecurrentCell):
 
     def step(self, projected: Tensor, state: State) -> tuple[Tensor, HiddenState]:
         """One step from the projected input, (B, H)."""
+        assert isinstance(state, HiddenState)
         hidden = self._activation(torch.addmm(projected, state.hidden, self.weight_hidden))
         return hidden, HiddenState(hidden)

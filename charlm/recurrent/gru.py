@@ -41,6 +41,7 @@ class GRUCell(RecurrentCell):
 
     def step(self, projected: Tensor, state: State) -> tuple[Tensor, HiddenState]:
         """One step from the projected input, (B, 3H)."""
+        assert isinstance(state, HiddenState)
         hidden, size = state.hidden, self.output_size
         gates, candidate = projected[:, : 2 * size], projected[:, 2 * size :]
         hidden_to_gates = self.weight_hidden[:, : 2 * size]

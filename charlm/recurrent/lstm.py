@@ -1,11 +1,11 @@
-"""The long short-term memory."""
+"""The long short-term memory, without and with peepholes."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from charlm.recurrent.core import LSTMState, RecurrentCell, State
+from charlm.recurrent.core import LSTMState, RecurrentCell, State, reset_uniform
 
 
 class LSTMCell(RecurrentCell):
@@ -13,19 +13,35 @@ class LSTMCell(RecurrentCell):
 
     ::
 
-        i, f, o = sigmoid(x W_input + h W_hidden + b)     each with its own columns
-        g       = tanh(x W_input + h W_hidden + b)        with its own columns
-        c'      = f * c + i * g
-        h'      = o * tanh(c')
+        i  = sigmoid(x W_input[i] + h W_hidden[i] + b[i] + p_i * c)
+        f  = sigmoid(x W_input[f] + h W_hidden[f] + b[f] + p_f * c)
+        g  = tanh(x W_input[g] + h W_hidden[g] + b[g])
+        c' = f * c + i * g
+        o  = sigmoid(x W_input[o] + h W_hidden[o] + b[o] + p_o * c')
+        h' = o * tanh(c')
 
-    Shapes: x (B, I), h and c (B, H), W_input (I, 4H), W_hidden (H, 4H), b (4H,); the gates lie
-    in the order i, f, g, o, as in torch.
+    The peepholes p let each gate look at the cell, the output gate at the new one; without them,
+    as by default and in torch, there are no such terms.
+
+    Shapes: x (B, I), h and c (B, H), W_input (I, 4H), W_hidden (H, 4H), b (4H,), each p (H,); the
+    gates lie in the order i, f, g, o, as in torch.
     Hochreiter and Schmidhuber (1997), with the forget gate of Gers et al. (2000);
-    Dive into Deep Learning, section 9.2.
+    Dive into Deep Learning, section 9.2. Peepholes: Gers and Schmidhuber (2000), "Recurrent nets
+    that time and count"; Graves (2013), arXiv:1308.0850, equations 7 to 11. The former stop the
+    gradient at the peepholes; here, as in the latter, it goes through them.
+
+    Args:
+        peepholes: whether there are any.
     """
 
-    def __init__(self, input_size: int, hidden_size: int) -> None:
+    def __init__(self, input_size: int, hidden_size: int, *, peepholes: bool = False) -> None:
         super().__init__(input_size, hidden_size, num_gates=4)
+        self.peepholes = peepholes
+        if peepholes:
+            self.peephole_input = nn.Parameter(torch.empty(hidden_size))
+            self.peephole_forget = nn.Parameter(torch.empty(hidden_size))
+            self.peephole_output = nn.Parameter(torch.empty(hidden_size))
+            reset_uniform(self, hidden_size)
 
     def initial_state(self, batch_size: int) -> LSTMState:
         """Zeros, (B, H) each."""
@@ -36,7 +52,12 @@ class LSTMCell(RecurrentCell):
         assert isinstance(state, LSTMState)
         gates = torch.addmm(projected, state.hidden, self.weight_hidden)
         input_gate, forget_gate, candidate, output_gate = gates.chunk(4, dim=1)
+        if self.peepholes:
+            input_gate = input_gate + self.peephole_input * state.cell
+            forget_gate = forget_gate + self.peephole_forget * state.cell
         cell = torch.sigmoid(forget_gate) * state.cell
         cell = cell + torch.sigmoid(input_gate) * torch.tanh(candidate)
+        if self.peepholes:
+            output_gate = output_gate + self.peephole_output * cell
         hidden = torch.sigmoid(output_gate) * torch.tanh(cell)
         return hidden, LSTMState(hidden, cell)

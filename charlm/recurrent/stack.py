@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from charlm.recurrent.core import RecurrentLayer, StackState, State
+from charlm.recurrent.core import LayerState, RecurrentLayer
 
 
 class LockedDropout(nn.Module):
@@ -43,18 +44,20 @@ class WeightDropout(RecurrentLayer):
         self.input_size, self.output_size = layer.input_size, layer.output_size
         self.recurrent_weight = f"layer.{layer.recurrent_weight}"
 
-    def initial_state(self, batch_size: int) -> State:
+    def initial_state(self, batch_size: int) -> LayerState:
         """The layer's."""
         return self.layer.initial_state(batch_size)
 
-    def forward(self, xs: Tensor, state: State) -> tuple[Tensor, State]:
+    def forward(
+        self, xs: Tensor, state: LayerState, lengths: Tensor | None = None
+    ) -> tuple[Tensor, LayerState]:
         """As the layer, with the dropped weights while training."""
         if not self.training or self.probability == 0:
-            outputs, state = self.layer(xs, state)
+            outputs, state = self.layer(xs, state, lengths)
             return outputs, state
         name = self.layer.recurrent_weight
         dropped = drop_entries(self.layer.get_parameter(name), self.probability)
-        outputs, state = functional_call(self.layer, {name: dropped}, (xs, state))
+        outputs, state = functional_call(self.layer, {name: dropped}, (xs, state, lengths))
         return outputs, state
 
 
@@ -80,19 +83,23 @@ class Stack(nn.Module):
 
     def __init__(self, layers: Iterable[RecurrentLayer], dropout: float = 0.0) -> None:
         super().__init__()
+        layers = list(layers)
+        self.output_size = layers[-1].output_size
         self.layers = nn.ModuleList(layers)
         self.dropout = LockedDropout(dropout)
 
-    def initial_state(self, batch_size: int) -> StackState:
+    def initial_state(self, batch_size: int) -> tuple[Any, ...]:
         """Zeros for each layer."""
         return tuple(layer.initial_state(batch_size) for layer in self.layers)  # type: ignore[operator]
 
-    def forward(self, xs: Tensor, state: StackState) -> tuple[Tensor, StackState]:
-        """(T, B, I) or (T, B) token ids to the top layer's (T, B, H) and all final states."""
+    def forward(
+        self, xs: Tensor, state: tuple[LayerState, ...], lengths: Tensor | None = None
+    ) -> tuple[Tensor, tuple[LayerState, ...]]:
+        """(T, B, I) or (T, B) token ids to the top layer's (T, B, O) and all final states."""
         states = []
         for depth, (layer, layer_state) in enumerate(zip(self.layers, state, strict=True)):
             if depth > 0:
                 xs = self.dropout(xs)
-            xs, layer_state = layer(xs, layer_state)
+            xs, layer_state = layer(xs, layer_state, lengths)
             states.append(layer_state)
         return xs, tuple(states)

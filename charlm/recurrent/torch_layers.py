@@ -6,18 +6,25 @@ in the same order in both.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from charlm.recurrent.core import (
     HiddenState,
+    LayerState,
     LSTMState,
     RecurrentCell,
     RecurrentLayer,
     State,
 )
 from charlm.recurrent.gru import GRUCell
+from charlm.recurrent.jordan import JordanCell
+from charlm.recurrent.lstm import LSTMCell
+from charlm.recurrent.padding import pack, unpack
 
 
 class TorchLayer(RecurrentLayer):
@@ -46,10 +53,26 @@ class TorchLayer(RecurrentLayer):
             return LSTMState(zeros, zeros.clone())
         return HiddenState(zeros)
 
-    def forward(self, xs: Tensor, state: State) -> tuple[Tensor, State]:
-        """(T, B, I) or (T, B) token ids to (T, B, H) and the state after the last step."""
+    def forward(
+        self, xs: Tensor, state: LayerState, lengths: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """(T, B, I) or (T, B) token ids to (T, B, H) and the state after each row's last step."""
+        assert isinstance(state, HiddenState | LSTMState)
+        if lengths is None:
+            return self._run(self._features(xs, state), state)
+        packed = pack(xs, lengths)
+        packed = packed._replace(data=self._features(packed.data, state))
+        outputs, last = self._run(packed, state)
+        return unpack(outputs, len(xs)), last
+
+    def _features(self, xs: Tensor, state: HiddenState | LSTMState) -> Tensor:
         if xs.dtype == torch.int64:
-            xs = F.one_hot(xs, self.input_size).to(state.hidden.dtype)
+            return F.one_hot(xs, self.input_size).to(state.hidden.dtype)
+        return xs
+
+    def _run(
+        self, xs: Tensor | PackedSequence, state: HiddenState | LSTMState
+    ) -> tuple[Any, HiddenState | LSTMState]:
         if isinstance(state, LSTMState):
             outputs, (hidden, cell) = self.network(
                 xs, (state.hidden.unsqueeze(0), state.cell.unsqueeze(0))
@@ -60,14 +83,16 @@ class TorchLayer(RecurrentLayer):
 
 
 @torch.no_grad()
-def copy_to_torch(cell: RecurrentCell, network: nn.RNNBase) -> None:
+def copy_to_torch(cell: RecurrentCell, network: nn.RNNBase, part: str = "l0") -> None:
     """Give ``network`` the weights of a scratch cell of the same kind and sizes.
 
+    Args:
+        part: what torch calls the layer and the direction: "l0", "l0_reverse", "l1", ...
+
     Raises:
-        ValueError: the shapes differ, or the cell resets before the product, which no torch
-            network does.
+        ValueError: the shapes differ, or no torch network does what the cell does.
     """
-    weight_input, weight_hidden, bias_input, bias_hidden = _torch_weights(cell, network)
+    weight_input, weight_hidden, bias_input, bias_hidden = _torch_weights(cell, network, part)
     weight_input.copy_(cell.weight_input.T)
     weight_hidden.copy_(cell.weight_hidden.T)
     bias_input.copy_(cell.bias)
@@ -77,13 +102,12 @@ def copy_to_torch(cell: RecurrentCell, network: nn.RNNBase) -> None:
 
 
 @torch.no_grad()
-def copy_from_torch(network: nn.RNNBase, cell: RecurrentCell) -> None:
+def copy_from_torch(network: nn.RNNBase, cell: RecurrentCell, part: str = "l0") -> None:
     """Give a scratch cell the weights of a ``network`` of the same kind and sizes.
 
-    Raises:
-        ValueError: the shapes differ, or the cell resets before the product.
+    Arguments and errors are those of `copy_to_torch`.
     """
-    weight_input, weight_hidden, bias_input, bias_hidden = _torch_weights(cell, network)
+    weight_input, weight_hidden, bias_input, bias_hidden = _torch_weights(cell, network, part)
     cell.weight_input.copy_(weight_input.T)
     cell.weight_hidden.copy_(weight_hidden.T)
     cell.bias.copy_(bias_input)
@@ -96,12 +120,14 @@ def copy_from_torch(network: nn.RNNBase, cell: RecurrentCell) -> None:
         cell.bias.add_(bias_hidden)
 
 
-def _torch_weights(cell: RecurrentCell, network: nn.RNNBase) -> list[Tensor]:
+def _torch_weights(cell: RecurrentCell, network: nn.RNNBase, part: str) -> list[Tensor]:
     """Torch's weights in the order of the cell's: input, hidden, input bias, hidden bias."""
     if isinstance(cell, GRUCell) and cell.reset == "before":
         raise ValueError("nn.GRU resets after the product; this cell resets before it")
-    names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-    weights: list[Tensor] = [network.get_parameter(name) for name in names]
+    if isinstance(cell, JordanCell) or (isinstance(cell, LSTMCell) and cell.peepholes):
+        raise ValueError("torch has no Jordan network and no LSTM with peepholes")
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    weights: list[Tensor] = [network.get_parameter(f"{name}_{part}") for name in names]
     for ours, theirs in zip((cell.weight_input, cell.weight_hidden), weights, strict=False):
         if ours.T.shape != theirs.shape:
             raise ValueError(f"the cell has {tuple(ours.T.shape)}, torch {tuple(theirs.shape)}")

@@ -11,8 +11,11 @@ from charlm.recurrent.agreement import TOLERANCE, Agreement, agreement, compare
 from charlm.recurrent.build import TORCH
 from charlm.recurrent.core import RecurrentCell
 from charlm.recurrent.lstm import LSTMCell
+from charlm.recurrent.stack import Stack
 
 DTYPES = (torch.float32, torch.float64)
+
+both_ways = pytest.mark.parametrize("bidirectional", [False, True], ids=["one way", "both ways"])
 
 
 def test_tolerances():
@@ -22,8 +25,9 @@ def test_tolerances():
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("cell", TORCH)
-def test_scratch_and_torch_agree(cell, dtype, seed):
-    found = compare(cell, dtype, seed)
+@both_ways
+def test_scratch_and_torch_agree(cell, dtype, seed, bidirectional):
+    found = compare(cell, dtype, seed, bidirectional=bidirectional)
     tolerance = TOLERANCE[found.dtype]
     assert found.outputs <= tolerance
     assert found.states <= tolerance
@@ -34,7 +38,10 @@ def test_scratch_and_torch_agree(cell, dtype, seed):
 def test_all_cells_in_both_types_are_compared():
     found = agreement(seed=3)
     assert [(row.cell, row.dtype) for row in found] == [
-        (cell, dtype) for cell in TORCH for dtype in TOLERANCE
+        (cell + direction, dtype)
+        for direction in ("", "-bidirectional")
+        for cell in TORCH
+        for dtype in TOLERANCE
     ]
     assert all(row.agree for row in found)
     assert agreement(seed=3) == found
@@ -45,6 +52,7 @@ def test_the_seed_decides_weights_and_inputs():
     assert len(outputs) > 1
 
 
+@both_ways
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize(
     ("cell", "weight"),
@@ -53,16 +61,16 @@ def test_the_seed_decides_weights_and_inputs():
         ("gru", "bias_candidate"),
     ],
 )
-def test_a_wrong_weight_is_found(cell, weight, dtype, monkeypatch):
+def test_a_wrong_weight_is_found(cell, weight, dtype, bidirectional, monkeypatch):
     exchange = module.copy_from_torch
 
-    def copy_wrongly(network, scratch):
-        exchange(network, scratch)
+    def copy_wrongly(network, scratch, part):
+        exchange(network, scratch, part)
         with torch.no_grad():
             scratch.get_parameter(weight).view(-1)[-1] += 100 * TOLERANCE[str(dtype)[6:]]
 
     monkeypatch.setattr(module, "copy_from_torch", copy_wrongly)
-    found = compare(cell, dtype)
+    found = compare(cell, dtype, bidirectional=bidirectional)
     assert not found.agree
     assert max(found.outputs, found.states) > TOLERANCE[found.dtype]
 
@@ -77,6 +85,11 @@ def test_wrong_gates_are_found(dtype, monkeypatch):
 
     monkeypatch.setattr(LSTMCell, "step", gates_in_another_order)
     assert not compare("lstm", dtype).agree
+
+
+def test_padding_that_is_read_is_found(monkeypatch):
+    monkeypatch.setattr("charlm.recurrent.bidirectional.reverse", lambda xs, _: xs.flip(0))
+    assert not compare("gru", torch.float64, bidirectional=True).agree
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -120,9 +133,9 @@ def test_no_gradient_is_so_small_that_a_wrong_one_would_be_within_the_tolerance(
 def test_what_is_not_a_number_never_agrees(where, monkeypatch):
     results = module._results
 
-    def with_nan(stack, *arguments):
-        found = results(stack, *arguments)
-        if isinstance(stack.layers[0], module.Unrolled):
+    def with_nan(network, *arguments):
+        found = results(network, *arguments)
+        if isinstance(network, Stack):
             with torch.no_grad():
                 found[where - 1][-1].view(-1)[-1] = math.nan
         return found

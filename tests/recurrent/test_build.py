@@ -6,6 +6,7 @@ from torch import nn
 
 from charlm.config import CELLS
 from charlm.models.language_model import LanguageModel
+from charlm.recurrent.bidirectional import Bidirectional
 from charlm.recurrent.build import SCRATCH, TORCH, build_layer, build_stack
 from charlm.recurrent.core import RecurrentCell, RecurrentLayer, map_state
 from charlm.recurrent.stack import WeightDropout
@@ -14,9 +15,9 @@ from charlm.recurrent.unroll import Unrolled
 
 
 def test_the_configuration_knows_the_cells():
-    assert tuple(SCRATCH) == CELLS
+    assert set(CELLS) <= SCRATCH.keys()
     assert TORCH.keys() < SCRATCH.keys()
-    assert SCRATCH.keys() - TORCH.keys() == {"gru-reset-before"}
+    assert SCRATCH.keys() - TORCH.keys() == {"gru-reset-before", "lstm-peephole", "jordan"}
 
 
 @pytest.mark.parametrize("cell", SCRATCH)
@@ -51,7 +52,8 @@ def test_torch_layers(cell, kind, nonlinearity):
     [
         ("gru-reset-before", "torch"),
         ("jordan", "torch"),
-        ("jordan", "scratch"),
+        ("lstm-peephole", "torch"),
+        ("transformer", "scratch"),
         ("", "scratch"),
         ("LSTM", "torch"),
         ("lstm", "numpy"),
@@ -85,6 +87,39 @@ def test_stacks(backend):
     assert not isinstance(plain.layers[0], WeightDropout)
 
 
+@pytest.mark.parametrize("backend", ["scratch", "torch"])
+def test_stacks_that_read_both_ways(backend):
+    stack = build_stack(
+        "gru",
+        backend,
+        input_size=5,
+        hidden_size=4,
+        num_layers=3,
+        bidirectional=True,
+        weight_dropout=0.1,
+    )
+    assert [type(layer) for layer in stack.layers] == [Bidirectional] * 3
+    sizes = [(layer.input_size, layer.output_size) for layer in stack.layers]
+    assert sizes == [(5, 8), (8, 8), (8, 8)]
+    assert stack.output_size == 8
+    for layer in stack.layers:
+        for direction in (layer.forward_layer, layer.backward_layer):
+            assert isinstance(direction, WeightDropout)
+            assert direction.probability == 0.1
+            assert direction.output_size == 4
+
+
+def test_parameters_of_a_whole_classifier():
+    """As Keras counts them, which has one bias for each gate too."""
+    layers = [
+        nn.Embedding(10_000, 32),
+        build_stack("lstm", "scratch", input_size=32, hidden_size=64, bidirectional=True),
+        nn.Linear(2 * 64, 64),
+        nn.Linear(64, 1),
+    ]
+    assert sum(tensor.numel() for layer in layers for tensor in layer.parameters()) == 377_985
+
+
 @pytest.mark.parametrize("cell", SCRATCH)
 def test_scratch_layers_make_no_one_hot_vectors(cell, monkeypatch):
     def one_hot(*_):
@@ -96,7 +131,7 @@ def test_scratch_layers_make_no_one_hot_vectors(cell, monkeypatch):
     logits, state = model(ids, model.initial_state(3))
     logits.sum().backward()
     assert logits.shape == (6, 3, 2583)
-    assert map_state(torch.isfinite, state)[0].hidden.all()
+    assert map_state(torch.isfinite, state)[0][0].all()
     rows = model.stack.layers[0].cell.weight_input.grad.ne(0).any(1).nonzero().flatten()
     assert set(rows.tolist()) <= set(ids.flatten().tolist())
     # The test would see one: torch's layers do make them.

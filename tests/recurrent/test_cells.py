@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,17 +11,36 @@ from torch import Tensor
 from torch.func import functional_call
 
 from charlm.recurrent.build import SCRATCH
-from charlm.recurrent.core import HiddenState, LSTMState, map_state, reset_book
+from charlm.recurrent.core import (
+    BidirectionalState,
+    HiddenState,
+    JordanState,
+    LSTMState,
+    map_state,
+    reset_book,
+)
+from charlm.recurrent.elman import ElmanCell
 from charlm.recurrent.gru import GRUCell
+from charlm.recurrent.jordan import JordanCell
 
-BATCH, INPUTS, HIDDEN = 3, 5, 4
+BATCH, INPUTS, HIDDEN, OUTPUTS = 3, 5, 4, 2
+STATES = {"rnn": HiddenState, "gru": HiddenState, "lstm": LSTMState, "jordan": JordanState}
+
+ALL = {
+    **SCRATCH,
+    "rnn-linear": partial(ElmanCell, nonlinearity="linear"),
+    "jordan-sigmoid": partial(JordanCell, output_size=OUTPUTS, activation="sigmoid"),
+    "jordan-softmax": partial(JordanCell, output_size=OUTPUTS, activation="softmax"),
+    "jordan-linear": partial(JordanCell, output_size=OUTPUTS, activation="linear"),
+}
 
 cells = pytest.mark.parametrize("name", SCRATCH)
+all_cells = pytest.mark.parametrize("name", ALL)
 
 
 def cell_of(name: str):
     """Large weights, so that every gate matters."""
-    cell = SCRATCH[name](INPUTS, HIDDEN).double()
+    cell = ALL[name](INPUTS, HIDDEN).double()
     for parameter in cell.parameters():
         torch.nn.init.normal_(parameter)
     return cell
@@ -78,33 +99,59 @@ def lstm(cell, x, h, c):
     return o * tanh(c), c
 
 
+def lstm_peephole(cell, x, h, c):
+    (wi, wf, wg, wo), (ui, uf, ug, uo), (bi, bf, bg, bo) = (
+        gates(weight) for weight in (cell.weight_input, cell.weight_hidden, cell.bias)
+    )
+    i = sigmoid(x @ wi + h @ ui + bi + cell.peephole_input * c)
+    f = sigmoid(x @ wf + h @ uf + bf + cell.peephole_forget * c)
+    g = tanh(x @ wg + h @ ug + bg)
+    c = f * c + i * g
+    o = sigmoid(x @ wo + h @ uo + bo + cell.peephole_output * c)
+    return o * tanh(c), c
+
+
+def jordan(cell, x, y, activation):
+    h = tanh(x @ cell.weight_input + y @ cell.weight_hidden + cell.bias)
+    return (activation(h @ cell.weight_output + cell.bias_output),)
+
+
 EQUATIONS = {
     "rnn": lambda *arguments: elman(*arguments, tanh),
     "rnn-relu": lambda *arguments: elman(*arguments, lambda x: x * (x > 0)),
+    "rnn-linear": lambda *arguments: elman(*arguments, lambda x: x),
     "gru": gru_after,
     "gru-reset-before": gru_before,
     "lstm": lstm,
+    "lstm-peephole": lstm_peephole,
+    "jordan": lambda *arguments: jordan(*arguments, tanh),
+    "jordan-sigmoid": lambda *arguments: jordan(*arguments, sigmoid),
+    "jordan-softmax": lambda *arguments: jordan(
+        *arguments, lambda x: x.exp() / x.exp().sum(1, keepdim=True)
+    ),
+    "jordan-linear": lambda *arguments: jordan(*arguments, lambda x: x),
 }
 
 
 def test_there_are_equations_for_all_cells():
-    assert EQUATIONS.keys() == SCRATCH.keys()
+    assert EQUATIONS.keys() == ALL.keys()
 
 
-@cells
+@all_cells
 @pytest.mark.parametrize("seed", range(3))
-def test_a_step_is_the_equation(name, seed):
+def test_two_steps_are_the_equation(name, seed):
     torch.manual_seed(seed)
     cell = cell_of(name)
-    x, state = torch.randn(BATCH, INPUTS).double(), random_state(cell)
-    output, new = cell(x, state)
-    wanted = EQUATIONS[name](cell, x, *state)
-    assert type(new) is type(state) is type(cell.initial_state(1))
-    torch.testing.assert_close(tuple(new), wanted, rtol=0, atol=1e-12)
-    assert torch.equal(output, new.hidden)
+    state = wanted = random_state(cell)
+    for x in torch.randn(2, BATCH, INPUTS).double():
+        output, state = cell(x, state)
+        wanted = EQUATIONS[name](cell, x, *wanted)
+        assert type(state) is type(cell.initial_state(1))
+        torch.testing.assert_close(tuple(state), wanted, rtol=0, atol=1e-12)
+        assert torch.equal(output, state[0])
 
 
-@cells
+@all_cells
 def test_gradients_of_a_step(name):
     cell = cell_of(name)
     names = [name for name, _ in cell.named_parameters()]
@@ -137,6 +184,52 @@ def test_the_reset_before_and_after_the_product_differ():
     torch.testing.assert_close(
         before(x, before.initial_state(BATCH))[0], after(x, after.initial_state(BATCH))[0]
     )
+
+
+def test_peepholes_of_zero_are_none():
+    peephole, plain = cell_of("lstm-peephole"), cell_of("lstm")
+    plain.load_state_dict(peephole.state_dict(), strict=False)
+    x, state = torch.randn(BATCH, INPUTS).double(), random_state(plain)
+    assert not torch.allclose(peephole(x, state)[0], plain(x, state)[0], atol=1e-3)
+    with torch.no_grad():
+        for gate in ("input", "forget", "output"):
+            peephole.get_parameter(f"peephole_{gate}").zero_()
+    torch.testing.assert_close(peephole(x, state), plain(x, state), rtol=0, atol=0)
+
+
+def test_an_elman_network_by_hand():
+    """All weights are 1, there are no biases, and the memory starts at 0."""
+    cell = ElmanCell(2, 2, "linear")
+    for name, parameter in cell.named_parameters():
+        torch.nn.init.constant_(parameter, name != "bias")
+
+    def outputs(*inputs):
+        state, found = cell.initial_state(1), []
+        for x in inputs:
+            hidden, state = cell(torch.tensor([x]).float(), state)
+            found += (hidden @ torch.ones(2, 2)).tolist()
+        return found
+
+    assert outputs([1, 1], [1, 1], [2, 2]) == [[4, 4], [12, 12], [32, 32]]
+    assert outputs([2, 2], [1, 1], [1, 1]) == [[8, 8], [20, 20], [44, 44]]
+
+
+def test_an_lstm_by_hand(monkeypatch):
+    """x1 is what may be stored, x2 > 0 stores it, x2 < 0 forgets, x3 > 0 reads it out."""
+    monkeypatch.setattr(torch, "tanh", lambda x: x)  # its cell takes in and gives out what there is
+    cell = SCRATCH["lstm"](3, 1)
+    weights = [[0, 0, 1, 0], [100, 100, 0, 0], [0, 0, 0, 100]]  # from x1, x2, x3 to i, f, g, o
+    with torch.no_grad():
+        cell.weight_input.copy_(torch.tensor(weights))
+        cell.weight_hidden.zero_()
+        cell.bias.copy_(torch.tensor([-10, 10, 0, -10]))
+    state, memory, outputs = cell.initial_state(1), [], []
+    for x in ([3, 1, 0], [4, 1, 0], [2, 0, 0], [1, 0, 1], [3, -1, 0]):
+        output, state = cell(torch.tensor([x]).float(), state)
+        memory.append(state.cell.item())
+        outputs.append(output.item())
+    assert memory == pytest.approx([3, 7, 7, 7, 0], abs=2e-3)
+    assert outputs == pytest.approx([0, 0, 0, 7, 0], abs=2e-3)
 
 
 def test_the_variant_without_the_second_bias_has_none():
@@ -178,21 +271,29 @@ def test_the_forward_pass_takes_ids_too(name):
         ("gru", 3 * (7 * 11 + 11 * 11 + 11) + 11),
         ("gru-reset-before", 3 * (7 * 11 + 11 * 11 + 11)),
         ("lstm", 4 * (7 * 11 + 11 * 11 + 11)),
+        ("lstm-peephole", 4 * (7 * 11 + 11 * 11 + 11) + 3 * 11),
+        ("jordan", (7 * 11 + 11 * 11 + 11) + (11 * 11 + 11)),
+        ("jordan-softmax", (7 * 11 + 2 * 11 + 11) + (11 * 2 + 2)),
     ],
 )
 def test_parameter_counts(name, count):
-    cell = SCRATCH[name](7, 11)
+    cell = ALL[name](7, 11)
     assert sum(parameter.numel() for parameter in cell.parameters()) == count
-    assert (cell.input_size, cell.output_size) == (7, 11)
+    assert (cell.input_size, cell.output_size) == (7, OUTPUTS if name == "jordan-softmax" else 11)
 
 
-@cells
+def test_parameters_of_the_books_simple_network():
+    """SimpleRNN(32) on 32 inputs, as Keras counts it."""
+    assert sum(parameter.numel() for parameter in SCRATCH["rnn"](32, 32).parameters()) == 2080
+
+
+@all_cells
 def test_initial_states_are_zeros_where_the_weights_are(name):
-    cell = SCRATCH[name](INPUTS, HIDDEN).double()
+    cell = ALL[name](INPUTS, HIDDEN).double()
     state = cell.initial_state(BATCH)
-    assert isinstance(state, LSTMState if name == "lstm" else HiddenState)
+    assert isinstance(state, STATES[name.partition("-")[0]])
     for tensor in state:
-        assert torch.equal(tensor, torch.zeros(BATCH, HIDDEN, dtype=torch.float64))
+        assert torch.equal(tensor, torch.zeros(BATCH, cell.output_size, dtype=torch.float64))
     assert len({tensor.data_ptr() for tensor in state}) == len(state)
 
 
@@ -210,8 +311,7 @@ def test_the_books_first_weights(name):
     reset_book(cell.requires_grad_(False))
     assert float(cell.weight_input.std()) == pytest.approx(0.01, rel=0.05)
     assert float(cell.weight_hidden.std()) == pytest.approx(0.01, rel=0.05)
-    assert not cell.bias.any()
-    assert name != "gru" or not cell.bias_candidate.any()
+    assert not any(parameter.any() for parameter in cell.parameters() if parameter.dim() == 1)
 
 
 def test_a_state_is_mapped_tensor_by_tensor():
@@ -221,3 +321,19 @@ def test_a_state_is_mapped_tensor_by_tensor():
     mapped = map_state(lambda tensor: tensor + 1, stack)
     assert [type(layer) for layer in mapped] == [HiddenState, LSTMState]
     assert [float(tensor.mean()) for layer in mapped for tensor in layer] == [2, 2, 1]
+
+
+def test_nested_states_and_several_at_once():
+    state = BidirectionalState(
+        LSTMState(torch.ones(2, 3), torch.zeros(2, 3)), JordanState(torch.ones(2, 4))
+    )
+    joined = map_state(lambda *parts: torch.cat(parts), (state,), (state,), (state,))
+    assert isinstance(joined, tuple)
+    (joined,) = joined
+    assert isinstance(joined, BidirectionalState)
+    assert isinstance(joined.forward, LSTMState)
+    assert isinstance(joined.backward, JordanState)
+    assert torch.equal(joined.forward.cell, torch.zeros(6, 3))
+    assert torch.equal(joined.backward.output, torch.ones(6, 4))
+    with pytest.raises(ValueError, match="shorter"):
+        map_state(torch.add, (state, state), (state,))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from charlm.config import Config, layer_from_preset
+from charlm.config import CELLS, Config, layer_from_preset
 from charlm.corpus import load_corpus
 from charlm.recurrent.build import SCRATCH, TORCH, build_stack
 from charlm.recurrent.core import StackState, map_state
@@ -65,6 +65,22 @@ def test_cuda_agrees_with_the_cpu(cell, backend, dtype, tolerance, kind):
 
 
 @every_layer
+@pytest.mark.parametrize("where", ["cpu", "cuda"])
+def test_both_ways_with_lengths_on_either_device(cell, backend, where):
+    stack = build_stack(
+        cell, backend, input_size=INPUTS, hidden_size=8, num_layers=2, bidirectional=True
+    ).double()
+    xs, lengths = torch.randn(STEPS, BATCH, INPUTS).double(), torch.randint(1, STEPS, (BATCH,))
+    on_cpu = stack(xs, stack.initial_state(BATCH), lengths)
+    stack = stack.to(CUDA)
+    outputs, last = stack(xs.to(CUDA), stack.initial_state(BATCH), lengths.to(where))
+    outputs.sum().backward()
+    found = outputs.cpu(), map_state(lambda tensor: tensor.cpu(), last)
+    torch.testing.assert_close(found, on_cpu, rtol=1e-10, atol=1e-10)
+    assert all(parameter.grad.isfinite().all() for parameter in stack.parameters())
+
+
+@pytest.mark.parametrize(("cell", "backend"), [pair for pair in LAYERS if pair[0] in CELLS])
 def test_a_few_steps_of_training(cell, backend, tmp_path: Path):
     corpus = load_corpus("traveller", max_chars=5000)
     small = {

@@ -254,6 +254,20 @@ def test_weight_dropout_is_the_same_for_both_backends_under_the_same_mask(cell, 
 
 @cells
 @backends
+def test_weight_dropout_hands_lengths_on(cell, backend):
+    layer = weight_dropout_of(cell, backend)
+    xs, state = features(), random_state(layer)
+    torch.manual_seed(5)
+    wanted, last = layer(xs[:4], state)
+    xs[4:] = float("nan")
+    torch.manual_seed(5)
+    outputs, found = layer(xs, state, torch.full((BATCH,), 4))
+    torch.testing.assert_close((outputs[:4], found), (wanted, last), **CLOSE)
+    assert not outputs[4:].any()
+
+
+@cells
+@backends
 def test_weight_dropout_is_a_layer_itself(cell, backend):
     layer = weight_dropout_of(cell, backend)
     assert (layer.input_size, layer.output_size) == (INPUTS, HIDDEN)

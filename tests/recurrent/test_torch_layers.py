@@ -91,6 +91,30 @@ def test_the_reset_before_the_product_is_refused(copy):
         copy(cell, network)
 
 
+@both_ways
+@pytest.mark.parametrize(
+    ("name", "network"), [("jordan", nn.RNN), ("lstm-peephole", nn.LSTM)], ids=str
+)
+def test_cells_that_torch_does_not_have_are_refused(name, network, copy):
+    with pytest.raises(ValueError, match="torch has no Jordan network and no LSTM with peepholes"):
+        copy(SCRATCH[name](INPUTS, HIDDEN), network(INPUTS, HIDDEN))
+
+
+@cells
+@pytest.mark.parametrize("part", ["l0_reverse", "l2", "l2_reverse"])
+def test_one_part_of_a_larger_network(name, part):
+    options = {"num_layers": 3, "bidirectional": True}
+    network = TORCH[name](2 * HIDDEN, HIDDEN, **options)
+    before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    cell, copied = SCRATCH[name](2 * HIDDEN, HIDDEN), SCRATCH[name](2 * HIDDEN, HIDDEN)
+    copy_to_torch(cell, network, part)
+    for key, tensor in network.state_dict().items():
+        touched = key.split("_", 2)[2] == part
+        assert torch.equal(tensor, before[key]) != touched
+    copy_from_torch(network, copied, part)
+    assert all(map(torch.equal, cell.parameters(), copied.parameters()))
+
+
 @cells
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_initial_state(name, dtype):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.func import functional_call
 
 from charlm.recurrent.build import SCRATCH
 from charlm.recurrent.core import map_state
@@ -28,16 +29,16 @@ def random_state(cell):
 
 
 def by_step(cell):
-    return lambda xs, state: unroll_by_step(cell, xs, state)
+    return lambda *arguments: unroll_by_step(cell, *arguments)
 
 
-def results(run, cell, xs, first):
+def results(run, cell, xs, first, *lengths):
     """Outputs, final state, and the gradients of inputs, first state and weights."""
     cell.zero_grad()
     leaves = [tensor.clone().requires_grad_() for tensor in first]
     if xs.is_floating_point():
         xs = xs.clone().requires_grad_()
-    outputs, last = run(xs, type(first)(*leaves))
+    outputs, last = run(xs, type(first)(*leaves), *lengths)
     torch.manual_seed(1)  # every output counts differently
     loss = sum((tensor * torch.randn_like(tensor)).sum() for tensor in (outputs, *last))
     loss.backward()
@@ -60,6 +61,49 @@ def test_all_at_once_is_step_by_step(name, steps, kind):
     slow = results(by_step(cell), cell, xs, first)
     assert fast[0].shape == (steps, BATCH, HIDDEN)
     torch.testing.assert_close(fast, slow, **EXACT)
+
+
+@cells
+@pytest.mark.parametrize(
+    "lengths", [[9, 1, 4], [1, 9, 9], [3, 3, 2], [9, 9, 9], [1, 1, 1]], ids=str
+)
+@pytest.mark.parametrize("kind", ["features", "ids"])
+def test_rows_of_unequal_lengths_together_are_one_by_one(name, lengths, kind):
+    cell = cell_of(name)
+    xs = torch.randn(STEPS, BATCH, INPUTS).double()
+    if kind == "ids":
+        xs = torch.randint(INPUTS, (STEPS, BATCH))
+    first, lengths = random_state(cell), torch.tensor(lengths)
+    fast = results(Unrolled(cell), cell, xs, first, lengths)
+    slow = results(by_step(cell), cell, xs, first, lengths)
+    torch.testing.assert_close(fast, slow, **EXACT)
+
+
+@cells
+@pytest.mark.parametrize("lengths", [None, torch.tensor([2, 3, 1])], ids=["whole", "padded"])
+def test_gradients(name, lengths):
+    cell = cell_of(name)
+    layer, names = Unrolled(cell), [name for name, _ in cell.named_parameters()]
+    kind, first = type(cell.initial_state(1)), random_state(cell)
+
+    def run(xs, *tensors):
+        state, parameters = tensors[: len(first)], tensors[len(first) :]
+        named = {f"cell.{name}": value for name, value in zip(names, parameters, strict=True)}
+        outputs, last = functional_call(layer, named, (xs, kind(*state), lengths))
+        return outputs, *last
+
+    tensors = [torch.randn(3, BATCH, INPUTS).double(), *first]
+    tensors += [parameter.detach() for parameter in cell.parameters()]
+    assert torch.autograd.gradcheck(run, [tensor.requires_grad_() for tensor in tensors])
+
+
+@pytest.mark.parametrize("run", [Unrolled, by_step], ids=["fast", "slow"])
+@pytest.mark.parametrize("lengths", [[9, 0, 4], [9, 10, 4]], ids=str)
+def test_impossible_lengths_are_refused(run, lengths):
+    cell = cell_of("rnn")
+    xs = torch.randn(STEPS, BATCH, INPUTS).double()
+    with pytest.raises(ValueError, match="lengths are from"):
+        run(cell)(xs, random_state(cell), torch.tensor(lengths))
 
 
 @cells
@@ -93,7 +137,7 @@ def test_a_split_sequence_is_the_whole(name, at):
 def test_the_last_output_is_the_state(name):
     layer = Unrolled(cell_of(name))
     outputs, state = layer(torch.randn(STEPS, BATCH, INPUTS).double(), random_state(layer))
-    assert torch.equal(outputs[-1], state.hidden)
+    assert torch.equal(outputs[-1], state[0])
 
 
 @cells

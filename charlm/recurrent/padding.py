@@ -1,0 +1,48 @@
+"""Batches of sequences of unequal lengths: their padding is taken away, and put back as zeros."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+
+def check_lengths(lengths: Tensor, xs: Tensor) -> None:
+    """Whether ``lengths`` are those of the rows of ``xs``, (T, B, ...).
+
+    Raises:
+        ValueError: they are not (B,) int64, or one of them is not from 1 to T.
+    """
+    steps, batch_size = xs.shape[:2]
+    if lengths.dtype != torch.int64 or lengths.shape != (batch_size,):
+        given = f"{lengths.dtype} of shape {tuple(lengths.shape)}"
+        raise ValueError(f"lengths are {given}; they must be torch.int64 of shape ({batch_size},)")
+    shortest, longest = int(lengths.min()), int(lengths.max())
+    if shortest < 1 or longest > steps:
+        raise ValueError(f"lengths are from {shortest} to {longest}; 1 to {steps} are possible")
+
+
+def pack(xs: Tensor, lengths: Tensor) -> PackedSequence:
+    """(T, B, ...) to the valid steps alone: for each step the rows that go on, the longest first.
+
+    Raises:
+        ValueError: as `check_lengths`.
+    """
+    check_lengths(lengths, xs)
+    return pack_padded_sequence(xs, lengths.cpu(), enforce_sorted=False)
+
+
+def unpack(packed: PackedSequence, steps: int) -> Tensor:
+    """The other way: (T, B, ...), zeros where a row has ended."""
+    padded, _ = pad_packed_sequence(packed, total_length=steps)
+    return padded
+
+
+def reverse(xs: Tensor, lengths: Tensor | None) -> Tensor:
+    """(T, B, ...) with each row's valid steps from the last to the first, its padding in place."""
+    if lengths is None:
+        return xs.flip(0)
+    steps = torch.arange(len(xs), device=xs.device).unsqueeze(1)  # (T, 1)
+    lengths = lengths.to(xs.device)
+    sources = torch.where(steps < lengths, lengths - 1 - steps, steps)  # (T, B)
+    return xs[sources, torch.arange(len(lengths), device=xs.device)]
