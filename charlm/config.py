@@ -19,9 +19,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from charlm.errors import UsageError
+from charlm.errors import UsageError, shown
 
-CELLS = ("rnn", "rnn-relu", "gru", "gru-reset-before", "lstm")
+CELLS = ("rnn", "rnn-relu", "gru", "gru-reset-before", "lstm", "lstm-peephole", "jordan")
+SCRATCH_ONLY = {
+    "gru-reset-before": "nn.GRU resets after the product",
+    "lstm-peephole": "nn.LSTM has no peepholes",
+    "jordan": "torch has no Jordan network",
+}
 
 Layer = Mapping[str, Mapping[str, Any]]
 
@@ -32,19 +37,19 @@ def _check(ok: bool, message: str, hint: str | None = None) -> None:
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    _check(value in choices, f"{name} is {value!r}; it can be {', '.join(choices)}")
+    _check(value in choices, f"{name} is {shown(value)}; it can be {', '.join(choices)}")
 
 
 def _check_positive(name: str, value: float | None) -> None:
     # False for a NaN; and a whole number may be too large to become a float.
     ok = value is None or 0 < value < math.inf
-    _check(ok, f"{name} is {value}; it must be more than 0, and finite")
+    _check(ok, f"{name} is {shown(value)}; it must be more than 0, and finite")
 
 
 def _check_at_most(name: str, value: int | None, limit: int) -> None:
     # Far beyond any use, so that a damaged configuration is refused and nothing hangs.
     ok = value is None or value <= limit
-    _check(ok, f"{name} is {value}; it must be at most {limit:,}")
+    _check(ok, f"{name} is {shown(value)}; it must be at most {limit:,}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +73,7 @@ class CorpusConfig:
     def __post_init__(self) -> None:
         _check_choice("corpus.vocabulary_from", self.vocabulary_from, ("whole", "kept"))
         _check_positive("corpus.max_chars", self.max_chars)
+        _check_at_most("corpus.max_chars", self.max_chars, 10**12)
         _check(
             self.split is None or len(self.split) == 3,
             f"corpus.split has {len(self.split or ())} parts; it needs three: train, valid, test",
@@ -80,7 +86,7 @@ class ModelConfig:
 
     cell: str = "lstm"
     """the recurrent cell: rnn (tanh), rnn-relu, gru (reset after the product, as torch),
-    gru-reset-before (as the book and the first paper), lstm"""
+    gru-reset-before (as the book and the first paper), lstm, lstm-peephole, jordan"""
     backend: str = "torch"
     """torch: nn.RNN, nn.GRU, nn.LSTM; scratch: the equations, step by step"""
     hidden_size: int = 384
@@ -115,9 +121,9 @@ class ModelConfig:
             value = getattr(self, name)
             _check(0 <= value < 1, f"model.{name} is {value}; it must be from 0 to below 1")
         _check(
-            self.backend == "scratch" or self.cell != "gru-reset-before",
-            "the cell gru-reset-before has no torch layer: nn.GRU resets after the product",
-            "add --backend scratch, or take --cell gru",
+            self.backend == "scratch" or self.cell not in SCRATCH_ONLY,
+            f"the cell {self.cell} has no torch layer: {SCRATCH_ONLY.get(self.cell)}",
+            "add --backend scratch, or take another --cell",
         )
         _check(
             self.embedding == "learned" or self.embedding_size in (None, self.hidden_size),
@@ -200,14 +206,18 @@ class TrainingConfig:
         for name in ("weight_decay", "clip_norm", "sample_length", "sample_temperature", "seed"):
             value = getattr(self, name)
             ok = 0 <= value < math.inf
-            _check(ok, f"training.{name} is {value}; it must be 0 or more, and finite")
-        for name in ("epochs", "seq_len", "batch_size", "sample_length"):
+            _check(ok, f"training.{name} is {shown(value)}; it must be 0 or more, and finite")
+        counts = ("epochs", "seq_len", "batch_size", "patience", "sample_every", "save_steps")
+        for name in (*counts, "sample_length"):
             limit = 10**6 if name == "sample_length" else 10**9
             _check_at_most(f"training.{name}", getattr(self, name), limit)
+        length = sum(map(len, self.prefixes))
+        ok = length <= 10**5
+        _check(ok, f"training.prefixes have {length:,} characters; they must have at most 100,000")
         for name in ("warmup", "beta2"):
             value = getattr(self, name)
             _check(0 <= value < 1, f"training.{name} is {value}; it must be from 0 to below 1")
-        _check(self.seed < 2**63, f"training.seed is {self.seed}; it must be below 2**63")
+        _check(self.seed < 2**63, f"training.seed is {shown(self.seed)}; it must be below 2**63")
         _check(
             self.epochs is not None or self.minutes is not None,
             "training ends after epochs or after minutes: give one of them",
@@ -266,9 +276,10 @@ SECTIONS: dict[str, type] = {
 def _check_known(name: str, known: Iterable[str], what: str) -> None:
     names = sorted(known)
     if name not in names:
-        nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+        # A name of millions of characters, as a damaged file may have one, would take minutes.
+        nearest = difflib.get_close_matches(name[:100], names, n=1, cutoff=0.4)
         hint = f"did you mean {nearest[0]}?" if nearest else f"known: {', '.join(names)}"
-        raise UsageError(f"unknown {what}: {name!r}", hint)
+        raise UsageError(f"unknown {what}: {shown(name)}", hint)
 
 
 def _field_types(section: type) -> dict[str, Any]:
@@ -294,7 +305,9 @@ def _convert(name: str, wanted: Any, value: Any) -> Any:
         return _scalar(kind, value)
     except (TypeError, ValueError, OverflowError):
         noun = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-        raise UsageError(f"{name} is {value!r}; it must be {noun.get(kind, 'a list')}") from None
+        raise UsageError(
+            f"{name} is {shown(value)}; it must be {noun.get(kind, 'a list')}"
+        ) from None
 
 
 def _scalar(kind: Any, value: Any) -> Any:
@@ -342,7 +355,9 @@ def layer_from_assignments(assignments: Iterable[str]) -> Layer:
         key, equals, value = word.partition("=")
         key = key.strip().replace("-", "_")
         if not equals:
-            raise UsageError(f"--set {word!r}: it takes KEY=VALUE", "for example --set lr=0.01")
+            raise UsageError(
+                f"--set {shown(word)}: it takes KEY=VALUE", "for example --set lr=0.01"
+            )
         section, dot, short = key.rpartition(".")
         if not dot:
             _check_known(key, homes, "key")

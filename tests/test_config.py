@@ -25,7 +25,7 @@ from charlm.config import (
     preset,
     preset_names,
 )
-from charlm.errors import UsageError
+from charlm.errors import UsageError, shown
 
 # What a field of text may hold is fixed for these alone; the others are checked where they are
 # used: the loader knows the corpora, cleanings and encodings, torch the devices.
@@ -183,7 +183,7 @@ def test_a_section_is_no_value(value):
 )
 def test_a_wrong_type_is_named(section, key, value, noun):
     message = refused({section: {key: value}}).message
-    assert message == f"{section}.{key} is {value!r}; it must be {noun}"
+    assert message == f"{section}.{key} is {shown(value)}; it must be {noun}"
 
 
 @pytest.mark.parametrize(
@@ -313,7 +313,6 @@ def test_a_limit_is_told_in_one_clear_line():
 
 
 def test_a_number_too_large_for_a_float_is_no_bug():
-    assert set_("sample_every=1" + "0" * 400).training.sample_every == 10**400
     for key in ("seed", "epochs", "hidden_size"):
         assert key in refused(layer_from_assignments([key + "=1" + "0" * 400])).message
 
@@ -321,7 +320,7 @@ def test_a_number_too_large_for_a_float_is_no_bug():
 def test_torch_has_no_gru_that_resets_before():
     error = refused({"model": {"cell": "gru-reset-before"}})
     assert "gru-reset-before has no torch layer" in error.message
-    assert error.hint == "add --backend scratch, or take --cell gru"
+    assert error.hint == "add --backend scratch, or take another --cell"
     assert set_("cell=gru-reset-before", "backend=scratch").model.backend == "scratch"
 
 

@@ -32,10 +32,20 @@ class LSTMCell(RecurrentCell):
 
     Args:
         peepholes: whether there are any.
+        nonlinearity: "tanh"; or "linear", which leaves both tanh out, for examples that a person
+            can follow by hand.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, *, peepholes: bool = False) -> None:
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        peepholes: bool = False,
+        nonlinearity: str = "tanh",
+    ) -> None:
         super().__init__(input_size, hidden_size, num_gates=4)
+        self._activation = {"tanh": torch.tanh, "linear": torch.positive}[nonlinearity]
         self.peepholes = peepholes
         if peepholes:
             self.peephole_input = nn.Parameter(torch.empty(hidden_size))
@@ -56,8 +66,8 @@ class LSTMCell(RecurrentCell):
             input_gate = input_gate + self.peephole_input * state.cell
             forget_gate = forget_gate + self.peephole_forget * state.cell
         cell = torch.sigmoid(forget_gate) * state.cell
-        cell = cell + torch.sigmoid(input_gate) * torch.tanh(candidate)
+        cell = cell + torch.sigmoid(input_gate) * self._activation(candidate)
         if self.peepholes:
             output_gate = output_gate + self.peephole_output * cell
-        hidden = torch.sigmoid(output_gate) * torch.tanh(cell)
+        hidden = torch.sigmoid(output_gate) * self._activation(cell)
         return hidden, LSTMState(hidden, cell)

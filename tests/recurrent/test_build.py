@@ -15,7 +15,7 @@ from charlm.recurrent.unroll import Unrolled
 
 
 def test_the_configuration_knows_the_cells():
-    assert set(CELLS) <= SCRATCH.keys()
+    assert tuple(SCRATCH) == CELLS
     assert TORCH.keys() < SCRATCH.keys()
     assert SCRATCH.keys() - TORCH.keys() == {"gru-reset-before", "lstm-peephole", "jordan"}
 

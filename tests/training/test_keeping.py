@@ -22,7 +22,8 @@ CPU = torch.device("cpu")
 NETWORKS = [
     ("torch", "rnn"), ("torch", "rnn-relu"), ("torch", "gru"), ("torch", "lstm"),
     ("scratch", "rnn"), ("scratch", "rnn-relu"), ("scratch", "gru"),
-    ("scratch", "gru-reset-before"), ("scratch", "lstm"),
+    ("scratch", "gru-reset-before"), ("scratch", "lstm"), ("scratch", "lstm-peephole"),
+    ("scratch", "jordan"),
 ]  # fmt: skip
 EPOCH = {"consecutive": 9, "random": 10}  # batches; the tenth is a smaller one
 SETTINGS = {

@@ -1,0 +1,197 @@
+"""Worked examples: networks so small, or so plain, that a person can follow each number.
+
+The networks are those that models are built of; only their weights are given here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from charlm.recurrent.build import SCRATCH, build_stack
+from charlm.recurrent.core import RecurrentCell
+from charlm.recurrent.elman import ElmanCell
+from charlm.recurrent.lstm import LSTMCell
+
+
+class MemoryStep(NamedTuple):
+    """A step of `memory`: all are (2,) but for the number of the step."""
+
+    step: int
+    inputs: list[float]
+    memory: list[float]
+    """what the hidden units gave at the step before"""
+    outputs: list[float]
+
+
+@torch.no_grad()
+def memory(inputs: Sequence[Sequence[float]] = ((1, 1), (1, 1), (2, 2))) -> list[MemoryStep]:
+    """An Elman network with two inputs, two hidden units and two outputs that adds up.
+
+    All weights are 1, there is no bias and nothing is bent, so that each hidden unit gives the
+    sum of both inputs and both memories, and each output the sum of both hidden units.
+
+    Args:
+        inputs: of each step, two numbers.
+    """
+    cell = ElmanCell(2, 2, "linear")
+    nn.init.ones_(cell.weight_input)
+    nn.init.ones_(cell.weight_hidden)
+    nn.init.zeros_(cell.bias)
+    state = cell.initial_state(1)
+    steps = []
+    for number, x in enumerate(inputs, start=1):
+        before = state.hidden[0].tolist()
+        hidden, state = cell(torch.tensor([x], dtype=torch.float32), state)
+        outputs = [float(hidden.sum())] * 2
+        steps.append(MemoryStep(number, list(map(float, x)), before, outputs))
+    return steps
+
+
+class LSTMStep(NamedTuple):
+    """A step of `lstm_by_hand`."""
+
+    step: int
+    inputs: list[float]
+    """(3,)"""
+    input_gate: float
+    forget_gate: float
+    output_gate: float
+    memory: float
+    """the cell after the step"""
+    output: float
+
+
+HAND_INPUTS = ((3, 1, 0), (4, 1, 0), (2, 0, 0), (1, 0, 1), (3, -1, 0))
+
+
+@torch.no_grad()
+def lstm_by_hand(inputs: Sequence[Sequence[float]] = HAND_INPUTS) -> list[LSTMStep]:
+    """An LSTM of one unit whose gates the second and the third input open and close.
+
+    ::
+
+        candidate   = x1
+        input gate  = sigmoid(100 x2 - 10)     open where x2 = 1
+        forget gate = sigmoid(100 x2 + 10)     open, that is: keeps, but where x2 = -1
+        output gate = sigmoid(100 x3 - 10)     open where x3 = 1
+
+    So x2 = 1 adds x1 to the memory, x2 = -1 clears it, and x3 = 1 shows it. Nothing else is bent.
+
+    Args:
+        inputs: of each step, three numbers.
+    """
+    cell = LSTMCell(3, 1, nonlinearity="linear")
+    for parameter in cell.parameters():
+        nn.init.zeros_(parameter)
+    # The gates' columns: input, forget, candidate, output.
+    cell.weight_input[1, 0] = cell.weight_input[1, 1] = cell.weight_input[2, 3] = 100
+    cell.weight_input[0, 2] = 1
+    cell.bias.copy_(torch.tensor([-10.0, 10.0, 0.0, -10.0]))
+    state = cell.initial_state(1)
+    steps = []
+    for number, x in enumerate(inputs, start=1):
+        x_row = torch.tensor([x], dtype=torch.float32)
+        gates = torch.sigmoid(cell.project(x_row))[0].tolist()  # nothing of it is the state's
+        output, state = cell(x_row, state)
+        steps.append(
+            LSTMStep(
+                number, list(map(float, x)), gates[0], gates[1], gates[3],
+                float(state.cell), float(output),
+            )
+        )  # fmt: skip
+    return steps
+
+
+class GradientNorms(NamedTuple):
+    """How a change of the first state has grown or shrunk after so many steps."""
+
+    steps: int
+    linear: float
+    """spectral norm of d h_k / d h_0 of h' = h W"""
+    tanh: float
+    """of h' = tanh(h W), on the way from a random state"""
+
+
+def gradient_norms(
+    spectral_radius: float, *, steps: int = 100, size: int = 32, seed: int = 0
+) -> list[GradientNorms]:
+    """Powers of a recurrent matrix, which is what back-propagation through time multiplies.
+
+    Bengio, Simard and Frasconi (1994), "Learning long-term dependencies with gradient descent is
+    difficult"; Pascanu, Mikolov and Bengio (2013), "On the difficulty of training recurrent neural
+    networks".
+
+    Args:
+        spectral_radius: largest modulus of the matrix's eigenvalues: below 1 its powers vanish,
+            above 1 they explode, unless tanh holds them.
+        steps: k = 1, ..., ``steps``.
+        size: of the matrix, (size, size); its entries are normally distributed.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(size, size, generator=generator, dtype=torch.float64)
+    weight = drawn * (spectral_radius / float(torch.linalg.eigvals(drawn).abs().max()))
+    hidden = torch.randn(size, generator=generator, dtype=torch.float64)
+    linear = torch.eye(size, dtype=torch.float64)
+    bent = linear
+    norms = []
+    for step in range(1, steps + 1):
+        linear = linear @ weight
+        hidden = torch.tanh(hidden @ weight)
+        bent = bent @ weight * (1 - hidden**2)  # the derivative of tanh, for each column
+        norms.append(GradientNorms(step, _norm(linear), _norm(bent)))
+    return norms
+
+
+def _norm(matrix: Tensor) -> float:
+    return float(torch.linalg.matrix_norm(matrix, ord=2))
+
+
+class ParameterCount(NamedTuple):
+    """The numbers that a part of a network learns."""
+
+    part: str
+    weights: int
+    biases: int
+
+    @property
+    def total(self) -> int:
+        """Both together."""
+        return self.weights + self.biases
+
+
+def cell_counts(input_size: int = 32, hidden_size: int = 32) -> list[ParameterCount]:
+    """Of one layer of each cell.
+
+    A gate has (I + H) H weights and H biases. Torch's own layers have two biases where these,
+    the papers and Keras have one.
+    """
+    cells = {name: build(input_size, hidden_size) for name, build in SCRATCH.items()}
+    return [ParameterCount(name, *_count(cell)) for name, cell in cells.items()]
+
+
+def classifier_counts(
+    *, words: int = 10_000, embedding_size: int = 32, hidden_size: int = 64, dense_size: int = 64
+) -> list[ParameterCount]:
+    """Of a network for reviews: embedding, bidirectional LSTM, a dense layer, one output."""
+    stack = build_stack(
+        "lstm", "scratch", input_size=embedding_size, hidden_size=hidden_size, bidirectional=True
+    )
+    parts = {
+        f"embedding, {words:,} words": nn.Embedding(words, embedding_size),
+        f"LSTM of {hidden_size}, both directions": stack,
+        f"dense layer of {dense_size}": nn.Linear(stack.output_size, dense_size),
+        "output": nn.Linear(dense_size, 1),
+    }
+    counts = [ParameterCount(name, *_count(part)) for name, part in parts.items()]
+    sums = [sum(getattr(count, kind) for count in counts) for kind in ("weights", "biases")]
+    return [*counts, ParameterCount("together", *sums)]
+
+
+def _count(part: nn.Module | RecurrentCell) -> tuple[int, int]:
+    """Weights and biases; a peephole is a weight, though it is a vector."""
+    biases = sum(p.numel() for name, p in part.named_parameters() if "bias" in name)
+    return sum(p.numel() for p in part.parameters()) - biases, biases

@@ -1,0 +1,56 @@
+"""What ``charlm explain`` prints: tables for a person, the same numbers for a program."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from charlm.cli import run
+
+EXAMPLES = ["memory", "lstm", "gradients", "parameters"]
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_each_example_is_a_table_and_json(capsys, example):
+    assert run(["explain", example]) == 0
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert len(lines) > 4
+    assert err == ""
+    assert all(len(line) <= 80 for line in lines)
+    assert run(["explain", example, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)
+    assert err == ""
+
+
+def test_memory(capsys):
+    run(["explain", "memory"])
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert rows[1:4] == [
+        ["1", "1", "1", "0", "0", "4", "4"],
+        ["2", "1", "1", "2", "2", "12", "12"],
+        ["3", "2", "2", "6", "6", "32", "32"],
+    ]
+
+
+def test_lstm(capsys):
+    run(["explain", "lstm"])
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+    assert [row[6] for row in rows] == ["3.00", "7.00", "7.00", "7.00", "0.00"]
+    assert [row[8] for row in rows] == ["0.00", "0.00", "0.00", "7.00", "0.00"]
+
+
+def test_gradients(capsys):
+    run(["explain", "gradients", "--json"])
+    norms = json.loads(capsys.readouterr().out)["norms"]
+    assert norms.keys() == {"0.9", "1.2"}
+    assert [len(rows) for rows in norms.values()] == [100, 100]
+
+
+def test_parameters(capsys):
+    run(["explain", "parameters"])
+    out = capsys.readouterr().out
+    assert "2,080" in out
+    assert "377,985" in out
