@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import reprlib
+
 
 class CharlmError(Exception):
     """An expected failure: what is wrong and where, and in ``hint`` what to do about it.
@@ -39,6 +41,20 @@ class RunError(CharlmError):
 
 class TrainingError(CharlmError):
     """Training cannot go on: a loss, a gradient or a state is not finite."""
+
+
+def shown(value: object) -> str:
+    """Something from a file or a command line, for a message: on one line, and not a long one."""
+    try:
+        text = _REPR.repr(value)
+    except ValueError:  # a whole number of thousands of digits, which Python does not write out
+        text = f"a long {type(value).__name__}"
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+
+
+_SHOWN = 120
+_REPR = reprlib.Repr()  # it goes into nothing deep, and copies nothing long
+_REPR.maxstring = _REPR.maxother = _REPR.maxlong = _SHOWN
 
 
 class Stopped(Exception):  # noqa: N818 - it is no error

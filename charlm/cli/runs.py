@@ -145,12 +145,14 @@ def _row(run: Run) -> dict[str, Any]:
     """What the lists show of a run; from its last metrics where it did not come to its end."""
     summary = run.summary() or {}
     last = run.metrics[-1] if run.metrics else {}
+    if summary.get("seconds") and summary["seconds"] < last.get("seconds", 0):
+        summary = {}  # of an earlier sitting: the training has gone on since
     valid = [line["valid_perplexity"] for line in run.metrics if line["valid_perplexity"]]
     return {
         "run": str(run.folder),
         "corpus": run.corpus["name"],
         "cell": run.config.model.cell,
-        "parameters": summary.get("parameters"),
+        "parameters": summary.get("parameters", run.training.get("parameters")),
         "epochs": summary.get("epochs", last.get("epoch")),
         "seconds": summary.get("seconds", last.get("seconds")),
         "train_perplexity": summary.get("train_perplexity", last.get("train_perplexity")),

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from charlm.atomic_files import TEMPORARY_FILES, sync_folder
-from charlm.errors import RunError
+from charlm.errors import RunError, shown
 from charlm.runs.files import decode_json, encode_json, read_file, write_file
 
 FORMAT = 2
@@ -114,7 +114,7 @@ def decode_manifest(data: bytes, path: Path) -> dict[str, Record]:
         pass
     found = content.get("format") if isinstance(content, dict) else None
     if isinstance(found, int) and found != FORMAT:
-        raise RunError(f"{path} has the format {found}; this version reads {FORMAT}")
+        raise RunError(f"{path} has the format {shown(found)}; this version reads {FORMAT}")
     raise RunError(f"{path} is damaged: it is not a manifest")
 
 
@@ -172,6 +172,25 @@ def checkpoint_folders(run_folder: Path) -> list[Path]:
     return sorted(found, key=_number, reverse=True)
 
 
+def complete_checkpoints(run_folder: Path) -> list[Path]:
+    """Those that were written to their end, the newest first; damaged ones too."""
+    found = checkpoint_folders(run_folder)
+    complete = [path for path in found if _has_manifest(path)]
+    # Only the first has none before it: of others, a manifest must have been lost.
+    return complete or [path for path in found[:1] if _number(path) > 1]
+
+
+def _has_manifest(folder: Path) -> bool:
+    """Whether there is one; not to know is an error, as what has none is deleted."""
+    try:
+        (folder / MANIFEST).lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise RunError(f"cannot read {folder}: {error.strerror}") from None
+    return True
+
+
 def is_checkpoint(folder: Path) -> bool:
     """Whether a path is, by its name, a checkpoint within a run."""
     return _NAME.fullmatch(folder.name) is not None
@@ -183,17 +202,21 @@ def _number(folder: Path) -> int:
 
 def clean_up(run_folder: Path) -> None:
     """Delete what a killed training left half-written."""
-    for path in run_folder.glob(TEMPORARY_FILES):
-        with suppress(OSError):
+    kept = complete_checkpoints(run_folder)
+    with suppress(OSError):
+        for path in run_folder.glob(TEMPORARY_FILES):
             path.unlink()
     for folder in checkpoint_folders(run_folder):
-        if not (folder / MANIFEST).exists():
+        if folder not in kept:
             _delete(folder)
 
 
 def _delete(folder: Path) -> None:
     """Delete a checkpoint, its manifest first: it is never complete and yet lacks a file."""
-    with suppress(OSError):
+    with suppress(OSError):  # a later one tries again
+        if folder.is_symlink():  # what it leads to is not ours
+            folder.unlink()
+            return
         (folder / MANIFEST).unlink(missing_ok=True)
         sync_folder(folder)
-    shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os.path
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
+from itertools import takewhile
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from charlm.atomic_files import TEMPORARY_FILES
+from charlm.atomic_files import TEMPORARY_FILES, sync_folder
 from charlm.errors import RunError, UsageError
-from charlm.runs.checkpoint import MANIFEST, checkpoint_folders
+from charlm.runs.checkpoint import complete_checkpoints
 
 CHECKPOINTS = Path("checkpoints")
 LOCK = ".lock"
@@ -31,7 +33,7 @@ def newest_run() -> Path:
         RunError: there is none.
     """
     for folder in run_folders():
-        if any((path / MANIFEST).exists() for path in checkpoint_folders(folder)):
+        if complete_checkpoints(folder):
             return folder
     raise RunError(f"no trained run under {CHECKPOINTS.resolve()}", "train one: charlm train")
 
@@ -70,29 +72,43 @@ def new_folder(folder: Path | None, name: str) -> Iterator[Path]:
         UsageError: the folder holds something already.
         RunError: it cannot be made, or another process makes it.
     """
+    made = folder is None or not os.path.lexists(folder)
     try:
         if folder is None:
             folder = _make_new_folder(name)
         else:
             _make_folder(folder)
+        left_over = (folder / LOCK).exists()
     except OSError as error:
-        raise RunError(f"cannot make the folder {error.filename}: {error.strerror}") from None
-    left_over = (folder / LOCK).exists()
+        where = error.filename or folder or CHECKPOINTS
+        raise RunError(f"cannot make the folder {where}: {error.strerror}") from None
+    if not left_over:
+        _check_free(folder, left_over)  # before a lock of ours is in it
     with locked(folder):
         _check_free(folder, left_over)
-        yield folder
+        try:
+            yield folder
+        except BaseException:
+            with suppress(OSError):
+                if made and [path.name for path in folder.iterdir()] == [LOCK]:
+                    (folder / LOCK).unlink()
+                    folder.rmdir()
+            raise
 
 
 def _make_folder(folder: Path) -> None:
-    """Make it, unless it is there.
+    """Make it, unless it is there, so that no power cut undoes it.
 
     Raises:
         UsageError: something else has its name.
     """
+    new = list(takewhile(lambda path: not path.exists(), (folder, *folder.parents)))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
         raise _occupied(folder) from None
+    for path in new:
+        sync_folder(path.parent)
 
 
 def _check_free(folder: Path, left_over: bool) -> None:
@@ -100,11 +116,15 @@ def _check_free(folder: Path, left_over: bool) -> None:
 
     Raises:
         UsageError: it is not.
+        RunError: it cannot be read.
     """
-    ours = {LOCK, *(("vocabulary.json", "corpus.txt") if left_over else ())}
-    for path in folder.iterdir():
-        if path.name not in ours and not (left_over and fnmatch(path.name, TEMPORARY_FILES)):
-            raise _occupied(folder)
+    ours = (LOCK, *(("vocabulary.json", "corpus.txt", TEMPORARY_FILES) if left_over else ()))
+    try:
+        names = [path.name for path in folder.iterdir()]
+    except OSError as error:
+        raise RunError(f"cannot read {folder}: {error.strerror}") from None
+    if not all(any(fnmatch(name, pattern) for pattern in ours) for name in names):
+        raise _occupied(folder)
 
 
 def _occupied(folder: Path) -> UsageError:
@@ -116,11 +136,15 @@ def _occupied(folder: Path) -> UsageError:
 def _make_new_folder(name: str) -> Path:
     """Make one under ``checkpoints`` that no other run has, even if it starts this moment."""
     stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
-    CHECKPOINTS.mkdir(parents=True, exist_ok=True)
+    new = not CHECKPOINTS.exists()
+    CHECKPOINTS.mkdir(exist_ok=True)
+    if new:
+        sync_folder(CHECKPOINTS.parent)
     folder, number = CHECKPOINTS / stem, 1
     while True:
         try:
             folder.mkdir()
+            sync_folder(CHECKPOINTS)
             return folder
         except FileExistsError:
             number += 1

@@ -18,7 +18,7 @@ import os.path
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -33,20 +33,22 @@ from charlm.errors import CorpusError, RunError, UsageError
 from charlm.models.build import build_language_model
 from charlm.models.language_model import LanguageModel
 from charlm.runs.checkpoint import (
-    FILES,
     FORMAT,
-    MANIFEST,
     RUN_FILES,
     Checkpoint,
     Record,
     checkpoint_folders,
     clean_up,
+    complete_checkpoints,
     is_checkpoint,
     record,
     write_checkpoint,
 )
+from charlm.runs.fields import METRICS, SAMPLES, SUMMARY, check_fields, check_run, check_settings
 from charlm.runs.files import (
-    MAX_JSON,
+    MAX_LINES,
+    MAX_SETTINGS,
+    MAX_VOCABULARY,
     decode_json,
     decode_lines,
     encode_json,
@@ -58,9 +60,6 @@ from charlm.runs.files import (
 from charlm.runs.folders import CHECKPOINTS, locked, new_folder, run_folders
 from charlm.runs.tensors import decode_tensors, encode_tensors, most_bytes
 
-CORPUS_KEYS = {
-    "name": str, "source": str, "cleaning": str, "sha256": str, "characters": int, "split": list,
-}  # fmt: skip
 CHANGEABLE = (
     "epochs", "minutes", "patience", "lr", "clip_norm", "device", "deterministic",
     "prefixes", "sample_every", "sample_length", "sample_temperature",
@@ -132,8 +131,15 @@ class Run:
         if kept is not None:
             files = {"corpus.txt": kept.read_bytes(), **files}
         with new_folder(folder, f"{corpus.name}-{config.model.cell}") as folder:
-            for name, data in files.items():
-                write_file(folder / name, data)
+            try:
+                for name, data in files.items():
+                    write_file(folder / name, data)
+            except BaseException:
+                # Half a run, or one that was not announced, would be in the way of the next.
+                for name in reversed(files):
+                    with suppress(OSError):
+                        (folder / name).unlink(missing_ok=True)
+                raise
         return cls(
             folder=folder,
             config=config,
@@ -162,40 +168,52 @@ class Run:
             known = ", ".join(path.name for path in run_folders()[:3])
             hint = f"the newest under {CHECKPOINTS}: {known}" if known else "train one first"
             raise RunError(f"{folder} is not a run folder: it has no run.json", hint)
-        data = {name: read_file(folder / name, MAX_JSON) for name in RUN_FILES}
+        most = {"run.json": MAX_SETTINGS, "vocabulary.json": MAX_VOCABULARY}
+        data = {name: read_file(folder / name, most[name]) for name in RUN_FILES}
         content = {name: decode_json(data[name], folder / name) for name in RUN_FILES}
         about = content["run.json"]
         try:
-            if about["format"] != FORMAT:
+            found = about.get("format") if isinstance(about, dict) else None
+            if found != FORMAT and isinstance(found, int):
                 raise RunError(
-                    f"{folder} has the format {about['format']}; this version reads {FORMAT}"
+                    f"{folder / 'run.json'} has the format {found}; this version reads {FORMAT}"
                 )
+            check_run(about)
             run = cls(
                 folder=folder,
                 config=Config.from_layers([about["config"]]),
                 vocabulary=Vocabulary.from_json(content["vocabulary.json"]),
-                corpus=_check_description(about["corpus"]),
-                versions=dict(about["versions"]),
-                created=str(about["created"]),
+                corpus=about["corpus"],
+                versions=about["versions"],
+                created=about["created"],
                 about={name: record(data[name]) for name in RUN_FILES},
             )
+            complete = run.is_of_this_version
+            check_settings(about["config"], run.config.to_dict(), "config", complete=complete)
         except CorpusError as error:
             raise RunError(f"{folder / 'vocabulary.json'} is damaged: {error}") from None
-        except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
+        except (ValueError, UsageError) as error:
             raise RunError(f"{folder / 'run.json'} is damaged: {error}") from None
-        checkpoints = checkpoints or [
-            path for path in checkpoint_folders(folder) if (path / MANIFEST).exists()
-        ]
-        for number, path in enumerate(checkpoints, start=1):
+        checkpoints = checkpoints or complete_checkpoints(folder)
+        if not checkpoints and (begun := checkpoint_folders(folder)):
+            run.notices += (f"{begun[0]} was not written to its end, and is left out",)
+        damage: list[RunError] = []
+        for path in checkpoints:
             try:
                 run._read_checkpoint(path, data, weights=weights)
                 break
             except RunError as error:
-                if number == len(checkpoints):
-                    raise
-                instead = checkpoints[number].name
-                run.notices += (f"{error.message}; going back to {instead}",)
+                damage.append(error)
+        else:
+            if damage:
+                raise damage[0]
+        run.notices += tuple(f"{error.message}; going back to {path.name}" for error in damage)
         return run
+
+    @property
+    def is_of_this_version(self) -> bool:
+        """Whether the charlm that made the run is this one."""
+        return self.versions["charlm"] == version("charlm")
 
     def _read_checkpoint(self, path: Path, about: Mapping[str, bytes], *, weights: bool) -> None:
         """Take over where a checkpoint stands.
@@ -206,21 +224,30 @@ class Run:
         checkpoint = Checkpoint.open(path)
         for name, data in about.items():
             checkpoint.check(name, data, self.folder / name)
-        for name in FILES:
-            if weights or not name.endswith(".safetensors"):
-                size = checkpoint.records[name][0]
-                checkpoint.read(name, size)
-        training = decode_json(checkpoint.read("training.json", MAX_JSON), path / "training.json")
+        if weights:
+            expected = self._expected_weights()
+            for name in ("last.safetensors", "best.safetensors"):
+                decode_tensors(checkpoint.read(name, most_bytes(expected)), expected, path / name)
+            checkpoint.read("training.safetensors", self._most_training_bytes(expected))
+        data = checkpoint.read("training.json", MAX_SETTINGS)
+        training, before = decode_json(data, path / "training.json"), self.config.to_dict()
         try:
-            config = Config.from_layers([self.config.to_dict(), {"training": training["settings"]}])
-        except (KeyError, TypeError, AttributeError, UsageError) as error:
+            changed: Any = training if isinstance(training, dict) else {}
+            settings, corpus = changed.get("settings"), {"source": changed.get("source")}
+            config = Config.from_layers([before, {"corpus": corpus, "training": settings}])
+            known = config.to_dict()["training"]
+            check_settings(settings, known, "settings", complete=self.is_of_this_version)
+            for name in settings.keys() - set(CHANGEABLE):
+                if settings[name] != before["training"][name]:
+                    raise ValueError(f"its {name} is not the one in run.json")
+        except (ValueError, UsageError) as error:
             raise RunError(f"{path / 'training.json'} is damaged: {error}") from None
-        rows = [
-            decode_lines(checkpoint.read(name, MAX_JSON), path / name)
-            for name in ("metrics.jsonl", "samples.jsonl")
-        ]
+        metrics, samples = (
+            decode_lines(checkpoint.read(name, MAX_LINES), path / name, kinds)
+            for name, kinds in (("metrics.jsonl", METRICS), ("samples.jsonl", SAMPLES))
+        )
         self.checkpoint, self.training, self.config = checkpoint, training, config
-        self.metrics, self.samples = rows
+        self.metrics, self.samples = metrics, samples
 
     def change(self, config: Config) -> None:
         """Go on with other settings, as far as a training can.
@@ -317,9 +344,18 @@ class Run:
         Raises:
             RunError: they are missing or damaged, or of another model.
         """
+        return self.read_tensors(f"{weights}.safetensors", self._expected_weights())
+
+    def _expected_weights(self) -> dict[str, Tensor]:
         with torch.device("meta"):  # a model without numbers: what is damaged may ask for a lot
             model = build_language_model(self.config.model, len(self.vocabulary))
-        return self.read_tensors(f"{weights}.safetensors", dict(model.named_parameters()))
+        return dict(model.named_parameters())
+
+    def _most_training_bytes(self, weights: Mapping[str, Tensor]) -> int:
+        """What training.safetensors can take: two moments of each weight, and the hidden state."""
+        model = self.config.model
+        units = self.config.training.batch_size * model.num_layers * model.hidden_size
+        return 3 * most_bytes(weights) + 8 * units
 
     def read_tensors(self, name: str, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The tensors of a checkpoint's file.
@@ -381,9 +417,14 @@ class Run:
         path = self.folder / "summary.json"
         if not path.exists():
             return None
-        summary = read_json(path)
-        if not isinstance(summary, dict):
-            raise RunError(f"{path} is damaged: it is not a JSON object")
+        summary: dict[str, Any] = read_json(path)
+        known: Any = summary
+        if isinstance(summary, dict):  # it may be anything
+            known = {name: summary.get(name) for name in SUMMARY}
+        try:
+            check_fields(known, SUMMARY, "the summary")
+        except ValueError as error:
+            raise RunError(f"{path} is damaged: {error}") from None
         return summary
 
 
@@ -397,16 +438,6 @@ def describe_corpus(corpus: Corpus) -> dict[str, Any]:
         "characters": corpus.characters,
         "split": list(corpus.split_sizes),
     }
-
-
-def _check_description(about: Any) -> dict[str, Any]:
-    """What `describe_corpus` gives, read again."""
-    for name, kind in CORPUS_KEYS.items():
-        if type(about[name]) is not kind:
-            raise TypeError(f"the corpus's {name} cannot be {about[name]!r:.40}")
-    if [type(size) for size in about["split"]] != [int, int, int]:
-        raise TypeError(f"the corpus's split cannot be {about['split']!r:.40}")
-    return {name: about[name] for name in CORPUS_KEYS}
 
 
 def load_run_corpus(config: CorpusConfig, kept: Path | None, corpora_dir: Path | None) -> Corpus:

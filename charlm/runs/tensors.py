@@ -9,7 +9,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from charlm.errors import RunError
+from charlm.errors import RunError, shown
+from charlm.runs.files import decode_json
 
 _HEADER = 2**20  # bytes that the names and shapes may take
 
@@ -35,17 +36,19 @@ def decode_tensors(data: bytes, expected: Mapping[str, Tensor], path: Path) -> d
         RunError: the bytes are damaged, or hold other tensors.
     """
     try:
+        # Of two tensors with one name, safetensors takes the last; our reader refuses them.
+        header = decode_json(data[8 : 8 + int.from_bytes(data[:8], "little")], path)
         tensors: dict[str, Tensor] = load(data)
-    except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError, MemoryError):
+    except (RunError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError, MemoryError):
         raise RunError(f"{path} is damaged: it is not a whole safetensors file") from None
-    if tensors.keys() != expected.keys():
-        names = ", ".join(sorted(tensors.keys() ^ expected.keys())[:3])
+    if differing := sorted(header.keys() ^ expected.keys()):
+        names = ", ".join(map(shown, differing[:3]))
         raise RunError(f"{path} is not of this run's model: it differs in {names}")
     for name, tensor in expected.items():
         found = tensors[name]
         if found.shape != tensor.shape or found.dtype != tensor.dtype:
             raise RunError(
-                f"{path} is not of this run's model: {name} is {tuple(found.shape)} "
+                f"{path} is not of this run's model: {name} is {shown(tuple(found.shape))} "
                 f"{found.dtype}, not {tuple(tensor.shape)} {tensor.dtype}"
             )
         if not found.isfinite().all():

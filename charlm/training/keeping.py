@@ -7,13 +7,15 @@ and order are drawn again. Numbers go into training.json.
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from charlm.errors import RunError
+from charlm.errors import RunError, shown
 from charlm.recurrent.core import StackState
+from charlm.runs.fields import check_keys
 from charlm.training.position import Position
 
 if TYPE_CHECKING:
@@ -21,6 +23,11 @@ if TYPE_CHECKING:
 
 MOMENTS = {"sgd": (), "adam": ("exp_avg", "exp_avg_sq"), "adamw": ("exp_avg", "exp_avg_sq")}
 """What the optimisers hold for each weight, beside the number of its steps."""
+
+
+_NUMBERS = (
+    "position", "parameters", "device", "device_generator", "bfloat16", "torch", "threads",
+)  # fmt: skip
 
 
 def dropout_generators(device: torch.device) -> dict[str, Tensor]:
@@ -76,18 +83,21 @@ def restore(trainer: Trainer) -> None:
     assert run.checkpoint is not None
     numbers, path = run.training, run.checkpoint.folder / "training.json"
     try:
+        _check_numbers(trainer, numbers)
         position = Position.from_json(numbers["position"])
         device, bfloat16 = numbers["device"], numbers["bfloat16"]
         generators = {
             name: torch.tensor(list(bytes.fromhex(text)), dtype=torch.uint8)
             for name, text in numbers["device_generator"].items()
         }
-        if not isinstance(bfloat16, bool):
-            raise ValueError("bfloat16 is neither true nor false")
-        differing = _differing(trainer, numbers)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError) as error:
         raise RunError(f"{path} is damaged: {error}") from None
+    differing = _differing(trainer, numbers)
     tensors = run.read_tensors("training.safetensors", _expected(trainer, position))
+    try:
+        _check_tensors(tensors, position)
+    except ValueError as error:
+        raise RunError(f"{path.with_name('training.safetensors')} is damaged: {error}") from None
     last = run.read_weights("last")
     if position.best_valid is not None:
         trainer.best = run.read_weights("best")
@@ -104,7 +114,7 @@ def restore(trainer: Trainer) -> None:
             trainer.bfloat16 = bfloat16
             set_dropout_generators(generators, trainer.device)
     except (RuntimeError, TypeError, KeyError):
-        raise RunError(f"{path.parent} is damaged: a random generator cannot be set") from None
+        raise RunError(f"{path} is damaged: the device's generator cannot be set") from None
     if position.batches > len(trainer.batches):
         raise RunError(f"{path} is damaged: an epoch has {len(trainer.batches):,} batches")
     if position.batches and trainer.config.sampling == "consecutive":
@@ -114,6 +124,75 @@ def restore(trainer: Trainer) -> None:
             f"trained so far with {'; '.join(differing)}: it goes on, but not to the last bit as "
             "it would have there",
         )
+
+
+def _check_numbers(trainer: Trainer, numbers: dict[str, Any]) -> None:
+    """Make sure that training.json has what `keep` gives, beside what the run adds.
+
+    Raises:
+        ValueError: what is wrong.
+    """
+    check_keys(numbers, ("source", "settings", *_NUMBERS), "it")
+    device, precision = numbers["device"], trainer.config.precision
+    own = (device,) if device in ("cuda", "mps") else ()
+    check_keys(numbers["device_generator"], own, "device_generator")
+    fit = {
+        "device": isinstance(device, str) and device.isalpha() and len(device) < 20,
+        "parameters": numbers["parameters"] == trainer.model.num_parameters(),
+        "bfloat16": isinstance(numbers["bfloat16"], bool)
+        and precision in ("auto", "bfloat16" if numbers["bfloat16"] else "float32"),
+        "torch": isinstance(numbers["torch"], str)
+        and numbers["torch"].isprintable()
+        and len(numbers["torch"]) < 100,
+        "threads": type(numbers["threads"]) is int and numbers["threads"] > 0,
+    }
+    for name, ok in fit.items():
+        if not ok:
+            raise ValueError(f"its {name} cannot be {shown(numbers[name])}")
+
+
+def _check_tensors(tensors: dict[str, Tensor], position: Position) -> None:
+    """Make sure that the numbers of training.safetensors are such as a training comes to.
+
+    Raises:
+        ValueError: they are not.
+    """
+    steps = min(position.step, 2**24)  # where a float32 that counts stands still
+    for name, tensor in tensors.items():
+        if name.endswith(".step") and float(tensor) != steps:
+            raise ValueError(f"{name} is {float(tensor)}, not {steps}")
+        if name.endswith(".exp_avg_sq") and (tensor < 0).any():
+            raise ValueError(f"{name} has a negative number")
+        if name.startswith("generator."):
+            _check_generator(name, tensor)
+
+
+def _check_generator(name: str, state: Tensor) -> None:
+    """Make sure that torch can draw from the state of a generator on the CPU.
+
+    Torch looks at the two counters of its Mersenne Twister one by one, and with two that do not
+    belong together it would read what lies behind the generator in memory.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    generator = torch.Generator().manual_seed(0)
+    new = _counters(generator.get_state())
+    try:
+        generator.set_state(state)
+    except (RuntimeError, TypeError):
+        raise ValueError(f"{name} is not the state of a generator") from None
+    left, seeded, following = _counters(state)
+    fit = seeded == 1 and left + following == 625
+    # Another torch may arrange it in another way; then a new one has not these counters.
+    if new == (1, 1, 0) and not fit and (left, seeded, following) != new:
+        raise ValueError(f"{name} is not the state of a generator")
+
+
+def _counters(state: Tensor) -> tuple[int, int, int]:
+    """How many of the 624 numbers are left, whether there are any, and which comes next."""
+    left, seeded, following = struct.unpack_from("=iiQ", bytes(state.numpy()), 8)
+    return left, seeded, following
 
 
 def _differing(trainer: Trainer, numbers: dict[str, Any]) -> list[str]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from charlm.errors import shown
 from charlm.evaluation.perplexity import LossSum
+from charlm.runs.fields import check_keys
 
 
 @dataclass(kw_only=True)
@@ -56,17 +57,38 @@ class Position:
         Raises:
             ValueError: a key or a value is not a position's; it is named.
         """
-        if not isinstance(content, Mapping):
-            raise ValueError("the position is not an object")
         fields = {field.name: field for field in dataclasses.fields(cls)}
-        if content.keys() != fields.keys():
-            names = sorted(content.keys() ^ fields.keys())
-            raise ValueError(f"the position differs in {', '.join(map(str, names[:3]))}")
+        check_keys(content, fields, "the position")
         for name, field in fields.items():
             value = content[name]
             if value is None and "None" in str(field.type):
                 continue
             whole = field.type == "int"
-            if type(value) is not (int if whole else float) or not 0 <= value < math.inf:
-                raise ValueError(f"the position's {name} cannot be {value!r:.40}")
-        return cls(**content)
+            # Of 64 bits, so that it can become a float.
+            if type(value) is not (int if whole else float) or not 0 <= value < _MOST[whole]:
+                raise ValueError(f"the position's {name} cannot be {shown(value)}")
+        position = cls(**content)
+        position._check()
+        return position
+
+    def _check(self) -> None:
+        """Make sure that the numbers fit each other.
+
+        Raises:
+            ValueError: they do not.
+        """
+        fit = {
+            "characters": self.step <= self.characters,
+            "whole_epochs": self.whole_epochs <= self.step,
+            "batches": self.batches <= self.step - self.whole_epochs,
+            "count": self.batches <= self.count <= self.characters,
+            "measured_step": self.measured_step <= self.step,
+            "measured_progress": self.measured_progress <= 1,
+            "next_samples": self.next_samples <= 2,
+        }
+        for name, ok in fit.items():
+            if not ok:
+                raise ValueError(f"the position's {name} cannot be {shown(getattr(self, name))}")
+
+
+_MOST = {True: 2**63, False: math.inf}

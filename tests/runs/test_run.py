@@ -1,4 +1,4 @@
-"""The run folder: made, opened again, damaged, and found."""
+"""The run: made, opened again, damaged, gone on with, and its text read again."""
 
 from __future__ import annotations
 
@@ -6,78 +6,31 @@ import dataclasses
 import json
 import os
 import re
-import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load
 
-from charlm.config import Config
-from charlm.corpus import load_corpus
+from charlm.config import SECTIONS, Config
+from charlm.corpus import Vocabulary, load_corpus
 from charlm.errors import CorpusError, RunError, UsageError
 from charlm.models.build import build_language_model
-from charlm.runs import CHECKPOINTS, Run, load_run_corpus, newest_run, run_folders
-from charlm.runs.checkpoint import write_json
+from charlm.runs import Run, load_run_corpus
+from charlm.runs.checkpoint import FILES, MANIFEST, checkpoint_folders
+from charlm.runs.files import write_json
+from charlm.runs.run import CHANGEABLE
+from charlm.training import train
 from charlm.training.optimisation import snapshot
 
-TEXT = "the time traveller for so it will be convenient to speak of him 分开\n" * 5
-SETTINGS = {
-    "model": {"cell": "gru", "hidden_size": 4},
-    "training": {"epochs": 2, "prefixes": ["the ", "分"]},
-}
 
-
-@pytest.fixture(autouse=True)
-def working_folder(tmp_path, monkeypatch) -> Path:
-    """An empty working folder, so that no run and no corpus of the user's is seen."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("CHARLM_CORPORA", raising=False)
-    return tmp_path
-
-
-@pytest.fixture
-def novel(tmp_path) -> Path:
-    path = tmp_path / "novel.txt"
-    path.write_bytes(TEXT.encode())
-    return path
-
-
-@pytest.fixture
-def config(novel) -> Config:
-    return Config.from_layers([{"corpus": {"source": str(novel)}}, SETTINGS])
-
-
-@pytest.fixture
-def corpus(config):
-    return load_run_corpus(config.corpus, None, None)
-
-
-@pytest.fixture
-def run(config, corpus, tmp_path) -> Run:
-    return Run.create(tmp_path / "run", config, corpus)
-
-
-@pytest.fixture
-def trained(run) -> Run:
-    """As a training leaves it, with other weights in best than in last."""
-    models = [build_language_model(run.config.model, len(run.vocabulary)) for _ in range(2)]
-    run.metrics = [
-        {"epoch": 1, "train_perplexity": 20.5, "valid_perplexity": None},
-        {"epoch": 2.0, "train_perplexity": 1 / 3, "valid_perplexity": 50.25},
-    ]
-    run.samples = [{"epoch": 1, "prefix": "分", "text": "分\n\x85\u2028\u2029\x0b\x1c😀\ud800"}]
-    run.save(best=snapshot(models[0]), last=snapshot(models[1]))
-    return run
-
-
-def open_error(folder: Path) -> RunError:
+def open_error(folder: Path, **options) -> RunError:
     with pytest.raises(RunError) as caught:
-        Run.open(folder)
+        Run.open(folder, **options)
     assert str(folder) in caught.value.message
     for line in (caught.value.message, caught.value.hint or "-"):
-        assert "\n" not in line
+        assert line.isprintable()
     return caught.value
 
 
@@ -86,22 +39,51 @@ def edit(path: Path, change) -> None:
     path.write_text(json.dumps(change(content)), "utf-8")
 
 
+def same(left: Run, right: Run) -> bool:
+    """JSON has lists where a run in memory may have tuples."""
+    kept = [json.loads(json.dumps(run.training)) for run in (left, right)]
+    bare = [dataclasses.replace(run, training={}) for run in (left, right)]
+    return kept[0] == kept[1] and bare[0] == bare[1]
+
+
+@pytest.fixture
+def again():
+    """Gives a run one more checkpoint, of what is in its newest but for what was changed."""
+
+    def save(run, **changes):
+        data = run.checkpoint.read("training.safetensors", 2**20)
+        numbers = {key: run.training[key] for key in run.training.keys() - {"source", "settings"}}
+        what = {
+            "best": run.read_weights("best"),
+            "last": run.read_weights("last"),
+            "tensors": load(data),
+            "training": numbers,
+        }
+        run.save(**{**what, **changes})
+
+    return save
+
+
 # Making
 
 
-def test_the_folder_and_its_files(run, config, corpus, tmp_path):
+def test_the_folder_and_its_files(run, config, corpus, tmp_path, text):
     assert run.folder == tmp_path / "run"
-    assert sorted(path.name for path in run.folder.iterdir()) == ["run.json", "vocabulary.json"]
+    assert sorted(path.name for path in run.folder.iterdir()) == [
+        ".lock",
+        "run.json",
+        "vocabulary.json",
+    ]
     about = json.loads((run.folder / "run.json").read_text("utf-8"))
     assert about.keys() == {"format", "created", "config", "corpus", "versions"}
-    assert about["format"] == 1
+    assert about["format"] == 2
     assert about["config"] == json.loads(json.dumps(config.to_dict()))
     assert about["corpus"] == {
         "name": "novel",
         "source": str(tmp_path / "novel.txt"),
         "cleaning": "none",
         "sha256": corpus.sha256,
-        "characters": len(TEXT),
+        "characters": len(text),
         "split": list(corpus.split_sizes),
     }
     assert about["versions"]["torch"] == torch.__version__
@@ -111,91 +93,6 @@ def test_the_folder_and_its_files(run, config, corpus, tmp_path):
     assert characters == list(corpus.vocabulary.characters)
 
 
-def test_folders_in_between_are_made(config, corpus, tmp_path):
-    run = Run.create(tmp_path / "a" / "b" / "分开", config, corpus)
-    assert (tmp_path / "a" / "b" / "分开" / "run.json").is_file()
-    assert Run.open(run.folder) == run
-
-
-def test_an_empty_folder_is_taken_and_any_other_refused(config, corpus, tmp_path):
-    folder = tmp_path / "mine"
-    folder.mkdir()
-    Run.create(folder, config, corpus)
-    before = {path: path.read_bytes() for path in folder.iterdir()}
-    with pytest.raises(UsageError) as caught:
-        Run.create(folder, config, corpus)
-    assert caught.value.message == f"{folder} exists already"
-    assert caught.value.hint == "give --run a new folder"
-    assert {path: path.read_bytes() for path in folder.iterdir()} == before
-
-
-@pytest.mark.parametrize("kind", ["hidden", "file", "link"])
-def test_what_else_is_in_the_way(config, corpus, tmp_path, kind):
-    folder = tmp_path / "mine"
-    if kind == "hidden":
-        folder.mkdir()
-        (folder / ".keep").touch()
-    elif kind == "file":
-        folder.write_bytes(b"mine")
-    else:
-        folder.symlink_to(tmp_path / "nowhere")
-    with pytest.raises(UsageError, match="exists already"):
-        Run.create(folder, config, corpus)
-    assert not (folder / "run.json").exists()
-
-
-@pytest.mark.parametrize("name", ["novel.txt/run", "a" * 300])
-def test_a_folder_that_cannot_be_made(config, corpus, tmp_path, name):
-    with pytest.raises(RunError) as caught:
-        Run.create(tmp_path / name, config, corpus)
-    assert caught.value.message.startswith(f"cannot make the folder {tmp_path / name}: ")
-    assert "\n" not in caught.value.message
-
-
-@pytest.mark.parametrize("kind", ["file", "link"])
-def test_a_checkpoints_folder_that_cannot_be_made(config, corpus, tmp_path, kind):
-    if kind == "file":
-        CHECKPOINTS.touch()
-    else:
-        CHECKPOINTS.symlink_to(tmp_path / "nowhere")
-    with pytest.raises(RunError, match="cannot make the folder checkpoints: "):
-        Run.create(None, config, corpus)
-
-
-def test_a_full_disk(config, corpus, tmp_path, monkeypatch):
-    def fail(number):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(RunError, match="No space left on device"):
-        Run.create(tmp_path / "run", config, corpus)
-    assert list((tmp_path / "run").iterdir()) == []
-
-
-def test_the_names_that_a_folder_gets(config, corpus, monkeypatch):
-    """Time, corpus and cell; a number where a run has begun in the same second."""
-    moment = time.localtime(1_700_000_000)
-    stamp = time.strftime("%Y%m%d-%H%M%S", moment)
-    monkeypatch.setattr(
-        "charlm.runs.run.time.strftime", lambda form, f=time.strftime: f(form, moment)
-    )
-    runs = [Run.create(None, config, corpus) for _ in range(3)]
-    lstm = dataclasses.replace(config, model=dataclasses.replace(config.model, cell="lstm"))
-    runs.append(Run.create(None, lstm, corpus))
-    assert [run.folder for run in runs] == [
-        CHECKPOINTS / f"{stamp}-novel-{rest}" for rest in ("gru", "gru-2", "gru-3", "lstm")
-    ]
-    assert re.fullmatch(r"\d{8}-\d{6}", stamp)
-    assert all(Run.open(run.folder) == run for run in runs)
-
-
-def test_runs_that_begin_at_the_same_moment_do_not_share_a_folder(config, corpus):
-    with ThreadPoolExecutor(8) as pool:
-        runs = list(pool.map(lambda _: Run.create(None, config, corpus), range(24)))
-    assert len({run.folder for run in runs}) == 24
-    assert len(run_folders()) == 24
-
-
 # Opening
 
 
@@ -203,80 +100,206 @@ def test_an_opened_run_is_the_one_that_was_made(run):
     opened = Run.open(run.folder)
     assert opened == run
     assert opened.config.training.prefixes == ("the ", "分")
-    assert opened.vocabulary == run.vocabulary
-    assert (opened.metrics, opened.samples) == ([], [])
+    assert (opened.metrics, opened.samples, opened.notices) == ([], [], ())
+    assert opened.checkpoint is None
     assert opened.summary() is None
 
 
-def test_an_opened_run_has_all_metrics_and_samples(trained):
-    """Also of a text with characters that end a line for Python, but not in JSON."""
-    assert Run.open(trained.folder) == trained
+def test_an_opened_run_is_the_one_that_was_trained(traveller, trained, settings, tmp_path):
+    """With all metrics and samples, and where the training stands."""
+    run = Run.create(tmp_path / "other", trained.config, traveller)
+    events = list(train(run, traveller, device=torch.device("cpu")))
+    assert len(events) > 40
+    opened = Run.open(run.folder)
+    assert same(opened, run)
+    assert opened.training["position"]["whole_epochs"] == 1
+    assert len(opened.metrics) > 1
+    assert len(opened.samples) == 2
+
+
+def test_a_run_is_opened_from_anywhere(trained, monkeypatch):
+    for folder in ("trained", "./trained", "trained/../trained/", str(trained.folder)):
+        assert Run.open(Path(folder)).checkpoint.records == trained.checkpoint.records
+    monkeypatch.chdir(trained.folder)
+    assert Run.open(Path()).checkpoint.folder == Path(trained.checkpoint.folder.name)
 
 
 def test_metrics_and_samples_are_json_lines(trained):
     for name, rows in (("metrics", trained.metrics), ("samples", trained.samples)):
-        data = (trained.folder / f"{name}.jsonl").read_bytes()
+        data = (trained.checkpoint.folder / f"{name}.jsonl").read_bytes()
         assert data.endswith(b"\n")
-        assert [json.loads(line) for line in data.split(b"\n")[:-1]] == rows
-    assert "分" in (trained.folder / "samples.jsonl").read_text("utf-8")
+        assert rows == [json.loads(line) for line in data.split(b"\n")[:-1]] != []
 
 
-def test_saving_again_takes_the_place_of_what_was_saved(trained):
-    last = snapshot(trained.load_model("last"))
-    trained.metrics.append({"epoch": 3})
-    trained.save(best=last, last=last)
-    assert Run.open(trained.folder).metrics[2:] == [{"epoch": 3}]
-    best = snapshot(trained.load_model("best"))
-    assert all(torch.equal(best[name], last[name]) for name in last)
+def test_samples_with_what_ends_a_line_for_python_but_not_in_json(trained, again):
+    text = "分\n\r\x85\u2028\u2029\x0b\x1c😀\ud800"
+    trained.samples.append({"epoch": 3, "prefix": "分", "text": text})
+    again(trained)
+    assert same(Run.open(trained.folder), trained)
+    assert "分".encode() in (trained.checkpoint.folder / "samples.jsonl").read_bytes()
 
 
-def test_a_full_disk_leaves_the_weights_that_were_saved(trained, monkeypatch):
-    before = {path: path.read_bytes() for path in trained.folder.iterdir()}
+def test_each_checkpoint_has_its_own_weights_metrics_and_samples(trained, again):
+    before = Run.open(trained.folder)
+    last = {name: tensor + 1 for name, tensor in before.read_weights("last").items()}
+    trained.metrics.append({**trained.metrics[-1], "epoch": 3})
+    again(trained, last=last)
+    newest, older = checkpoint_folders(trained.folder)
+    assert older == before.checkpoint.folder
+    assert Run.open(older) == before
+    opened = Run.open(newest)
+    assert opened == Run.open(trained.folder)
+    assert same(opened, trained)
+    assert opened.metrics == [*before.metrics, {**before.metrics[-1], "epoch": 3}]
+    assert all(torch.equal(opened.read_weights("last")[name], last[name]) for name in last)
+    assert all(
+        torch.equal(tensor, before.read_weights("best")[name])
+        for name, tensor in opened.read_weights("best").items()
+    )
 
-    def fail(number):
-        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", fail)
-    last = snapshot(trained.load_model("last"))
-    with pytest.raises(RunError, match="No space left on device"):
-        trained.save(best=last, last=last)
-    assert {path: path.read_bytes() for path in trained.folder.iterdir()} == before
+@pytest.mark.parametrize("embedding", ["tied", "learned", "one-hot"])
+def test_weights_come_back_to_the_last_bit(config, corpus, tmp_path, embedding):
+    model = dataclasses.replace(config.model, embedding=embedding)
+    config = dataclasses.replace(config, model=model)
+    run = Run.create(tmp_path / embedding, config, corpus)
+    built = build_language_model(config.model, len(corpus.vocabulary))
+    with torch.no_grad():
+        built.head.weight[0, :2] = torch.tensor([-0.0, 1e-45])
+    best, last = snapshot(built), {name: -tensor for name, tensor in snapshot(built).items()}
+    numbers = {"position": {}}
+    run.save(best=best, last=last, tensors={}, training=numbers)
+    opened = Run.open(run.folder)
+    for name, weights in (("best", best), ("last", last)):
+        found = snapshot(opened.load_model(name))
+        assert found.keys() == weights.keys()
+        for key, tensor in weights.items():
+            assert torch.equal(found[key].view(torch.int32), tensor.view(torch.int32))
+    loaded = opened.load_model()
+    assert (loaded.head.weight is getattr(loaded.embedding, "weight", None)) == (
+        embedding == "tied"
+    )
+    inputs = torch.randint(len(corpus.vocabulary), (7, 2))
+    logits = [each.eval()(inputs, each.initial_state(2))[0] for each in (built, loaded)]
+    assert torch.equal(*logits)
+
+
+def test_where_there_is_no_best_the_last_weights_are_written_twice(trained, again):
+    last = trained.read_weights("last")
+    again(trained, best=last, last=last)
+    files = [trained.checkpoint.folder / f"{name}.safetensors" for name in ("best", "last")]
+    assert files[0].read_bytes() == files[1].read_bytes()
 
 
 def test_models_are_on_the_cpu_and_in_evaluation_mode(trained):
     model = trained.load_model()
     assert not model.training
     assert {parameter.device.type for parameter in model.parameters()} == {"cpu"}
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_the_best_weights_are_loaded_unless_told(trained, again):
+    last = {name: tensor + 1 for name, tensor in trained.read_weights("last").items()}
+    again(trained, last=last)
     best, default, last = (
-        snapshot(each) for each in (trained.load_model("best"), model, trained.load_model("last"))
+        snapshot(each)
+        for each in (trained.load_model("best"), trained.load_model(), trained.load_model("last"))
     )
     assert all(torch.equal(best[name], default[name]) for name in best)
-    assert not all(torch.equal(best[name], last[name]) for name in best)
+    assert not any(torch.equal(best[name], last[name]) for name in best)
 
 
-def test_a_run_without_weights(run):
-    with pytest.raises(RunError, match=r"cannot read .*best\.safetensors: No such file"):
-        run.load_model()
+def test_a_run_without_a_checkpoint_has_no_model_yet(run, one_line):
+    for weights in ("best", "last"):
+        with pytest.raises(RunError) as caught:
+            run.load_model(weights)
+        assert one_line(caught.value) == f"{run.folder} has no checkpoint yet"
+        assert caught.value.hint == "charlm train --resume goes on with it"
 
 
-def test_weights_that_do_not_fit_the_vocabulary(trained):
-    edit(trained.folder / "vocabulary.json", lambda characters: characters[:-1])
-    with pytest.raises(RunError, match="is not of this run's model"):
-        Run.open(trained.folder).load_model()
+def test_a_first_checkpoint_that_is_half_written_is_left_out_and_told(run, one_line):
+    (run.folder / "checkpoint-000001").mkdir()
+    opened = Run.open(run.folder)
+    assert opened.checkpoint is None
+    (notice,) = opened.notices
+    assert "checkpoint-000001 was not written to its end" in notice
 
 
-def test_no_file_of_a_run_is_a_pickle(trained, novel):
-    config = Config.from_layers([{"corpus": {"source": "-"}}, SETTINGS])
+def test_without_the_weights_their_files_are_not_read(trained):
+    newest, before = checkpoint_folders(trained.folder)
+    for name in ("last", "best", "training"):
+        (newest / f"{name}.safetensors").write_bytes(b"")
+    opened = Run.open(trained.folder, weights=False)
+    assert opened == trained
+    assert Run.open(trained.folder).checkpoint.folder == before
+    with pytest.raises(RunError, match="is damaged"):
+        opened.load_model()
+    (newest / "metrics.jsonl").write_bytes(b"")
+    assert Run.open(trained.folder, weights=False).checkpoint.folder == before
+
+
+def test_a_checkpoint_can_be_named(trained, one_line):
+    newest, before = checkpoint_folders(trained.folder)
+    assert Run.open(newest) == trained
+    earlier = Run.open(before)
+    assert earlier.folder == trained.folder
+    assert earlier.checkpoint.folder == before
+    assert earlier.training["position"]["step"] < trained.training["position"]["step"]
+    (before / MANIFEST).unlink()
+    assert MANIFEST in open_error(before).message
+    missing = trained.folder / "checkpoint-000099"
+    assert MANIFEST in open_error(missing).message
+
+
+def test_a_run_whose_folder_has_the_name_of_a_checkpoint(config, corpus, tmp_path):
+    run = Run.create(tmp_path / "checkpoint-000001", config, corpus)
+    assert Run.open(run.folder) == run
+
+
+def test_the_settings_of_the_newest_checkpoint_are_the_runs(trained, again):
+    new = dataclasses.replace(trained.config.training, epochs=7, lr=0.5, prefixes=("a", "b"))
+    trained.change(dataclasses.replace(trained.config, training=new))
+    again(trained)
+    opened = Run.open(trained.folder)
+    assert opened.config.training == new
+    assert same(opened, trained)
+    about = json.loads((trained.folder / "run.json").read_text())
+    assert about["config"]["training"]["epochs"] == 2  # as it was begun
+
+
+def test_a_full_disk_leaves_what_was_saved(trained, again, monkeypatch, one_line):
+    before = {path: path.read_bytes() for path in trained.folder.rglob("*") if path.is_file()}
+
+    def fail(number):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(RunError) as caught:
+            again(trained)
+    assert "No space left on device" in one_line(caught.value)
+    after = {path: path.read_bytes() for path in trained.folder.rglob("*") if path.is_file()}
+    assert {path: after[path] for path in before} == before
+    with trained.locked():
+        pass
+    assert {path for path in trained.folder.rglob("*") if path.is_file()} == {
+        *before, trained.folder / ".lock",
+    }  # fmt: skip
+    assert Run.open(trained.folder).metrics == trained.metrics
+
+
+def test_no_file_of_a_run_is_a_pickle(trained, novel, settings):
+    config = Config.from_layers([{"corpus": {"source": "-"}}, settings])
     write_json(trained.folder / "summary.json", {"epochs": 2})
     piped = Run.create(None, config, load_run_corpus(config.corpus, novel, None), kept=novel)
-    files = [*trained.folder.iterdir(), *piped.folder.iterdir()]
+    files = [
+        path for run in (trained, piped) for path in run.folder.rglob("*") if path.is_file()
+    ]  # fmt: skip
     assert {path.name for path in files} == {
-        "run.json", "vocabulary.json", "metrics.jsonl", "samples.jsonl", "summary.json",
-        "best.safetensors", "last.safetensors", "corpus.txt",
+        *FILES, MANIFEST, "run.json", "vocabulary.json", "summary.json", "corpus.txt", ".lock",
     }  # fmt: skip
     for path in files:
         data = path.read_bytes()
-        assert path.suffix in {".json", ".jsonl", ".txt", ".safetensors"}
         if path.suffix == ".safetensors":
             json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         else:
@@ -287,7 +310,7 @@ def test_a_summary(run):
     assert run.summary() is None
     write_json(run.folder / "summary.json", {"epochs": 2})
     assert run.summary() == {"epochs": 2}
-    for damaged in ("{", "5", "[1]", "null"):
+    for damaged in ("{", "5", "[1]", "null", '{"epochs": "two"}', '{"seconds": -1}'):
         (run.folder / "summary.json").write_text(damaged)
         with pytest.raises(RunError, match=r"summary\.json is damaged"):
             run.summary()
@@ -308,11 +331,18 @@ def test_what_is_no_run_folder_tells_those_that_are(config, corpus, tmp_path):
     assert known.folder.name in open_error(tmp_path / "nowhere").hint
 
 
-@pytest.mark.parametrize("number", [0, 2, "1", None, [1]])
-def test_another_format(run, number):
+@pytest.mark.parametrize("number", [0, 1, 3, -1])
+def test_another_format_says_so(run, number):
+    path = run.folder / "run.json"
+    edit(path, lambda about: {**about, "format": number})
+    message = f"{path} has the format {number}; this version reads 2"
+    assert open_error(run.folder).message == message
+
+
+@pytest.mark.parametrize("number", ["2", 2.0, None, [2], True, {}])
+def test_a_format_that_is_no_number(run, number):
     edit(run.folder / "run.json", lambda about: {**about, "format": number})
-    error = open_error(run.folder)
-    assert error.message == f"{run.folder} has the format {number}; this version reads 1"
+    assert "run.json" in open_error(run.folder).message
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"\xff\0", b"[" * 100_000])
@@ -322,7 +352,7 @@ def test_files_that_are_not_json(run, name, data):
     assert open_error(run.folder).message == f"{run.folder / name} is damaged: it is not JSON"
 
 
-@pytest.mark.parametrize("content", [[], {}, 5, None, "text", [1, 2], {"format": 1}])
+@pytest.mark.parametrize("content", [[], {}, 5, None, "text", [1, 2], {"format": 2}])
 def test_a_run_json_of_something_else(run, content):
     write_json(run.folder / "run.json", content)
     assert "run.json is damaged: " in open_error(run.folder).message
@@ -332,7 +362,7 @@ def test_a_run_json_of_something_else(run, content):
 def test_a_run_json_with_a_missing_part(run, key):
     edit(run.folder / "run.json", lambda about: {k: v for k, v in about.items() if k != key})
     message = open_error(run.folder).message
-    assert message == f"{run.folder / 'run.json'} is damaged: '{key}'"
+    assert message == f"{run.folder / 'run.json'} is damaged: it has no '{key}'"
 
 
 @pytest.mark.parametrize("key", ["config", "corpus", "versions"])
@@ -382,67 +412,193 @@ def test_a_missing_vocabulary(run):
     assert "cannot read" in open_error(run.folder).message
 
 
-@pytest.mark.parametrize("name", ["metrics.jsonl", "samples.jsonl"])
-@pytest.mark.parametrize("line", ["{", "5", "[]", "\0", "[" * 100_000])
-def test_a_line_that_is_no_object(trained, name, line):
-    path = trained.folder / name
-    path.write_text(path.read_text("utf-8") + line, "utf-8")
-    assert open_error(trained.folder).message.startswith(f"{path} is damaged: a line is not ")
-
-
-def test_lines_that_are_not_utf8(trained):
-    (trained.folder / "samples.jsonl").write_bytes(b'{"a": "\xff"}\n')
-    assert "is damaged" in open_error(trained.folder).message
-
-
 def test_every_truncation_is_an_error_of_one_line(trained):
     for name in ("run.json", "vocabulary.json"):
         path = trained.folder / name
         data = path.read_bytes()
-        for size in range(0, len(data) - 1, 41):  # the last byte is a line end
+        for size in range(0, len(data), 41):
             path.write_bytes(data[:size])
             open_error(trained.folder)
         path.write_bytes(data)
     assert Run.open(trained.folder) == trained
 
 
-# Finding
+# Going on with other settings
+
+OTHERS = {
+    "corpus": {
+        "source": "elsewhere/text.txt", "cleaning": "letters", "encoding": "gb18030",
+        "max_chars": 3999, "vocabulary_from": "kept", "split": (0.8, 0.1, 0.1),
+    },
+    "model": {
+        "cell": "lstm", "backend": "scratch", "hidden_size": 5, "num_layers": 2,
+        "embedding": "tied", "embedding_size": 5, "initialisation": "book", "input_dropout": 0.11,
+        "dropout": 0.12, "output_dropout": 0.13, "weight_dropout": 0.14,
+    },
+    "training": {
+        "sampling": "random", "seq_len": 21, "batch_size": 9, "offset": "none", "drop_last": True,
+        "epochs": 3, "minutes": 2.5, "optimiser": "sgd", "lr": 0.5, "beta2": 0.5,
+        "weight_decay": 0.5, "schedule": "constant", "warmup": 0.5, "clip_norm": 0.5,
+        "patience": 3, "seed": 1, "device": "cpu", "deterministic": True, "precision": "float32",
+        "prefixes": ("a",), "sample_every": 3, "sample_length": 7, "sample_temperature": 0.5,
+        "save_minutes": 3.0, "save_steps": 5,
+    },
+}  # fmt: skip
+FREE = {
+    ("corpus", "source"),
+    *(("training", key) for key in (
+        "epochs", "minutes", "patience", "lr", "clip_norm", "device", "deterministic", "prefixes",
+        "sample_every", "sample_length", "sample_temperature", "save_minutes", "save_steps",
+    )),
+}  # fmt: skip
+"""What can be another when a training goes on: nothing that its past was made of."""
+NAMES = [(section, key) for section, values in OTHERS.items() for key in values]
 
 
-def test_the_newest_run_is_the_newest_with_weights(config, corpus):
-    for index, name in enumerate(["b", "a", "c", "d"]):
-        run = Run.create(CHECKPOINTS / name, config, corpus)
-        if name != "d":
-            model = build_language_model(config.model, len(corpus.vocabulary))
-            run.save(best=snapshot(model), last=snapshot(model))
-        os.utime(run.folder / "run.json", (1000 + index, 1000 + index))
-    (CHECKPOINTS / "e").mkdir()
-    (CHECKPOINTS / "README.md").touch()
-    assert [folder.name for folder in run_folders()] == ["d", "c", "a", "b"]
-    assert newest_run() == CHECKPOINTS / "c"
-    os.utime(CHECKPOINTS / "b" / "run.json", (2000, 2000))
-    assert newest_run() == CHECKPOINTS / "b"
+def test_every_setting_is_tried():
+    fields = {name: dataclasses.fields(section) for name, section in SECTIONS.items()}
+    known = [(name, field.name) for name, section in fields.items() for field in section]
+    assert sorted(NAMES) == sorted(known)
+    assert {*CHANGEABLE} == {key for section, key in FREE if section == "training"}
 
 
-def test_no_trained_run(config, corpus, tmp_path):
-    for _ in range(2):
-        with pytest.raises(RunError) as caught:
-            newest_run()
-        assert caught.value.message == f"no trained run under {tmp_path / 'checkpoints'}"
-        assert caught.value.hint == "train one: charlm train"
-        Run.create(None, config, corpus)  # without weights
-    assert len(run_folders()) == 2
+def other(config, changes):
+    """Section by section, as `Config.from_layers` would leave out epochs for minutes."""
+    return dataclasses.replace(
+        config,
+        **{
+            section: dataclasses.replace(
+                getattr(config, section),
+                **{key: OTHERS[section][key] for name, key in changes if name == section},
+            )
+            for section in OTHERS
+        },
+    )
+
+
+@pytest.mark.parametrize(("section", "key"), NAMES)
+def test_a_setting_can_change_or_is_named_and_refused(trained, one_line, section, key):
+    old = trained.config
+    new = other(old, [(section, key)])
+    before = getattr(getattr(old, section), key)
+    after = getattr(getattr(new, section), key)
+    assert before != after
+    if (section, key) in FREE:
+        trained.change(new)
+        assert trained.config == new
+        return
+    with pytest.raises(UsageError) as caught:
+        trained.change(new)
+    assert one_line(caught.value) == (
+        f"{trained.folder} cannot go on with other settings: "
+        f"{section}.{key} is {before} in the run, not {after}"
+    )
+    assert "without --resume" in caught.value.hint
+    assert trained.config == old
+
+
+def test_all_settings_that_cannot_change_are_named_at_once(trained, one_line):
+    old = trained.config
+    with pytest.raises(UsageError) as caught:
+        trained.change(other(old, NAMES))
+    message = one_line(caught.value)
+    for section, key in NAMES:
+        assert (f"{section}.{key} is " in message) == ((section, key) not in FREE), key
+    assert message.count("; ") == len(NAMES) - len(FREE) - 1
+    assert trained.config == old
+
+
+def test_all_settings_that_can_change_can_change_at_once(trained):
+    new = other(trained.config, FREE)
+    trained.change(new)
+    assert trained.config == new
+    trained.change(new)  # nothing to change is fine
+
+
+# Going on with the same text
+
+
+def test_the_same_text_is_accepted(run, corpus, trained, traveller):
+    run.check_corpus(corpus)
+    trained.check_corpus(traveller)
+    Run.open(trained.folder).check_corpus(dataclasses.replace(traveller, source="elsewhere"))
+
+
+DIFFERENCES = {
+    "sha256": ({"sha256": "0123456789abcdef"}, "sha256 0123456789ab..., not {sha256:.12}..."),
+    "cleaning": ({"cleaning": "spaces"}, "cleaning spaces, not none"),
+    "characters": (
+        {"characters": 3999, "split_sizes": (3600, 200, 199)},
+        "characters 3,999, not 4,000; split 3,600/200/199, not {split}",
+    ),
+    "split": ({"split_sizes": (3000, 900, 100)}, "split 3,000/900/100, not {split}"),
+    "vocabulary": (
+        {"vocabulary": Vocabulary(tuple("abc"))}, "vocabulary of 4 entries, not the run's {size}"
+    ),
+}  # fmt: skip
+
+
+class Other:
+    """A corpus that is another in some ways."""
+
+    def __init__(self, corpus, changes):
+        self.__dict__ = {name: getattr(corpus, name) for name in (
+            "name", "source", "cleaning", "sha256", "characters", "split_sizes", "vocabulary",
+        )} | changes  # fmt: skip
+
+
+def shown(message, run):
+    sizes = "/".join(f"{size:,}" for size in run.corpus["split"])
+    return message.format(sha256=run.corpus["sha256"], split=sizes, size=f"{len(run.vocabulary):,}")
+
+
+@pytest.mark.parametrize("name", DIFFERENCES)
+def test_each_difference_of_a_text_is_named(trained, traveller, one_line, name):
+    changes, message = DIFFERENCES[name]
+    with pytest.raises(CorpusError) as caught:
+        trained.check_corpus(Other(traveller, changes))
+    assert one_line(caught.value) == (
+        f"{traveller.source} is not the text that {trained.folder} was trained on: "
+        + shown(message, trained)
+    )
+    assert "charlm eval --text FILE" in caught.value.hint
+
+
+def test_all_differences_of_a_text_are_named_at_once(trained, traveller, one_line):
+    changes = {key: value for each, _ in DIFFERENCES.values() for key, value in each.items()}
+    with pytest.raises(CorpusError) as caught:
+        trained.check_corpus(Other(traveller, changes))
+    message = one_line(caught.value)
+    for name, (_, words) in DIFFERENCES.items():
+        if name != "characters":
+            assert shown(words, trained) in message
+    assert "characters 3,999, not 4,000" in message
+
+
+def test_a_vocabulary_in_another_order_is_another(trained, traveller, one_line):
+    changed = Vocabulary(traveller.vocabulary.characters[::-1])
+    with pytest.raises(CorpusError) as caught:
+        trained.check_corpus(Other(traveller, {"vocabulary": changed}))
+    size = len(traveller.vocabulary)
+    assert f"vocabulary of {size} entries, not the run's {size}" in one_line(caught.value)
+
+
+def test_training_on_another_text_is_refused_before_anything_is_written(trained, corpus):
+    before = {path: path.stat().st_mtime_ns for path in trained.folder.rglob("*")}
+    with pytest.raises(CorpusError, match="is not the text that"):
+        next(train(trained, corpus, device=torch.device("cpu")))
+    assert {path: path.stat().st_mtime_ns for path in trained.folder.rglob("*")} == before
 
 
 # The text
 
 
-def test_the_text_is_read_and_split_again_as_it_was(novel):
-    settings = {
+def test_the_text_is_read_and_split_again_as_it_was(novel, settings):
+    about = {
         "source": str(novel), "cleaning": "letters", "max_chars": 200, "vocabulary_from": "kept",
         "split": [0.5, 0.3, 0.2],
     }  # fmt: skip
-    config = Config.from_layers([{"corpus": settings}, SETTINGS])
+    config = Config.from_layers([{"corpus": about}, settings])
     corpus = load_run_corpus(config.corpus, None, None)
     run = Run.open(Run.create(None, config, corpus).folder)
     again = run.load_corpus()
@@ -452,19 +608,17 @@ def test_the_text_is_read_and_split_again_as_it_was(novel):
 
 
 @pytest.mark.parametrize("kind", ["whole", "kept"])
-def test_the_vocabulary_is_of_the_whole_text_or_of_what_is_kept(config, kind):
-    settings = dataclasses.replace(config.corpus, max_chars=8, vocabulary_from=kind)
-    corpus = load_run_corpus(settings, None, None)
-    read = TEXT if kind == "whole" else TEXT[:8]
+def test_the_vocabulary_is_of_the_whole_text_or_of_what_is_kept(config, kind, text):
+    about = dataclasses.replace(config.corpus, max_chars=8, vocabulary_from=kind)
+    corpus = load_run_corpus(about, None, None)
+    read = text if kind == "whole" else text[:8]
     assert set(corpus.vocabulary.characters) == set(read)
 
 
-def test_the_text_is_read_with_the_runs_own_vocabulary(run):
+def test_a_text_that_gives_another_vocabulary_is_refused(run):
     edit(run.folder / "vocabulary.json", lambda characters: characters[::-1])
-    opened = Run.open(run.folder)
-    again = opened.load_corpus()
-    assert again.vocabulary == opened.vocabulary != run.vocabulary
-    assert again.text("train") == TEXT[: again.split_sizes[0]]
+    with pytest.raises(CorpusError, match="vocabulary of 23 entries, not the run's 23"):
+        Run.open(run.folder).load_corpus()
 
 
 @pytest.mark.parametrize(
@@ -486,8 +640,8 @@ def test_a_text_that_is_gone_is_an_error(run, novel):
         run.load_corpus()
 
 
-def test_a_bundled_text_is_found_from_anywhere(tmp_path, monkeypatch):
-    config = Config.from_layers([SETTINGS])
+def test_a_bundled_text_is_found_from_anywhere(tmp_path, monkeypatch, settings):
+    config = Config.from_layers([settings])
     corpus = load_corpus("traveller")
     run = Run.create(tmp_path / "run", config, corpus)
     (tmp_path / "elsewhere").mkdir()
@@ -506,11 +660,13 @@ def test_a_corpora_folder_is_looked_in(config, corpus, tmp_path, novel):
 
 
 @pytest.mark.parametrize("encoding", [None, "gb18030"])
-def test_a_text_from_standard_input_is_kept_and_read_again(novel, tmp_path, encoding):
-    data = TEXT.encode(encoding or "utf-8").replace(b"\n", b"\r\n")
+def test_a_text_from_standard_input_is_kept_and_read_again(
+    novel, tmp_path, encoding, text, settings
+):
+    data = text.encode(encoding or "utf-8").replace(b"\n", b"\r\n")
     novel.write_bytes(data)
     layer = {"corpus": {"source": "-", "encoding": encoding, "split": [0.5, 0.25, 0.25]}}
-    config = Config.from_layers([layer, SETTINGS])
+    config = Config.from_layers([layer, settings])
     corpus = load_run_corpus(config.corpus, novel, None)
     run = Run.create(tmp_path / "run", config, corpus, kept=novel)
     novel.unlink()
@@ -519,7 +675,7 @@ def test_a_text_from_standard_input_is_kept_and_read_again(novel, tmp_path, enco
     again = opened.load_corpus()
     assert np.array_equal(again.ids, corpus.ids)
     assert again.split_sizes == corpus.split_sizes
-    assert again.text("train") == TEXT[: again.split_sizes[0]]
+    assert again.text("train") == text[: again.split_sizes[0]]
     (run.folder / "corpus.txt").write_bytes(data + b"x")
     with pytest.raises(CorpusError, match="is not the text that"):
         opened.load_corpus()
@@ -528,14 +684,54 @@ def test_a_text_from_standard_input_is_kept_and_read_again(novel, tmp_path, enco
         opened.load_corpus()
 
 
-def test_a_text_whose_name_is_no_utf8(tmp_path):
+def test_a_text_whose_name_is_no_utf8(tmp_path, text, settings):
     name = os.fsdecode(b"\xff.txt")
     try:
-        (tmp_path / name).write_bytes(TEXT.encode())
+        (tmp_path / name).write_bytes(text.encode())
     except OSError:
         pytest.skip("this file system takes UTF-8 names only")
-    config = Config.from_layers([{"corpus": {"source": str(tmp_path / name)}}, SETTINGS])
+    config = Config.from_layers([{"corpus": {"source": str(tmp_path / name)}}, settings])
     run = Run.create(tmp_path / "run", config, load_run_corpus(config.corpus, None, None))
     opened = Run.open(run.folder)
     assert opened == run
-    assert opened.load_corpus().characters == len(TEXT)
+    assert opened.load_corpus().characters == len(text)
+
+
+# Other versions
+
+
+def made_by_another_version(run, change):
+    """run.json as another charlm may have written it."""
+    about = json.loads((run.folder / "run.json").read_text("utf-8"))
+    about["versions"]["charlm"] = "0.0.9"
+    change(about["config"])
+    (run.folder / "run.json").write_text(json.dumps(about), "utf-8")
+    return run.folder
+
+
+def test_settings_that_an_earlier_version_did_not_know_have_their_defaults(run):
+    folder = made_by_another_version(run, lambda config: config["training"].pop("patience"))
+    assert Run.open(folder).config == run.config
+
+
+def test_a_run_of_this_version_has_all_settings(run):
+    edit(
+        run.folder / "run.json", lambda about: about["config"]["training"].pop("patience") or about
+    )
+    with pytest.raises(RunError, match="has no 'patience'"):
+        Run.open(run.folder)
+
+
+def test_settings_of_a_later_version_are_refused_by_name(run):
+    folder = made_by_another_version(run, lambda config: config["model"].update(attention=3))
+    with pytest.raises(RunError, match=r"unknown key of \[model\]: 'attention'"):
+        Run.open(folder)
+
+
+def test_where_both_checkpoints_are_damaged_the_newest_is_named(trained, one_line):
+    newest, before = sorted(trained.folder.glob("checkpoint-*"), reverse=True)
+    for folder in (newest, before):
+        (folder / "metrics.jsonl").write_bytes(b"")
+    with pytest.raises(RunError) as caught:
+        Run.open(trained.folder)
+    assert str(newest) in one_line(caught.value)

@@ -1,0 +1,263 @@
+"""A power cut between any two calls: what was saved before loads, or what is new, whole.
+
+A disk owes nobody what was not synced: data that were written may be lost while their name stays,
+and of the names made, changed and deleted, any may be lost while any other stays. So the calls of
+a save are followed, and after each of them what is not yet synced is lost in every way that a list
+of a few can be lost in: nothing, all, each one alone, all but each one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from charlm.config import Config
+from charlm.corpus import load_corpus
+from charlm.runs import Run
+from charlm.runs.checkpoint import FILES, MANIFEST, Checkpoint
+from charlm.training import keeping
+from charlm.training.optimisation import snapshot
+from charlm.training.trainer import Trainer
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="follows the calls that are made on POSIX")
+
+SETTINGS = {
+    "model": {"cell": "gru", "hidden_size": 4, "embedding_size": 4},
+    "training": {"epochs": 2, "batch_size": 8, "seq_len": 20, "prefixes": ["the "]},
+}
+CALLS = ("open", "write", "fsync", "close", "replace", "mkdir", "unlink", "rmdir")
+
+
+class PowerCut(BaseException):
+    """In place of all that would come next."""
+
+
+class Disk:
+    """Follows what is written within a folder, and what of it is synced."""
+
+    def __init__(self, cut: int) -> None:
+        """``cut``: the number of the call that is not made any more."""
+        self.cut, self.calls = cut, 0
+        self.data: set[str] = set()
+        """files with data that are not synced"""
+        self.names: list[tuple[str, Callable[[], None]]] = []
+        """folders with a change that is not synced, and what takes it back"""
+        self._paths: dict[int, str] = {}
+        self._real = {name: getattr(os, name) for name in CALLS}
+
+    @contextmanager
+    def followed(self) -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            for name in CALLS:
+                patch.setattr(os, name, self._counted(name))
+            yield
+
+    def _counted(self, name: str) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            if self.calls >= self.cut:
+                if name == "close":  # for the sake of this process
+                    self._real["close"](*arguments)
+                raise PowerCut
+            self.calls += 1
+            return getattr(self, f"_{name}")(*arguments, **options)
+
+        return call
+
+    def _changed(self, path: str, undo: Callable[[], None]) -> None:
+        self.names.append((os.path.dirname(path), undo))
+
+    def _path(self, path: Any, dir_fd: int | None) -> str:
+        return os.path.join("" if dir_fd is None else self._paths[dir_fd], os.fspath(path))
+
+    def _open(self, path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        whole = self._path(path, dir_fd)
+        new = not os.path.lexists(whole)
+        number: int = self._real["open"](path, flags, mode, dir_fd=dir_fd)
+        self._paths[number] = whole
+        if new:
+            self._changed(whole, lambda: Path(whole).unlink(missing_ok=True))
+        return number
+
+    def _write(self, number: int, data: Any) -> Any:
+        self.data.add(self._paths[number])
+        return self._real["write"](number, data)
+
+    def _fsync(self, number: int) -> None:
+        path = self._paths[number]
+        self.data.discard(path)
+        self.names = [change for change in self.names if change[0] != path]
+
+    def _close(self, number: int) -> None:
+        del self._paths[number]
+        self._real["close"](number)
+
+    def _replace(self, old: Any, new: Any) -> None:
+        source, target = Path(old), Path(new)
+        before = target.read_bytes() if target.exists() else None
+        self._real["replace"](old, new)
+        if str(source) in self.data:
+            self.data ^= {str(source), str(target)}
+
+        def undo() -> None:
+            with suppress(FileNotFoundError):
+                target.rename(source)
+            if before is not None:
+                target.write_bytes(before)
+
+        self._changed(str(target), undo)
+
+    def _mkdir(self, path: Any, mode: int = 0o777) -> None:
+        self._real["mkdir"](path, mode)
+        self._changed(os.fspath(path), lambda: shutil.rmtree(path, ignore_errors=True))
+
+    def _unlink(self, path: Any, *, dir_fd: int | None = None) -> None:
+        whole = Path(self._path(path, dir_fd))
+        data = whole.read_bytes() if whole.exists() else b""
+        self._real["unlink"](path, dir_fd=dir_fd)
+
+        def undo() -> None:
+            with suppress(FileNotFoundError):  # its folder may be gone for good
+                whole.write_bytes(data)
+
+        self._changed(str(whole), undo)
+
+    def _rmdir(self, path: Any, *, dir_fd: int | None = None) -> None:
+        whole = self._path(path, dir_fd)
+        self._real["rmdir"](path, dir_fd=dir_fd)
+        self._changed(whole, lambda: Path(whole).mkdir(exist_ok=True))
+
+    def losses(self) -> Iterator[Callable[[], None]]:
+        """Each gives the folder the state that it may have after the cut."""
+        count = len(self.names)
+        every = frozenset(range(count))
+        lost = {frozenset[int](), every}
+        lost |= {frozenset({number}) for number in every}
+        lost |= {every - {number} for number in every}
+        for numbers in sorted(lost, key=sorted):
+            for data_too in (False, True) if self.data else (False,):
+
+                def lose(numbers: Any = numbers, data_too: bool = data_too) -> None:
+                    for path in self.data if data_too else ():
+                        with suppress(FileNotFoundError):
+                            os.truncate(path, 0)
+                    for number in sorted(numbers, reverse=True):
+                        self.names[number][1]()
+
+                yield lose
+
+
+def cuts(prepare: Callable[[], Path], act: Callable[[], None]) -> Iterator[bool]:
+    """Brings the folder of ``prepare`` into every state that a cut can leave it in.
+
+    Yields:
+        Whether all was done before the cut.
+    """
+    cut, done = 0, False
+    while not done:
+        folder = prepare()
+        disk = Disk(cut)
+        try:
+            with disk.followed():
+                act()
+            done = True
+        except PowerCut:
+            pass
+        kept = folder.with_name("kept")
+        shutil.rmtree(kept, ignore_errors=True)
+        shutil.copytree(folder, kept)
+        for lose in disk.losses():
+            shutil.rmtree(folder)
+            shutil.copytree(kept, folder)
+            lose()
+            yield done
+        cut += 1
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def work() -> Iterator[Path]:
+    """A folder in memory, where there is such a thing."""
+    memory = Path("/dev/shm")
+    root = memory if os.access(memory, os.W_OK) else None
+    folder = Path(tempfile.mkdtemp(dir=root, prefix="charlm-power-cuts-"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_after_a_power_cut_in_a_save_a_whole_checkpoint_loads(work, record_property):
+    corpus = load_corpus("traveller", max_chars=4000)
+    run = Run.create(work / "run", Config.from_layers([SETTINGS]), corpus)
+    trainer = Trainer(run, corpus, torch.device("cpu"))
+    for _ in range(2):
+        trainer.update()
+        trainer.save()
+    before = contents(run.checkpoint.folder)
+    original, folder = run.folder, work / "copy"
+    shutil.copytree(original, folder)
+    opened = Run.open(folder)
+    trainer.update()
+    tensors, training = keeping.keep(trainer)
+    last = snapshot(trainer.model)
+
+    def prepare() -> Path:
+        shutil.rmtree(folder)
+        shutil.copytree(original, folder)
+        return folder
+
+    def save() -> None:
+        replace(opened).save(best=last, last=last, tensors=tensors, training=training)
+
+    save()
+    after = contents(folder / "checkpoint-000003")
+    assert after.keys() == before.keys() == {*FILES, MANIFEST}
+    count = 0
+    for count, done in enumerate(cuts(prepare, save), start=1):
+        found = Run.open(folder)
+        assert found.notices == (), (done, count)
+        new = found.checkpoint.folder.name == "checkpoint-000003"
+        assert contents(found.checkpoint.folder) == (after if new else before)
+        assert new or not done
+        for manifest in folder.glob(f"checkpoint-*/{MANIFEST}"):
+            checkpoint = Checkpoint.open(manifest.parent)
+            for name in FILES:
+                checkpoint.read(name, most=2**20)
+    record_property("cuts", count)
+    assert count > 100
+
+
+def test_after_a_power_cut_in_making_a_run_it_is_whole_or_none(work, record_property):
+    corpus = load_corpus("traveller", max_chars=4000)
+    config = Config.from_layers([SETTINGS])
+    top = work / "top"
+    folder = top / "new" / "run"
+
+    def prepare() -> Path:
+        shutil.rmtree(top, ignore_errors=True)
+        top.mkdir()
+        return top
+
+    def make() -> None:
+        Run.create(folder, config, corpus)
+
+    count = 0
+    for count, done in enumerate(cuts(prepare, make), start=1):
+        there = (folder / "run.json").exists()
+        assert there or not done, count
+        if there:
+            assert Run.open(folder).vocabulary == corpus.vocabulary, count
+        elif (folder / ".lock").exists() or not folder.exists():
+            make()
+    record_property("cuts", count)
+    assert count > 30
