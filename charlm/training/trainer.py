@@ -152,6 +152,7 @@ class Trainer:
             TrainingError: the loss, the gradient or the state is not finite; all is as before.
         """
         before = keeping.dropout_generators(self.device)
+        self.whole = False
         if self.epoch_over:
             self.position.whole_epochs += 1
             self.position.batches, self.position.nats, self.position.count = 0, 0.0, 0
@@ -160,11 +161,11 @@ class Trainer:
             nats, count, state = self._differentiate()
         except BaseException:
             keeping.set_dropout_generators(before, self.device)
+            self.whole = True
             raise
         factor = learning_rate_factor(self.config.schedule, self._progress, self.config.warmup)
         for group in self.optimiser.param_groups:
             group["lr"] = self.config.lr * factor
-        self.whole = False
         self.optimiser.step()
         position = self.position
         position.learning_rate = self.config.lr * factor
@@ -251,10 +252,12 @@ class Trainer:
             for sample in self._sample(epoch, should_stop):
                 samples.append(sample)
                 yield sample
-            position.next_samples = self._progress + 1 / MARKS
         # Only now: what is interrupted before is done again from its start.
+        self.whole = False
         self.run.metrics.append(dict(vars(measured)))
         self.run.samples += [dict(vars(sample)) for sample in samples]
+        if samples:
+            position.next_samples = self._progress + 1 / MARKS
         if of_epoch:
             position.train_perplexity = loss.perplexity
         # Not the one that overflows, even if it is the first.
@@ -265,6 +268,7 @@ class Trainer:
         elif valid is not None:
             position.unimproved += 1
         position.measured_step, position.measured_progress = position.step, self._progress
+        self.whole = True
 
     def _sample(self, epoch: float, should_stop: Callable[[], bool]) -> Iterator[Sampled]:
         """A continuation of each prefix; with the same draws each time, for comparison."""
