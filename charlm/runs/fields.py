@@ -84,9 +84,7 @@ def check_run(about: Any) -> None:
             raise ValueError(f"{name} cannot be {shown(text)}")
 
 
-def check_settings(
-    written: Any, settings: Mapping[str, Any], what: str, *, complete: bool
-) -> None:
+def check_settings(written: Any, settings: Mapping[str, Any], what: str, *, complete: bool) -> None:
     """Make sure that settings stand in a file as they are written there.
 
     `Config.from_layers` takes more: a number as text, and a default for what is missing.

@@ -17,7 +17,7 @@ from __future__ import annotations
 import os.path
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -27,8 +27,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from charlm.config import Config, CorpusConfig
-from charlm.corpus import Corpus, Vocabulary, load_corpus
+from charlm.config import Config
+from charlm.corpus import Corpus, Vocabulary
 from charlm.errors import CorpusError, RunError, UsageError
 from charlm.models.build import build_language_model
 from charlm.models.language_model import LanguageModel
@@ -59,6 +59,7 @@ from charlm.runs.files import (
 )
 from charlm.runs.folders import CHECKPOINTS, locked, new_folder, run_folders
 from charlm.runs.tensors import decode_tensors, encode_tensors, most_bytes
+from charlm.runs.texts import describe_corpus, differences, load_run_corpus
 
 CHANGEABLE = (
     "epochs", "minutes", "patience", "lr", "clip_norm", "device", "deterministic",
@@ -300,22 +301,7 @@ class Run:
         Raises:
             CorpusError: with each difference.
         """
-        then, now = self.corpus, describe_corpus(corpus)
-        shown: dict[str, Callable[[Any], str]] = {
-            "sha256": lambda digest: f"{digest:.12}...",
-            "cleaning": str,
-            "characters": lambda number: f"{number:,}",
-            "split": lambda sizes: "/".join(f"{size:,}" for size in sizes),
-        }
-        differing = [
-            f"{name} {show(now[name])}, not {show(then[name])}"
-            for name, show in shown.items()
-            if now[name] != then[name]
-        ]
-        if corpus.vocabulary != self.vocabulary:
-            sizes = f"{len(corpus.vocabulary):,} entries, not the run's {len(self.vocabulary):,}"
-            differing.append(f"vocabulary of {sizes}")
-        if differing:
+        if differing := differences(self.corpus, self.vocabulary, corpus):
             raise CorpusError(
                 f"{corpus.source} is not the text that {self.folder} was trained on: "
                 + "; ".join(differing),
@@ -426,36 +412,3 @@ class Run:
         except ValueError as error:
             raise RunError(f"{path} is damaged: {error}") from None
         return summary
-
-
-def describe_corpus(corpus: Corpus) -> dict[str, Any]:
-    """What run.json says of a corpus."""
-    return {
-        "name": corpus.name,
-        "source": corpus.source,
-        "cleaning": corpus.cleaning,
-        "sha256": corpus.sha256,
-        "characters": corpus.characters,
-        "split": list(corpus.split_sizes),
-    }
-
-
-def load_run_corpus(config: CorpusConfig, kept: Path | None, corpora_dir: Path | None) -> Corpus:
-    """The corpus that a configuration describes.
-
-    Args:
-        kept: read this file in place of the configuration's source.
-
-    Raises:
-        CorpusError: as `charlm.corpus.load_corpus`.
-        UsageError: likewise.
-    """
-    return load_corpus(
-        config.source if kept is None else str(kept),
-        corpora_dir=corpora_dir,
-        cleaning=config.cleaning,
-        encoding=config.encoding,
-        max_chars=config.max_chars,
-        vocabulary_from=config.vocabulary_from,
-        split=config.split,
-    )
