@@ -54,7 +54,7 @@ def new_run(tmp_path, corpus):
     return make
 
 
-def follow(run, corpus, stop_after=None):
+def follow(run, corpus, stop_after=None, device=CPU):
     """Train; where ``stop_after`` is given, until that step of the whole training."""
     first = (run.training or {"position": {"step": 0}})["position"]["step"]
     events = []
@@ -63,7 +63,7 @@ def follow(run, corpus, stop_after=None):
         steps = first + sum(isinstance(event, Stepped) for event in events)
         return stop_after is not None and steps >= stop_after
 
-    for event in train(run, corpus, device=CPU, should_stop=should_stop):
+    for event in train(run, corpus, device=device, should_stop=should_stop):
         events.append(event)  # noqa: PERF402 - should_stop looks at them on the way
     return events
 
@@ -385,3 +385,21 @@ def test_more_batches_than_an_epoch_has_are_refused(new_run, corpus):
     opened.training["position"]["batches"] = 10
     with pytest.raises(RunError, match="an epoch has 9 batches"):
         Trainer(opened, corpus, CPU)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("sampling", ["random", "consecutive"])
+@pytest.mark.parametrize(("backend", "cell"), NETWORKS)
+def test_on_cuda_it_goes_on_bit_for_bit_with_deterministic_algorithms(
+    new_run, corpus, backend, cell, sampling
+):
+    layer = {
+        "model": {"backend": backend, "cell": cell, **DROPOUT},
+        "training": {"sampling": sampling, "deterministic": True},
+    }
+    device = torch.device("cuda")
+    undisturbed, run = new_run(layer), new_run(layer)
+    follow(undisturbed, corpus, device=device)
+    follow(run, corpus, stop_after=13, device=device)
+    assert follow(Run.open(run.folder), corpus, device=device)[0].notices == ()
+    assert kept(run) == kept(undisturbed)
