@@ -15,6 +15,14 @@ TRAIN = [sys.executable, "-m", "charlm", "train", "--minutes", "5", "--run", "ru
          "--hidden-size", "16", "--device", "cpu"]  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def _heeded():
+    """Children inherit it where what runs in the background was told to ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def wait_for_weights(process, folder):
     """The first writing comes with the first epoch's end."""
     for _ in range(600):

@@ -30,7 +30,7 @@ WHILE_WRITING = 3  # of those, at least
 TEST_NUMBERS = range(20)
 
 COMMON = [
-    "--quiet", "--epochs", "4", "--batch-size", "8", "--seq-len", "30", "--max-chars", "4000",
+    "--quiet", "--epochs", "3", "--batch-size", "8", "--seq-len", "30", "--max-chars", "4000",
     "--prefix", "The ", "--device", "cpu", "--set", "sample_length=30",
 ]  # fmt: skip
 TRAININGS = [
@@ -138,15 +138,17 @@ def test_killed_at_any_moment_it_goes_on_bit_for_bit(server, tmp_path, number):
 def test_told_to_stop_it_goes_on_bit_for_bit(server, tmp_path, sent, code, number):
     """Five times each, by the command line itself; the command that it prints is the one to use."""
     draw = random.Random(number)
-    longer = [*TRAININGS[number], "--epochs", "40"]
+    longer = [*TRAININGS[number], "--epochs", "12"]
     finish(server, tmp_path / "undisturbed", *longer)
     expected = outcome(tmp_path / "undisturbed")
     for attempt in range(5):
         folder = tmp_path / f"run{attempt}"
         command = [sys.executable, "-m", "charlm", "train", *COMMON, *longer, "--run", str(folder)]
         process = subprocess.Popen(
-            command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+            command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            # What runs in the background may have been told to ignore it.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )  # fmt: skip
         while not any(folder.glob(f"checkpoint-*/{MANIFEST}")):
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.01)
