@@ -166,8 +166,8 @@ def reset_book(module: nn.Module) -> None:
 
     Dive into Deep Learning 0.17, section 8.5.1.
     """
-    for parameter in module.parameters():
-        if parameter.dim() == 1:
+    for name, parameter in module.named_parameters():
+        if "bias" in name.rpartition(".")[2]:
             nn.init.zeros_(parameter)
         else:
             nn.init.normal_(parameter, std=0.01)

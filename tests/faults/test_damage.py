@@ -851,12 +851,15 @@ def with_more_header(row: str) -> Callable[[bytes], bytes]:
 
 
 EMPTY = '"head.bias": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}'
+FOUR_BITS = '"a": {"dtype": "F4", "shape": [0], "data_offsets": [0, 0]}'
 NO_GENERATOR = "generator.cpu is not the state of a generator"
 NAMED = {
     # safetensors takes the last of two tensors with one name, and any notes.
     "a name twice": ("best.safetensors", with_more_header(EMPTY), "not a whole safetensors file"),
     "notes": ("best.safetensors", with_more_header('"__metadata__": {"a": "b"}'),
               "differs in '__metadata__'"),
+    "a type that torch has not": ("best.safetensors", with_more_header(FOUR_BITS),
+                                  "not a whole safetensors file"),
     # torch takes all of these but the first, and reads memory that is not its own.
     "no numbers left": ("training.safetensors", with_counters(0, 1, 0), NO_GENERATOR),
     "numbers behind the end": ("training.safetensors", with_counters(624, 1, 624), NO_GENERATOR),

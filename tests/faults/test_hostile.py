@@ -328,7 +328,9 @@ class Watch:
     def _outside(self, path: object) -> bool:
         if isinstance(path, bytes | os.PathLike):
             path = os.fsdecode(path)
-        return isinstance(path, str) and not os.path.abspath(path).startswith(self.run + os.sep)
+        if not isinstance(path, str):
+            return False
+        return not (os.path.abspath(path) + os.sep).startswith(self.run + os.sep)
 
     @staticmethod
     def _described(arguments: tuple[object, ...]) -> str:
@@ -497,6 +499,8 @@ def check(outcome: dict[str, Any], number: int) -> None:
         else:
             assert (code, errors) == (0, []), case + err
     assert outcome["precious"] == "mine"
+    # Nor does a healthy run write a file outside.
+    assert not [each for each in outcome["usual"] if each.startswith(("open ", *WRITING))]
 
 
 def test_there_are_forty():
@@ -524,3 +528,17 @@ def test_no_hostile_file_is_executed_in_any_place(trained):
     cases = [(name, place, forged)
              for name in HOSTILE for place in PLACES for forged in (True, False)]  # fmt: skip
     check(watched(trained, cases), len(cases))
+
+
+@pytest.mark.parametrize("name", [".lock", ".summary.json.1.tmp"])
+def test_a_link_where_charlm_writes_is_not_followed(trained, tmp_path, name):
+    """What it leads to would be emptied."""
+    from charlm.cli import run
+
+    shutil.copytree(trained / "run", tmp_path / "run")
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / "run" / ".lock").unlink(missing_ok=True)
+    (tmp_path / "run" / name.replace("1", str(os.getpid()))).symlink_to(tmp_path / "precious")
+    code = run(["train", "--resume", "--run", str(tmp_path / "run"), "--quiet"])
+    assert code == (1 if name == ".lock" else 0)
+    assert (tmp_path / "precious").read_text() == "mine"

@@ -150,8 +150,9 @@ def test_the_books_first_weights(cell, backend, embedding):
             assert not parameter.any(), name
         else:
             values = parameter.detach()
-            assert float(values.std()) == pytest.approx(0.01, rel=0.05), name
-            assert float(values.mean()) == pytest.approx(0, abs=0.001), name
+            few = values.numel() < 1000  # a peephole has one for each unit
+            assert float(values.std()) == pytest.approx(0.01, rel=0.3 if few else 0.05), name
+            assert float(values.mean()) == pytest.approx(0, abs=0.004 if few else 0.001), name
 
 
 @every_layer

@@ -311,7 +311,8 @@ def test_the_books_first_weights(name):
     reset_book(cell.requires_grad_(False))
     assert float(cell.weight_input.std()) == pytest.approx(0.01, rel=0.05)
     assert float(cell.weight_hidden.std()) == pytest.approx(0.01, rel=0.05)
-    assert not any(parameter.any() for parameter in cell.parameters() if parameter.dim() == 1)
+    for parameter_name, parameter in cell.named_parameters():
+        assert bool(parameter.any()) == ("bias" not in parameter_name)
 
 
 def test_a_state_is_mapped_tensor_by_tensor():
