@@ -71,7 +71,7 @@ def generate(
     output = Output(as_json=as_json, quiet=quiet)
     opened = open_run(run, output)
     if prefix is None:
-        prefix = opened.config.training.prefixes[0]
+        prefix = next(iter(opened.config.training.prefixes), "")
     prepared = prepare_prefix(prefix, opened.corpus["cleaning"], opened.vocabulary)
     for notice in prepared.notices:
         output.warn(notice)
