@@ -47,7 +47,7 @@ def read(name: str, device: str) -> list[dict[str, Any]]:
 
 def row(name: str, device: str) -> str:
     """A line of the table."""
-    published = preset(name)["published"]
+    published = preset("language-model", name)["published"]
     runs = read(name, device)
     measured = [run["train_perplexity"] for run in runs]
     cells = [f"`{name}`", published["source"]]
@@ -71,7 +71,7 @@ def row(name: str, device: str) -> str:
 
 def misses(name: str, device: str) -> list[str]:
     """A line for each seed that misses its bound: how far its last epochs swing."""
-    bound = preset(name)["published"].get("at_most", float("inf"))
+    bound = preset("language-model", name)["published"].get("at_most", float("inf"))
     lines = []
     for run in read(name, device):
         if run["train_perplexity"] > bound:
@@ -90,7 +90,9 @@ def misses(name: str, device: str) -> list[str]:
 def sample(name: str, device: str) -> str:
     """What a preset's first run makes of its prefixes; nothing where the text is not free."""
     runs = read(name, device)
-    if catalogue()[preset(name)["corpus"]["source"]].licence.startswith("third-party"):
+    if catalogue()[preset("language-model", name)["corpus"]["source"]].licence.startswith(
+        "third-party"
+    ):
         return ""
     texts = [f"    {sample['text']}" for run in runs[:1] for sample in run["samples"]]
     return "\n".join([f"`{name}`, seed {runs[0]['seed']}:\n", *texts, ""]) if runs else ""
@@ -105,7 +107,7 @@ def page(device: str) -> str:
         + " | ".join(f"seed {seed}" for seed in SEEDS)
         + " | median | spread | seconds | within |"
     )
-    names = preset_names()
+    names = preset_names("language-model")
     quantity = "train perplexity of the last epoch"
     return "\n".join(
         [
@@ -144,11 +146,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--table", action="store_true", help="train nothing, write the page")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--preset", action="append", choices=preset_names())
+    parser.add_argument("--preset", action="append", choices=preset_names("language-model"))
     arguments = parser.parse_args()
     if not arguments.table:
         for seed in SEEDS:
-            for name in arguments.preset or preset_names():
+            for name in arguments.preset or preset_names("language-model"):
                 train(name, seed, arguments.device)
     PAGE.write_text(page(arguments.device).rstrip() + "\n", encoding="utf-8")
     print(PAGE)

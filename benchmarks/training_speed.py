@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from charlm.config import Config
 from charlm.corpus import Corpus, load_corpus
 from charlm.runs import Run
+from charlm.training.language import LanguageModelling
 from charlm.training.trainer import Trainer
 
 HIDDEN, BATCH, STEPS = 256, 32, 35
@@ -46,13 +47,14 @@ def our_epoch(corpus: Corpus, cell: str, backend: str, folder: Path, device: tor
     training = {"batch_size": BATCH, "seq_len": STEPS, "optimiser": "sgd", "lr": 1.0}
     training |= {"schedule": "constant", "warmup": 0, "precision": "float32", "epochs": 1}
     config = Config.from_layers([{"model": model, "training": training}])
-    trainer = Trainer(Run.create(folder, config, corpus), corpus, device)
+    run = Run.create(folder, config, corpus)
+    trainer = Trainer(run, LanguageModelling(run, corpus, device), device)
 
     def epoch() -> int:
-        before = trainer.position.characters
+        before = trainer.position.items
         for _ in range(len(trainer.batches)):
             trainer.update()
-        return trainer.position.characters - before
+        return trainer.position.items - before
 
     return epoch
 

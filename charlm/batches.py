@@ -9,7 +9,7 @@ T steps, B batch, N tokens.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -48,22 +48,25 @@ def check_length(num_tokens: int, *, batch_size: int, seq_len: int, highest_offs
         )
 
 
-class Batches:
+AnyBatch = TypeVar("AnyBatch")
+
+
+class Batches(Generic[AnyBatch]):
     """The batches of an epoch, in order; each is made when it is asked for."""
 
-    def __init__(self, number: int, make: Callable[[int], Batch]) -> None:
+    def __init__(self, number: int, make: Callable[[int], AnyBatch]) -> None:
         self._number = number
         self._make = make
 
     def __len__(self) -> int:
         return self._number
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitem__(self, index: int) -> AnyBatch:
         if not 0 <= index < self._number:
             raise IndexError(index)
         return self._make(index)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[AnyBatch]:
         return map(self._make, range(self._number))
 
 
@@ -75,7 +78,7 @@ def random_batches(
     generator: torch.Generator,
     offset: int = 0,
     drop_last: bool = False,
-) -> Batches:
+) -> Batches[Batch]:
     """Every subsequence of ``seq_len`` tokens from ``offset`` on, once, in shuffled order.
 
     Args:
@@ -100,7 +103,9 @@ def random_batches(
     return Batches((num_subsequences + rest) // batch_size, make)
 
 
-def consecutive_batches(ids: Tensor, *, batch_size: int, seq_len: int, offset: int = 0) -> Batches:
+def consecutive_batches(
+    ids: Tensor, *, batch_size: int, seq_len: int, offset: int = 0
+) -> Batches[Batch]:
     """The sequence as B long rows; row b of a batch goes on where row b of the last one ended.
 
     Args:

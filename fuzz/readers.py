@@ -21,18 +21,19 @@ import torch  # not instrumented: it is large, and not ours
 
 with atheris.instrument_imports(include=["charlm"]):
     from charlm import config as config_module
-    from charlm.config import Config, layer_from_assignments
+    from charlm.config import Config
     from charlm.corpus import Vocabulary, load_corpus
     from charlm.corpus.text import read_text
     from charlm.errors import CharlmError
     from charlm.models.build import build_language_model
     from charlm.runs import Run, checkpoint, run
     from charlm.runs.checkpoint import FILES, MANIFEST, RUN_FILES, decode_manifest, record
-    from charlm.runs.fields import METRICS, SAMPLES, check_run, check_settings
+    from charlm.runs.fields import SAMPLES, check_run, check_settings, metrics_kinds
     from charlm.runs.files import decode_json, decode_lines, encode_json, read_file
     from charlm.runs.tensors import decode_tensors, encode_tensors
     from charlm.training import train
     from charlm.training.keeping import _check_generator
+    from charlm.training.language import LanguageModelling
     from charlm.training.position import Position
     from charlm.training.trainer import Trainer
 
@@ -112,7 +113,7 @@ def read_json(data: bytes) -> None:
 
 def read_metrics(data: bytes) -> None:
     """metrics.jsonl."""
-    decode_lines(data, PATH, METRICS)
+    decode_lines(data, PATH, metrics_kinds(Run.figures, Run.unit))
 
 
 def read_samples(data: bytes) -> None:
@@ -174,7 +175,7 @@ def read_toml(data: bytes) -> None:
 def read_assignments(data: bytes) -> None:
     """The words after --set; each ends with a NUL."""
     words = data.decode("utf-8", "surrogateescape").split("\0")
-    Config.from_layers([layer_from_assignments(words)])
+    Config.from_layers([Config.layer_from_assignments(words)])
 
 
 def read_vocabulary(data: bytes) -> None:
@@ -204,7 +205,7 @@ def read_checkpoint(data: bytes) -> None:
         opened = Run.open(RUN.folder)
         opened.load_model("best")
         opened.load_model("last")
-        Trainer(opened, CORPUS, CPU)
+        Trainer(opened, LanguageModelling(opened, CORPUS, CPU), CPU)
 
 
 TARGETS: list[Callable[[bytes], None]] = [

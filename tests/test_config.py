@@ -13,13 +13,11 @@ from pathlib import Path
 import pytest
 
 from charlm.config import (
-    SECTIONS,
     Config,
     CorpusConfig,
+    LanguageTrainingConfig,
     ModelConfig,
-    TrainingConfig,
     layer_for_text,
-    layer_from_assignments,
     layer_from_preset,
     layer_from_toml,
     preset,
@@ -44,17 +42,19 @@ def refused(*layers) -> UsageError:
 
 
 def set_(*assignments: str) -> Config:
-    return Config.from_layers([layer_from_assignments(assignments)])
+    return Config.from_layers([Config.layer_from_assignments(assignments)])
 
 
 def kinds(section: str, key: str) -> set:
     """The types of a field: {int, NoneType} for ``int | None``."""
-    hint = typing.get_type_hints(SECTIONS[section])[key]
+    hint = typing.get_type_hints(Config.sections()[section])[key]
     return set(typing.get_args(hint)) if isinstance(hint, types.UnionType) else {hint}
 
 
 FIELDS = [
-    (section, field.name) for section, cls in SECTIONS.items() for field in dataclasses.fields(cls)
+    (section, field.name)
+    for section, cls in Config.sections().items()
+    for field in dataclasses.fields(cls)
 ]
 NUMBERS = [(section, key) for section, key in FIELDS if kinds(section, key) & {int, float}]
 FLOATS = [(section, key) for section, key in FIELDS if float in kinds(section, key)]
@@ -88,7 +88,7 @@ def test_later_layers_win_key_by_key():
         ]
     )
     assert config.model == ModelConfig(cell="gru", hidden_size=6, num_layers=2)
-    assert config.training == TrainingConfig(lr=0.1, seed=7)
+    assert config.training == LanguageTrainingConfig(lr=0.1, seed=7)
     assert config.corpus == CorpusConfig(source="a.txt")
 
 
@@ -287,7 +287,7 @@ def test_every_choice_is_checked_and_told(section, key, value):
     ],
 )
 def test_the_edges_are_refused(assignment, allowed):
-    message = refused(layer_from_assignments([assignment])).message
+    message = refused(Config.layer_from_assignments([assignment])).message
     key, _, value = assignment.partition("=")
     assert key.rpartition(".")[2] in message
     assert allowed in message
@@ -314,7 +314,7 @@ def test_a_limit_is_told_in_one_clear_line():
 
 def test_a_number_too_large_for_a_float_is_no_bug():
     for key in ("seed", "epochs", "hidden_size"):
-        assert key in refused(layer_from_assignments([key + "=1" + "0" * 400])).message
+        assert key in refused(Config.layer_from_assignments([key + "=1" + "0" * 400])).message
 
 
 def test_torch_has_no_gru_that_resets_before():
@@ -337,7 +337,7 @@ def test_only_a_learned_embedding_has_a_size(embedding):
 
 def test_keys_with_and_without_a_section_and_with_dashes():
     words = ["lr=0.5", "model.hidden-size=7", "batch-size = 3", "training.seq_len=9"]
-    assert layer_from_assignments(words) == {
+    assert Config.layer_from_assignments(words) == {
         "training": {"lr": "0.5", "batch_size": "3", "seq_len": "9"},
         "model": {"hidden_size": "7"},
     }
@@ -348,7 +348,7 @@ def test_every_key_is_found_without_its_section():
     """A key that two sections had would be ambiguous."""
     assert len({key for _, key in FIELDS}) == len(FIELDS)
     for section, key in FIELDS:
-        assert layer_from_assignments([f"{key}=1"]) == {section: {key: "1"}}
+        assert Config.layer_from_assignments([f"{key}=1"]) == {section: {key: "1"}}
 
 
 def test_the_value_may_hold_an_equals_sign_and_the_last_one_wins():
@@ -359,7 +359,7 @@ def test_the_value_may_hold_an_equals_sign_and_the_last_one_wins():
 @pytest.mark.parametrize("word", ["lr", "", "two\nlines"])
 def test_a_word_without_an_equals_sign(word):
     with pytest.raises(UsageError) as caught:
-        layer_from_assignments([word])
+        Config.layer_from_assignments([word])
     assert caught.value.message == f"--set {word!r}: it takes KEY=VALUE"
     assert "lr=0.01" in caught.value.hint
 
@@ -393,7 +393,7 @@ def test_a_toml_file(tmp_path):
     )
     config = Config.from_layers([layer_from_toml(path)])
     assert config.corpus == CorpusConfig(source="分开.txt", split=(0.8, 0.1, 0.1), cleaning="none")
-    assert config.training == TrainingConfig(
+    assert config.training == LanguageTrainingConfig(
         epochs=3, minutes=None, lr=1.0, prefixes=("分开",), drop_last=True
     )
 
@@ -458,7 +458,7 @@ def test_a_folder_is_no_toml_file(tmp_path):
     "config",
     [
         Config(),
-        Config(training=TrainingConfig(epochs=3, minutes=None)),
+        Config(training=LanguageTrainingConfig(epochs=3, minutes=None)),
         Config(
             corpus=CorpusConfig(
                 source="-",
@@ -475,7 +475,7 @@ def test_a_folder_is_no_toml_file(tmp_path):
                 embedding_size=3,
                 dropout=0.1,
             ),
-            training=TrainingConfig(
+            training=LanguageTrainingConfig(
                 prefixes=("分开", '"\n\t', "a,b", ""),
                 drop_last=True,
                 lr=1 / 3,
@@ -483,7 +483,10 @@ def test_a_folder_is_no_toml_file(tmp_path):
                 sample_every=2,
             ),
         ),
-        *(Config.from_layers([layer_from_preset(name)]) for name in preset_names()),
+        *(
+            Config.from_layers([layer_from_preset("language-model", name)])
+            for name in preset_names("language-model")
+        ),
     ],
 )
 def test_a_configuration_goes_through_json_and_back(config):
@@ -540,12 +543,12 @@ COMMON = {
 
 
 def test_preset_names():
-    assert preset_names() == sorted(PRESETS)
+    assert preset_names("language-model") == sorted(PRESETS)
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_preset_settings(name):
-    config = Config.from_layers([layer_from_preset(name)])
+    config = Config.from_layers([layer_from_preset("language-model", name)])
     settings = {key: getattr(getattr(config, section), key) for section, key in FIELDS}
     wanted = {**COMMON, **PRESETS[name]}
     assert {key: settings[key] for key in wanted} == wanted
@@ -553,17 +556,17 @@ def test_preset_settings(name):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_presets_source_is_named_but_is_no_setting(name):
-    published = preset(name)["published"]
+    published = preset("language-model", name)["published"]
     assert published["source"]
     assert "perplexity" in published["quantity"]
     assert published.keys() <= {"source", "quantity", "value", "at_most"}
     assert published.get("value", 1.0) <= published.get("at_most", math.inf)
-    assert set(layer_from_preset(name)) == set(SECTIONS)
+    assert set(layer_from_preset("language-model", name)) == set(Config.sections())
 
 
 def test_a_users_own_settings_come_over_a_preset():
     config = Config.from_layers(
-        [layer_from_preset("timemachine-lstm"), {"training": {"minutes": 1}}]
+        [layer_from_preset("language-model", "timemachine-lstm"), {"training": {"minutes": 1}}]
     )
     assert (config.training.epochs, config.training.minutes) == (None, 1.0)
     assert config.training.clip_norm == 1.0
@@ -572,17 +575,17 @@ def test_a_users_own_settings_come_over_a_preset():
 @pytest.mark.parametrize("read", [preset, layer_from_preset])
 def test_an_unknown_preset_tells_the_nearest(read):
     with pytest.raises(UsageError) as caught:
-        read("timemachine-lstmm")
+        read("language-model", "timemachine-lstmm")
     assert caught.value.message == "unknown preset: 'timemachine-lstmm'"
     assert caught.value.hint == "did you mean timemachine-lstm?"
     with pytest.raises(UsageError, match="unknown preset"):
-        read("../presets/timemachine-lstm")
+        read("language-model", "../language-model/timemachine-lstm")
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_no_default_can_change_a_preset(name):
     """What bears on its perplexity stands in its file, or has no part in it."""
-    written = layer_from_preset(name)
+    written = layer_from_preset("language-model", name)
     left = {f"{section}.{key}" for section, key in FIELDS if key not in written.get(section, {})}
     no_part = {
         "corpus.encoding", "corpus.vocabulary_from", "model.embedding_size", "training.minutes",
@@ -617,7 +620,7 @@ def test_what_suits_a_text(characters, vocabulary, embedding, dropouts):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_what_suits_a_text_gives_way_to_a_preset(name):
-    alone = Config.from_layers([layer_from_preset(name)])
+    alone = Config.from_layers([layer_from_preset("language-model", name)])
     for characters, vocabulary in ((9_000, 28), (9_000, 1028), (10**6, 28)):
         suited = layer_for_text(characters, vocabulary)
-        assert Config.from_layers([suited, layer_from_preset(name)]) == alone
+        assert Config.from_layers([suited, layer_from_preset("language-model", name)]) == alone

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from charlm.cli import run
-from charlm.config import SECTIONS, preset_names
+from charlm.config import Config, preset_names
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -34,8 +34,10 @@ def test_the_options_of_readmes_commands_exist(command, capsys):
 def test_presets_and_settings_named_in_readme_exist():
     named = set(re.findall(r"--preset (\S+)", README))
     assert named
-    assert named <= set(preset_names())
-    settings = {key for section in SECTIONS.values() for key in section.__dataclass_fields__}
+    assert named <= set(preset_names("language-model"))
+    settings = {
+        key for section in Config.sections().values() for key in section.__dataclass_fields__
+    }
     assert {key.rpartition(".")[2] for key in re.findall(r"--set (\S+)=", README)} <= settings
 
 

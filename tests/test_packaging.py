@@ -31,7 +31,7 @@ def test_the_wheel_holds_the_package_and_its_data_and_nothing_else(wheel):
         "charlm/corpus/catalogue.toml",
         "charlm/corpus/bundled/traveller.txt",
         "charlm/corpus/bundled/night_train.txt",
-        "charlm/presets/jaychou-random.toml",
+        "charlm/presets/language-model/jaychou-random.toml",
     ):
         assert needed in names
     assert "License-Expression: MIT" in metadata

@@ -57,7 +57,9 @@ def evaluate(
 
     output = Output(as_json=as_json, quiet=quiet)
     started = time.monotonic()
-    opened = open_run(run, output)
+    from charlm.runs import Run
+
+    opened = open_run(Run, run, output)
     corpus = opened.load_corpus(corpora_dir)
     scored, name = corpus, split or _default_split(corpus)
     if text is not None:

@@ -64,12 +64,13 @@ def generate(
     from charlm.generation.decoding import Decoding
     from charlm.generation.prefix import prepare_prefix
     from charlm.models.build import select_device
+    from charlm.runs import Run
 
     if temperature is None:
         temperature = 0.0 if greedy else TEMPERATURE
     decoding = Decoding(temperature=temperature, top_k=top_k, top_p=top_p)
     output = Output(as_json=as_json, quiet=quiet)
-    opened = open_run(run, output)
+    opened = open_run(Run, run, output)
     if prefix is None:
         prefix = next(iter(opened.config.training.prefixes), "")
     prepared = prepare_prefix(prefix, opened.corpus["cleaning"], opened.vocabulary)

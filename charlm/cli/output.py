@@ -153,8 +153,20 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def figure(perplexity: float | None) -> str:
-    """A perplexity to three figures, or a dash."""
-    if perplexity is None:
+def figure(value: float | None) -> str:
+    """A perplexity or a loss to three figures, or a dash."""
+    if value is None:
         return "-"
-    return f"{perplexity:.3f}" if perplexity < 100 else f"{perplexity:,.0f}"
+    return f"{value:.3f}" if value < 100 else f"{value:,.0f}"
+
+
+def figure_words(name: str, value: float) -> str:
+    """What was measured, by its name in a run: ``valid accuracy 88.12%``."""
+    return f"{name.replace('_f1', '_F1').replace('_', ' ')} {figure_of(name, value)}"
+
+
+def figure_of(name: str, value: float | None) -> str:
+    """What was measured: a part of a hundred where its name says so, or a number."""
+    if value is not None and name.endswith(("_accuracy", "_f1")):
+        return f"{value:.2f}%"
+    return figure(value)

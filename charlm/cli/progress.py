@@ -8,7 +8,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from charlm.cli.output import Output, clock, figure, printable
+from charlm.cli.output import Output, clock, figure_words, printable
 
 if TYPE_CHECKING:
     from charlm.training import Measured, Sampled, Stepped
@@ -20,14 +20,24 @@ class ProgressBar:
     """A tqdm bar on a terminal; where stderr is a file or a pipe, a line with each sample.
 
     Within it, the messages of ``output`` go above the bar.
+
+    Args:
+        figures: the names of what is measured of the training and of what is held out.
+        unit: what is counted.
+        samples: whether a measure is followed by samples, and shown above them alone.
     """
 
-    def __init__(self, output: Output) -> None:
+    def __init__(
+        self, output: Output, figures: tuple[str, str], unit: str, *, samples: bool
+    ) -> None:
         self._output = output
+        self._figures = figures
+        self._unit = {"characters": "ch"}.get(unit, unit)
+        self._samples = samples
         self._bar: Any = None
         self._drawn = 0.0
         self._valid: float | None = None
-        self._speed: tuple[float, int] = (0.0, 0)  # seconds and characters at the last drawing
+        self._speed: tuple[float, int] = (0.0, 0)  # seconds and items at the last drawing
         self._line = ""
         self._shown_line = ""
 
@@ -60,25 +70,32 @@ class ProgressBar:
         now = time.monotonic()
         if self._bar is None or (now - self._drawn < _REFRESH and event.progress < 1):
             return
-        seconds, characters = self._speed
-        rate = (event.characters - characters) / max(event.seconds - seconds, 1e-9)
+        seconds, items = self._speed
+        rate = (event.items - items) / max(event.seconds - seconds, 1e-9)
         left = event.seconds / event.progress * (1 - event.progress)
-        valid = "" if self._valid is None else f", valid {figure(self._valid)}"
         self._bar.n = event.progress
         self._bar.set_description_str(
-            f"epoch {event.epoch}: perplexity {figure(event.perplexity)}{valid}, "
-            f"{clock(left)} left, {rate:,.0f} ch/s"  # all of it fits into 80 columns
+            f"epoch {event.epoch}: {self._words(event.figure)}, "
+            f"{clock(left)} left, {rate:,.0f} {self._unit}/s"  # all of it fits into 80 columns
         )
-        self._drawn, self._speed = now, (event.seconds, event.characters)
+        self._drawn, self._speed = now, (event.seconds, event.items)
+
+    def _words(self, train: float) -> str:
+        """A figure of the training, and the last one of what is held out."""
+        names = self._figures
+        words = figure_words(names[0].removeprefix("train_"), train)
+        if self._valid is None:
+            return words
+        same = names[0].removeprefix("train_") == names[1].removeprefix("valid_")
+        valid = figure_words("valid" if same else names[1], self._valid)
+        return f"{words}, {valid}"
 
     def measured(self, event: Measured) -> None:
-        """Remember the perplexities, for the bar and for the line above the next samples."""
-        self._valid = event.valid_perplexity
-        valid = "" if self._valid is None else f", valid {figure(self._valid)}"
-        self._line = (
-            f"{clock(event.seconds)}  epoch {event.epoch:.4g}: "
-            f"perplexity {figure(event.train_perplexity)}{valid}"
-        )
+        """Remember the figures, for the bar and for the line above the next samples."""
+        self._valid = event.valid
+        self._line = f"{clock(event.seconds)}  epoch {event.epoch:.4g}: {self._words(event.train)}"
+        if not self._samples:
+            self._output.note(self._line)
 
     def sampled(self, event: Sampled) -> None:
         """Show a sample, and above the first of a set where the training stood."""

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charlm.cli.options import AsJson, CorporaDir, Quiet, Version
-from charlm.cli.output import Output, clock, figure
+from charlm.cli.output import Output, clock, figure_of
 from charlm.errors import CharlmError, UsageError
 
 if TYPE_CHECKING:
-    from charlm.runs import Run
+    from charlm.runs import TaskRun
 
 app = typer.Typer(
     help="List, describe and compare runs.", no_args_is_help=True, rich_markup_mode=None
@@ -75,18 +75,18 @@ def show(
             output.text(f"{key} = {value}")
     output.text("")
     output.table(
-        ("epoch", "train", "valid", "time"),
+        ("epoch", *(name.replace("_", " ") for name in opened.figures), "time"),
         [
             (
                 f"{line['epoch']:.4g}",
-                figure(line["train_perplexity"]),
-                figure(line["valid_perplexity"]),
+                *(figure_of(name, line[name]) for name in opened.figures),
                 clock(line["seconds"]),
             )
             for line in opened.metrics[-10:]
         ],
     )
-    for sample in opened.samples[-len(opened.config.training.prefixes) :]:
+    last = {sample["prefix"]: sample for sample in opened.samples}
+    for sample in last.values():
         output.text(f"\n{sample['text']}")
 
 
@@ -113,14 +113,14 @@ def compare(
         for run in opened
     ]
     differing = {
-        key: [setting[key] for setting in settings]
-        for key in settings[0]
-        if any(setting[key] != settings[0][key] for setting in settings)
+        key: [setting.get(key) for setting in settings]
+        for key in dict.fromkeys(key for setting in settings for key in setting)
+        if any(setting.get(key) != settings[0].get(key) for setting in settings)
     }
     output.json({"runs": rows, "differing": differing})
     output.table(_HEADER, [_cells(row) for row in rows])
     if len({run.corpus["sha256"] for run in opened}) > 1:
-        output.warn("the runs have different texts: their perplexities say little of each other")
+        output.warn("the runs have different data: their figures say little of each other")
     if differing:
         output.text("")
         names = [run.folder.name for run in opened]
@@ -133,40 +133,41 @@ def compare(
 _HEADER = ("run", "cell", "parameters", "epochs", "train", "valid", "time")
 
 
-def _open(run: Path) -> Run:
+def _open(run: Path) -> TaskRun:
     """A run by its folder, or by its name under checkpoints."""
-    from charlm.runs import CHECKPOINTS, Run
+    from charlm.runs import CHECKPOINTS, TaskRun
 
     named = CHECKPOINTS / run
-    return Run.open(named if not run.exists() and named.exists() else run, weights=False)
+    return TaskRun.open(named if not run.exists() and named.exists() else run, weights=False)
 
 
-def _row(run: Run) -> dict[str, Any]:
+def _row(run: TaskRun) -> dict[str, Any]:
     """What the lists show of a run; from its last metrics where it did not come to its end."""
     summary = run.summary() or {}
     last = run.metrics[-1] if run.metrics else {}
     if summary.get("seconds") and summary["seconds"] < last.get("seconds", 0):
         summary = {}  # of an earlier sitting: the training has gone on since
-    valid = [line["valid_perplexity"] for line in run.metrics if line["valid_perplexity"]]
+    train, valid = run.figures
     return {
         "run": str(run.folder),
+        "task": run.task,
         "corpus": run.corpus["name"],
         "cell": run.config.model.cell,
         "parameters": summary.get("parameters", run.training.get("parameters")),
         "epochs": summary.get("epochs", last.get("epoch")),
         "seconds": summary.get("seconds", last.get("seconds")),
-        "train_perplexity": summary.get("train_perplexity", last.get("train_perplexity")),
-        "valid_perplexity": summary.get("valid_perplexity", min(valid, default=None)),
+        train: summary.get(train, last.get(train)),
+        valid: summary.get(valid, run.training.get("position", {}).get("best_valid")),
     }
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    names = ("train_perplexity", "train_loss", "valid_perplexity", "valid_accuracy", "valid_f1")
     return (
         Path(row["run"]).name,
         row["cell"],
         "-" if row["parameters"] is None else f"{row['parameters']:,}",
         "-" if row["epochs"] is None else f"{row['epochs']:.4g}",
-        figure(row["train_perplexity"]),
-        figure(row["valid_perplexity"]),
+        *(figure_of(name, row[name]) for name in names if name in row),
         "-" if row["seconds"] is None else clock(row["seconds"]),
     )

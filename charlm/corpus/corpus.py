@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from charlm.corpus.catalogue import CatalogueEntry, catalogue
 from charlm.corpus.cleaning import clean
@@ -52,6 +52,17 @@ class Corpus:
     def characters(self) -> int:
         """The number of characters kept, N."""
         return len(self.ids)
+
+    def describe(self) -> dict[str, Any]:
+        """What tells it from other corpora, for run.json."""
+        return {
+            "name": self.name,
+            "source": self.source,
+            "sha256": self.sha256,
+            "cleaning": self.cleaning,
+            "characters": self.characters,
+            "split": list(self.split_sizes),
+        }
 
     def split(self, name: str) -> NDArray[np.int64]:
         """The ids of split ``train``, ``valid`` or ``test``: a view of ``ids``, maybe empty.

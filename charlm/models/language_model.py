@@ -8,12 +8,11 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from charlm.recurrent.build import build_stack
-from charlm.recurrent.core import StackState, reset_book
-from charlm.recurrent.stack import LockedDropout
+from charlm.models.recurrent_model import RecurrentModel
+from charlm.recurrent.core import StackState, reset_book, reset_glorot
 
 
-class LanguageModel(nn.Module):
+class LanguageModel(RecurrentModel):
     """Token ids to the logits of the next ones.
 
     Args:
@@ -26,7 +25,7 @@ class LanguageModel(nn.Module):
             head's weights serve as the table too (Press and Wolf 2017, arXiv:1608.05859; E = H).
         embedding_size: E of a learned embedding; None: 64, or H where that is less.
         initialisation: "torch": uniform in +-1/sqrt(H), and +-0.1 for an embedding;
-            "book": normal with deviation 0.01, biases 0.
+            "book": normal with deviation 0.01, biases 0; "glorot": see `reset_glorot`.
         input_dropout, dropout, output_dropout: probabilities of locked dropout on the embedded
             input, between layers and before the head.
         weight_dropout: probability of dropout on the hidden-to-hidden weights.
@@ -51,47 +50,36 @@ class LanguageModel(nn.Module):
         output_dropout: float = 0.0,
         weight_dropout: float = 0.0,
     ) -> None:
-        super().__init__()
-        self.vocabulary_size = vocabulary_size
-        size = embedding_size or min(hidden_size, 64)
+        size: int | None = embedding_size or min(hidden_size, 64)
         if embedding != "learned":
-            size = vocabulary_size if embedding == "one-hot" else hidden_size
-        self.embedding: nn.Embedding | None = None
-        if embedding != "one-hot":
-            self.embedding = nn.Embedding(vocabulary_size, size)
-        self.stack = build_stack(
-            cell,
-            backend,
-            input_size=size,
+            size = None if embedding == "one-hot" else hidden_size
+        super().__init__(
+            vocabulary_size,
+            cell=cell,
+            backend=backend,
             hidden_size=hidden_size,
             num_layers=num_layers,
+            embedding_size=size,
+            input_dropout=input_dropout,
             dropout=dropout,
+            output_dropout=output_dropout,
             weight_dropout=weight_dropout,
         )
         self.head = nn.Linear(hidden_size, vocabulary_size)
-        self.input_dropout = LockedDropout(input_dropout)
-        self.output_dropout = LockedDropout(output_dropout)
         if initialisation == "book":
             reset_book(self)
+        elif initialisation == "glorot":
+            reset_glorot(self)
         elif self.embedding is not None:
             nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
         if embedding == "tied":
             assert self.embedding is not None
             self.head.weight = self.embedding.weight
 
-    def initial_state(self, batch_size: int) -> StackState:
-        """Zeros for each layer, (B, H) each."""
-        return self.stack.initial_state(batch_size)
-
     def forward(self, inputs: Tensor, state: StackState) -> tuple[Tensor, StackState]:
         """(T, B) int64 token ids and a state to (T, B, V) logits and the state after them."""
-        xs = inputs if self.embedding is None else self.input_dropout(self.embedding(inputs))
-        outputs, state = self.stack(xs, state)
+        outputs, state = self.stack(self.embed(inputs), state)
         return self.head(self.output_dropout(outputs)), state
-
-    def num_parameters(self) -> int:
-        """Trainable numbers; tied weights count once."""
-        return sum(parameter.numel() for parameter in self.parameters())
 
 
 def cross_entropy_sum(logits: Tensor, targets: Tensor) -> Tensor:

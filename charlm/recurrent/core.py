@@ -171,3 +171,28 @@ def reset_book(module: nn.Module) -> None:
             nn.init.zeros_(parameter)
         else:
             nn.init.normal_(parameter, std=0.01)
+
+
+def reset_glorot(module: nn.Module) -> None:
+    """Draw the weights as Keras does.
+
+    Those that the past goes through are orthogonal (Saxe et al. 2014), those of other inputs
+    uniform by the numbers of inputs and outputs (Glorot and Bengio 2010), those of embeddings in
+    +-0.05; biases are 0, but 1 for the forget gate of an LSTM (Jozefowicz et al. 2015).
+    """
+    for part in module.modules():
+        for name, parameter in part.named_parameters(recurse=False):
+            if isinstance(part, nn.Embedding):
+                nn.init.uniform_(parameter, -0.05, 0.05)
+            elif name in ("weight_hidden", "weight_hh_l0"):
+                nn.init.orthogonal_(parameter)
+            elif parameter.dim() > 1:
+                nn.init.xavier_uniform_(parameter)
+            else:
+                nn.init.zeros_(parameter)
+        forget = getattr(part, "bias_ih_l0", None) if isinstance(part, nn.LSTM) else None
+        if isinstance(part, RecurrentCell) and len(part.bias) == 4 * part.output_size:
+            forget = part.bias  # an LSTM's, with its gates in the same order as torch's
+        if forget is not None:
+            units = len(forget) // 4
+            nn.init.ones_(forget[units : 2 * units])

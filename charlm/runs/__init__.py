@@ -1,7 +1,15 @@
 """Run folders and what they hold."""
 
 from charlm.runs.folders import CHECKPOINTS, newest_run, run_folders
-from charlm.runs.run import Run
+from charlm.runs.language import Run
+from charlm.runs.run import TaskRun
 from charlm.runs.texts import load_run_corpus
 
-__all__ = ["CHECKPOINTS", "Run", "load_run_corpus", "newest_run", "run_folders"]
+__all__ = [
+    "CHECKPOINTS",
+    "Run",
+    "TaskRun",
+    "load_run_corpus",
+    "newest_run",
+    "run_folders",
+]

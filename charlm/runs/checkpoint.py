@@ -28,7 +28,7 @@ from charlm.atomic_files import TEMPORARY_FILES, sync_folder
 from charlm.errors import RunError, shown
 from charlm.runs.files import decode_json, encode_json, read_file, write_file
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST = "manifest.json"
 RUN_FILES = ("run.json", "vocabulary.json")
 FILES = (

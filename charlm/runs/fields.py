@@ -5,35 +5,38 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from charlm.config import SECTIONS
 from charlm.errors import shown
 
 Kinds = Mapping[str, tuple[type, ...]]
 """The types that the value of each key can have."""
 
+TEXT = (str,)
+NUMBER_OF = (int,)
 _NUMBER = (int, float)
 _MAYBE = (int, float, type(None))
-_TEXT = (str,)
 
-METRICS: Kinds = {
-    "epoch": _NUMBER, "step": (int,), "train_perplexity": _MAYBE, "valid_perplexity": _MAYBE,
-    "learning_rate": _NUMBER, "seconds": _NUMBER, "characters": (int,),
-}  # fmt: skip
-"""Of a line of metrics.jsonl."""
-SAMPLES: Kinds = {"epoch": _NUMBER, "prefix": _TEXT, "text": _TEXT}
+SAMPLES: Kinds = {"epoch": _NUMBER, "prefix": TEXT, "text": TEXT}
 """Of a line of samples.jsonl."""
-SUMMARY: Kinds = {
-    "parameters": _MAYBE, "epochs": _MAYBE, "seconds": _MAYBE, "train_perplexity": _MAYBE,
-    "valid_perplexity": _MAYBE,
-}  # fmt: skip
-"""What is read of summary.json."""
 
-_RUN = ("format", "created", "config", "corpus", "versions")
-_CORPUS: Kinds = {
-    "name": _TEXT, "source": _TEXT, "cleaning": _TEXT, "sha256": _TEXT, "characters": (int,),
-    "split": (list,),
-}  # fmt: skip
-_VERSIONS: Kinds = dict.fromkeys(("charlm", "torch", "numpy", "python"), _TEXT)
+_RUN = ("format", "task", "created", "config", "corpus", "versions")
+_CORPUS: Kinds = {"name": TEXT, "source": TEXT, "sha256": TEXT, "split": (list,)}
+_VERSIONS: Kinds = dict.fromkeys(("charlm", "torch", "numpy", "python"), TEXT)
+
+
+def metrics_kinds(figures: Iterable[str], unit: str) -> Kinds:
+    """Of a line of metrics.jsonl.
+
+    Args:
+        figures: the names of what is measured.
+        unit: what is counted.
+    """
+    kinds: Kinds = {"epoch": _NUMBER, "step": NUMBER_OF, **dict.fromkeys(figures, _MAYBE)}
+    return {**kinds, "learning_rate": _NUMBER, "seconds": _NUMBER, unit: NUMBER_OF}
+
+
+def summary_kinds(figures: Iterable[str]) -> Kinds:
+    """What is read of summary.json."""
+    return dict.fromkeys(("parameters", "epochs", "seconds", *figures), _MAYBE)
 
 
 def check_fields(content: Any, kinds: Kinds, what: str) -> None:
@@ -66,19 +69,23 @@ def check_keys(content: Any, keys: Iterable[str], what: str) -> None:
         raise ValueError(f"{what} {'knows' if name in content else 'has'} no {shown(name)}")
 
 
-def check_run(about: Any) -> None:
-    """Make sure that run.json has what `Run.create` writes; the settings are another matter.
+def check_run(about: Any, sections: Iterable[str], corpus: Kinds) -> None:
+    """Make sure that run.json has what `TaskRun.create` writes; the settings are another matter.
+
+    Args:
+        sections: of the configuration.
+        corpus: what the task notes of its data, beside what all do.
 
     Raises:
         ValueError: what is wrong.
     """
     check_keys(about, _RUN, "it")
-    check_fields({"format": about["format"]}, {"format": (int,)}, "it")
-    check_keys(about["config"], SECTIONS, "config")
-    check_fields(about["corpus"], _CORPUS, "corpus")
+    check_fields({"format": about["format"]}, {"format": NUMBER_OF}, "it")
+    check_keys(about["config"], sections, "config")
+    check_fields(about["corpus"], {**_CORPUS, **corpus}, "corpus")
     check_fields(about["versions"], _VERSIONS, "versions")
     sizes = {str(number): size for number, size in enumerate(about["corpus"]["split"])}
-    check_fields(sizes, dict.fromkeys("012", (int,)), "split")
+    check_fields(sizes, dict.fromkeys("012", NUMBER_OF), "split")
     for name, text in {"created": about["created"], **about["versions"]}.items():
         if not isinstance(text, str) or not text.isprintable() or len(text) > 100:
             raise ValueError(f"{name} cannot be {shown(text)}")

@@ -15,27 +15,45 @@ from filelock import FileLock, Timeout
 from charlm.atomic_files import TEMPORARY_FILES, sync_folder
 from charlm.errors import RunError, UsageError
 from charlm.runs.checkpoint import complete_checkpoints
+from charlm.runs.files import read_json
 
 CHECKPOINTS = Path("checkpoints")
 LOCK = ".lock"
 
 
-def run_folders() -> list[Path]:
-    """The run folders under ``checkpoints``, the newest first."""
+def run_folders(task: str | None = None) -> list[Path]:
+    """The run folders under ``checkpoints``, the newest first.
+
+    Args:
+        task: those of this task alone, and those that do not say.
+    """
     found = [path.parent for path in CHECKPOINTS.glob("*/run.json")]
-    return sorted(found, key=lambda folder: (folder / "run.json").stat().st_mtime, reverse=True)
+    found.sort(key=lambda folder: (folder / "run.json").stat().st_mtime, reverse=True)
+    return [folder for folder in found if task is None or _task(folder) in (task, None)]
 
 
-def newest_run() -> Path:
+def _task(folder: Path) -> str | None:
+    try:
+        about = read_json(folder / "run.json")
+    except RunError:  # whoever opens it will be told
+        return None
+    return about.get("task") if isinstance(about, dict) else None
+
+
+def newest_run(task: str = "language-model", command: str = "charlm") -> Path:
     """The newest run folder under ``checkpoints`` that has a checkpoint.
+
+    Args:
+        task: what it was trained for.
+        command: what trains such a run.
 
     Raises:
         RunError: there is none.
     """
-    for folder in run_folders():
+    for folder in run_folders(task):
         if complete_checkpoints(folder):
             return folder
-    raise RunError(f"no trained run under {CHECKPOINTS.resolve()}", "train one: charlm train")
+    raise RunError(f"no trained run under {CHECKPOINTS.resolve()}", f"train one: {command} train")
 
 
 @contextmanager

@@ -3,13 +3,14 @@
 ::
 
     corpus.txt             the text, where it came through standard input
-    run.json               configuration, corpus (with its hash), versions
-    vocabulary.json        the characters, in the order of their ids
+    run.json               task, configuration, corpus (with its hash), versions
+    vocabulary.json        what the model knows by id: characters; words, labels, tags
     checkpoint-000017/     the last two; see `charlm.runs.checkpoint`
     checkpoint-000018/
-    summary.json           what `charlm train` reports at the end
+    summary.json           what the training reports at the end
 
-Without a validation split, the best weights are the last ones.
+Without a validation split, the best weights are the last ones. What all tasks have in common is
+here; a subclass for each says what its runs are made of.
 """
 
 from __future__ import annotations
@@ -17,21 +18,20 @@ from __future__ import annotations
 import os.path
 import platform
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
-from charlm.config import Config
-from charlm.corpus import Corpus, Vocabulary
-from charlm.errors import CorpusError, RunError, UsageError
-from charlm.models.build import build_language_model
-from charlm.models.language_model import LanguageModel
+from charlm.config import TaskConfig
+from charlm.errors import CorpusError, RunError, UsageError, shown
+from charlm.models.recurrent_model import RecurrentModel
 from charlm.runs.checkpoint import (
     FORMAT,
     RUN_FILES,
@@ -44,7 +44,15 @@ from charlm.runs.checkpoint import (
     record,
     write_checkpoint,
 )
-from charlm.runs.fields import METRICS, SAMPLES, SUMMARY, check_fields, check_run, check_settings
+from charlm.runs.fields import (
+    SAMPLES,
+    Kinds,
+    check_fields,
+    check_run,
+    check_settings,
+    metrics_kinds,
+    summary_kinds,
+)
 from charlm.runs.files import (
     MAX_LINES,
     MAX_SETTINGS,
@@ -59,7 +67,7 @@ from charlm.runs.files import (
 )
 from charlm.runs.folders import CHECKPOINTS, locked, new_folder, run_folders
 from charlm.runs.tensors import decode_tensors, encode_tensors, most_bytes
-from charlm.runs.texts import describe_corpus, differences, load_run_corpus
+from charlm.runs.texts import differences
 
 CHANGEABLE = (
     "epochs", "minutes", "patience", "lr", "clip_norm", "device", "deterministic",
@@ -68,13 +76,20 @@ CHANGEABLE = (
 )  # fmt: skip
 """Settings of training that may be others when it goes on."""
 
+TASKS: dict[str, type[TaskRun]] = {}
+"""The kinds of runs by the names of their tasks."""
+
 
 @dataclass(kw_only=True)
-class Run:
+class TaskRun(ABC):
     """A run folder; see the module's docstring for its files.
 
     Attributes:
-        corpus: name, source, cleaning, sha256, characters and split sizes of the text.
+        task: the name of what is trained.
+        figures: what is measured of a training and of the held-out data, in this order.
+        unit: what is counted on the way: characters, texts, words.
+        command: how a user trains such a run.
+        corpus: name, source, sha256 and split sizes of the data, and what else tells it apart.
         created: local time, ISO 8601.
         about: size and SHA-256 of run.json and vocabulary.json.
         checkpoint: what a training goes on from; None before the first.
@@ -82,9 +97,19 @@ class Run:
         notices: what the user should know, one line each.
     """
 
+    task: ClassVar[str] = ""
+    config_type: ClassVar[type[TaskConfig]]
+    vocabulary_type: ClassVar[Any]
+    corpus_kinds: ClassVar[Kinds]
+    figures: ClassVar[tuple[str, str]]
+    unit: ClassVar[str]
+    command: ClassVar[str]
+    other_corpus_hint: ClassVar[str | None] = None
+    """where the data is not the one that the run was made for"""
+
     folder: Path
-    config: Config
-    vocabulary: Vocabulary
+    config: Any
+    vocabulary: Any
     corpus: dict[str, Any]
     versions: dict[str, str]
     created: str
@@ -95,21 +120,42 @@ class Run:
     training: dict[str, Any] = field(default_factory=dict, repr=False)
     notices: tuple[str, ...] = ()
 
+    def __init_subclass__(cls) -> None:
+        if cls.task:
+            TASKS[cls.task] = cls
+
+    @abstractmethod
+    def new_model(self) -> RecurrentModel:
+        """A freshly initialised model; torch's global generator decides its weights."""
+
+    def first_model(self) -> RecurrentModel:
+        """The model that a training begins with."""
+        return self.new_model()
+
+    @abstractmethod
+    def load_corpus(self, corpora_dir: Path | None = None) -> Any:
+        """The data that the run was trained on, read again and split as it was then.
+
+        Raises:
+            CorpusError: it is not to be had, or has changed since.
+        """
+
     @classmethod
     def create(
-        cls, folder: Path | None, config: Config, corpus: Corpus, kept: Path | None = None
-    ) -> Run:
+        cls, folder: Path | None, config: Any, corpus: Any, kept: Path | None = None
+    ) -> Self:
         """Make the folder and write run.json.
 
         Args:
             folder: None: ``checkpoints/<time>-<corpus>-<cell>``.
+            corpus: what `load_corpus` gives.
             kept: a text to keep a copy of, as it cannot be read again.
 
         Raises:
             UsageError: the folder holds something already.
             RunError: it cannot be made or written to, or another process makes it.
         """
-        about = describe_corpus(corpus)
+        about = corpus.describe()
         versions = {
             "charlm": version("charlm"),
             "torch": torch.__version__,
@@ -119,6 +165,7 @@ class Run:
         created = time.strftime("%Y-%m-%dT%H:%M:%S")
         content = {
             "format": FORMAT,
+            "task": cls.task,
             "created": created,
             "config": config.to_dict(),
             "corpus": about,
@@ -152,8 +199,10 @@ class Run:
         )
 
     @classmethod
-    def open(cls, folder: Path, *, weights: bool = True) -> Run:
+    def open(cls, folder: Path, *, weights: bool = True) -> Self:
         """Read a run folder and its newest checkpoint, or the one before where that is damaged.
+
+        Called on a task's own class, it takes runs of that task alone; on `TaskRun`, all.
 
         Args:
             folder: of a run; or of a checkpoint within one, which then has to be whole.
@@ -179,11 +228,12 @@ class Run:
                 raise RunError(
                     f"{folder / 'run.json'} has the format {found}; this version reads {FORMAT}"
                 )
-            check_run(about)
-            run = cls(
+            kind = cls._kind(about, folder)
+            check_run(about, kind.config_type.sections(), kind.corpus_kinds)
+            run = kind(
                 folder=folder,
-                config=Config.from_layers([about["config"]]),
-                vocabulary=Vocabulary.from_json(content["vocabulary.json"]),
+                config=kind.config_type.from_layers([about["config"]]),
+                vocabulary=kind.vocabulary_type.from_json(content["vocabulary.json"]),
                 corpus=about["corpus"],
                 versions=about["versions"],
                 created=about["created"],
@@ -211,6 +261,29 @@ class Run:
         run.notices += tuple(f"{error.message}; going back to {path.name}" for error in damage)
         return run
 
+    @classmethod
+    def _kind(cls, about: Any, folder: Path) -> type[Self]:
+        """The class of a run's task.
+
+        Raises:
+            ValueError: there is no such task.
+            RunError: it is another one than was asked for.
+        """
+        if not isinstance(about, dict):
+            raise ValueError("it is not an object")
+        if "task" not in about:
+            raise ValueError("it has no 'task'")
+        task = about["task"]
+        kind = TASKS.get(task) if isinstance(task, str) else None
+        if kind is None:
+            raise ValueError(f"its task cannot be {shown(task)}")
+        if not issubclass(kind, cls):
+            raise RunError(
+                f"{folder} is a run of {kind.command} train, not of {cls.command} train",
+                f"see {kind.command} --help" if kind.task != "language-model" else None,
+            )
+        return kind
+
     @property
     def is_of_this_version(self) -> bool:
         """Whether the charlm that made the run is this one."""
@@ -235,7 +308,8 @@ class Run:
         try:
             changed: Any = training if isinstance(training, dict) else {}
             settings, corpus = changed.get("settings"), {"source": changed.get("source")}
-            config = Config.from_layers([before, {"corpus": corpus, "training": settings}])
+            layers = [before, {"corpus": corpus, "training": settings}]
+            config = self.config_type.from_layers(layers)
             known = config.to_dict()["training"]
             check_settings(settings, known, "settings", complete=self.is_of_this_version)
             for name in settings.keys() - set(CHANGEABLE):
@@ -245,12 +319,15 @@ class Run:
             raise RunError(f"{path / 'training.json'} is damaged: {error}") from None
         metrics, samples = (
             decode_lines(checkpoint.read(name, MAX_LINES), path / name, kinds)
-            for name, kinds in (("metrics.jsonl", METRICS), ("samples.jsonl", SAMPLES))
+            for name, kinds in (
+                ("metrics.jsonl", metrics_kinds(self.figures, self.unit)),
+                ("samples.jsonl", SAMPLES),
+            )
         )
         self.checkpoint, self.training, self.config = checkpoint, training, config
         self.metrics, self.samples = metrics, samples
 
-    def change(self, config: Config) -> None:
+    def change(self, config: TaskConfig) -> None:
         """Go on with other settings, as far as a training can.
 
         Raises:
@@ -284,18 +361,7 @@ class Run:
             clean_up(self.folder)
             yield
 
-    def load_corpus(self, corpora_dir: Path | None = None) -> Corpus:
-        """The text that the run was trained on, read again and split as it was then.
-
-        Raises:
-            CorpusError: it is not to be had, or has changed since.
-        """
-        kept = self.folder / "corpus.txt" if self.config.corpus.source == "-" else None
-        corpus = load_run_corpus(self.config.corpus, kept, corpora_dir)
-        self.check_corpus(corpus)
-        return corpus
-
-    def check_corpus(self, corpus: Corpus) -> None:
+    def check_corpus(self, corpus: Any) -> None:
         """Make sure that a corpus is the one that the run was made for.
 
         Raises:
@@ -303,12 +369,12 @@ class Run:
         """
         if differing := differences(self.corpus, self.vocabulary, corpus):
             raise CorpusError(
-                f"{corpus.source} is not the text that {self.folder} was trained on: "
+                f"{corpus.source} is not the data that {self.folder} was trained on: "
                 + "; ".join(differing),
-                "to score another text, charlm eval --text FILE",
+                self.other_corpus_hint,
             )
 
-    def load_model(self, weights: str = "best") -> LanguageModel:
+    def load_model(self, weights: str = "best") -> Any:
         """The trained model on the CPU, in evaluation mode.
 
         Args:
@@ -318,7 +384,7 @@ class Run:
             RunError: the weights are missing or damaged, or of another model.
         """
         tensors = self.read_weights(weights)
-        model = build_language_model(self.config.model, len(self.vocabulary))
+        model = self.new_model()
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 parameter.copy_(tensors[name])
@@ -334,13 +400,13 @@ class Run:
 
     def _expected_weights(self) -> dict[str, Tensor]:
         with torch.device("meta"):  # a model without numbers: what is damaged may ask for a lot
-            model = build_language_model(self.config.model, len(self.vocabulary))
+            model = self.new_model()
         return dict(model.named_parameters())
 
     def _most_training_bytes(self, weights: Mapping[str, Tensor]) -> int:
         """What training.safetensors can take: two moments of each weight, and the hidden state."""
         model = self.config.model
-        units = self.config.training.batch_size * model.num_layers * model.hidden_size
+        units: int = self.config.training.batch_size * model.num_layers * model.hidden_size
         return 3 * most_bytes(weights) + 8 * units
 
     def read_tensors(self, name: str, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -403,12 +469,12 @@ class Run:
         path = self.folder / "summary.json"
         if not path.exists():
             return None
-        summary: dict[str, Any] = read_json(path)
-        known: Any = summary
-        if isinstance(summary, dict):  # it may be anything
-            known = {name: summary.get(name) for name in SUMMARY}
+        summary: Any = read_json(path)
+        kinds, known = summary_kinds(self.figures), summary
+        if isinstance(summary, dict):
+            known = {name: summary.get(name) for name in kinds}
         try:
-            check_fields(known, SUMMARY, "the summary")
+            check_fields(known, kinds, "the summary")
         except ValueError as error:
             raise RunError(f"{path} is damaged: {error}") from None
-        return summary
+        return dict(summary)

@@ -2,44 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from charlm.config import CorpusConfig
-from charlm.corpus import Corpus, Vocabulary, load_corpus
+from charlm.corpus import Corpus, load_corpus
 
 
-def describe_corpus(corpus: Corpus) -> dict[str, Any]:
-    """What run.json says of a corpus."""
-    return {
-        "name": corpus.name,
-        "source": corpus.source,
-        "cleaning": corpus.cleaning,
-        "sha256": corpus.sha256,
-        "characters": corpus.characters,
-        "split": list(corpus.split_sizes),
-    }
+def differences(noted: Mapping[str, Any], vocabulary: Any, corpus: Any) -> list[str]:
+    """In what data is not the one that was noted, in words.
 
-
-def differences(noted: Mapping[str, Any], vocabulary: Vocabulary, corpus: Corpus) -> list[str]:
-    """In what a corpus is not the one that was noted, in words."""
-    found = describe_corpus(corpus)
-    shown: dict[str, Callable[[Any], str]] = {
-        "sha256": lambda digest: f"{digest:.12}...",
-        "cleaning": str,
-        "characters": lambda number: f"{number:,}",
-        "split": lambda sizes: "/".join(f"{size:,}" for size in sizes),
-    }
+    Args:
+        noted: what run.json says of it.
+        vocabulary: the run's.
+        corpus: it has a vocabulary, and ``describe`` says what run.json would.
+    """
+    found = corpus.describe()
     words = [
-        f"{name} {show(found[name])}, not {show(noted[name])}"
-        for name, show in shown.items()
-        if found[name] != noted[name]
+        f"{name} {_words(found[name])}, not {_words(noted[name])}"
+        for name in found
+        if name not in ("name", "source") and found[name] != noted[name]
     ]
     if corpus.vocabulary != vocabulary:
         sizes = f"{len(corpus.vocabulary):,} entries, not the run's {len(vocabulary):,}"
         words.append(f"vocabulary of {sizes}")
     return words
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, list):
+        return "/".join(f"{size:,}" for size in value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    return value if len(value) <= 12 else f"{value:.12}..."  # a digest
 
 
 def load_run_corpus(config: CorpusConfig, kept: Path | None, corpora_dir: Path | None) -> Corpus:

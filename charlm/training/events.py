@@ -11,8 +11,9 @@ class Started:
 
     parameters: int
     device: str
-    train_characters: int
-    valid_characters: int
+    train_size: int
+    """of the train split, in the run's unit"""
+    valid_size: int
     epoch: float = 0.0
     """where it goes on, in times through the train split"""
     notices: tuple[str, ...] = ()
@@ -26,31 +27,32 @@ class Stepped:
     epoch: int
     progress: float
     """part of the training that is over, 0 to 1"""
-    perplexity: float
-    """of the epoch's batches so far"""
+    figure: float
+    """of the epoch's batches so far: the first of the run's ``figures``"""
     seconds: float
     """since the start"""
-    characters: int
-    """predicted since the start"""
+    items: int
+    """gone through since the start, in the run's unit"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """An epoch ended, or the held-out text was scored inside a long one.
+    """An epoch ended, or what is held out was scored inside a long one.
 
-    Perplexities are exp of nats per character.
+    The run's ``figures`` name the two: perplexities are exp of nats per character, losses are in
+    nats, accuracies and F1 in percent.
     """
 
     epoch: float
     """how many times the train split was gone through; inside an epoch a fraction"""
     step: int
-    train_perplexity: float
-    """of this epoch's batches, token-weighted, dropout on"""
-    valid_perplexity: float | None
+    train: float
+    """of this epoch's batches, each item weighted the same, dropout on"""
+    valid: float | None
     """of the whole validation split; None where there is none"""
     learning_rate: float
     seconds: float
-    characters: int
+    items: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,15 +71,15 @@ class Finished:
 
     epochs: float
     seconds: float
-    characters: int
-    train_perplexity: float | None
+    items: int
+    train: float | None
     """of the last whole epoch; of the part where there was none"""
-    valid_perplexity: float | None
+    valid: float | None
     """of the weights that are kept as the best"""
     interrupted: bool
     """it was asked to stop before its end"""
     out_of_patience: bool = False
-    """the validation perplexity had not improved for too long"""
+    """the figure on what is held out had not improved for too long"""
 
 
 Event = Started | Stepped | Measured | Sampled | Finished

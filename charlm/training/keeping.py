@@ -21,7 +21,12 @@ from charlm.training.position import Position
 if TYPE_CHECKING:
     from charlm.training.trainer import Trainer
 
-MOMENTS = {"sgd": (), "adam": ("exp_avg", "exp_avg_sq"), "adamw": ("exp_avg", "exp_avg_sq")}
+MOMENTS = {
+    "sgd": (),
+    "adam": ("exp_avg", "exp_avg_sq"),
+    "adamw": ("exp_avg", "exp_avg_sq"),
+    "rmsprop": ("square_avg",),
+}
 """What the optimisers hold for each weight, beside the number of its steps."""
 
 
@@ -56,7 +61,7 @@ def keep(trainer: Trainer) -> tuple[dict[str, Tensor], dict[str, Any]]:
     names = _parameter_names(trainer)
     for index, entries in trainer.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{names[index]}.{key}": value for key, value in entries.items()}
-    if trainer.state is not None and trainer.config.sampling == "consecutive":
+    if trainer.state is not None and trainer.task.carried_state(trainer.model) is not None:
         tensors |= _named(trainer.state)
     numbers = {
         "position": dict(vars(trainer.position)),
@@ -117,7 +122,7 @@ def restore(trainer: Trainer) -> None:
         raise RunError(f"{path} is damaged: the device's generator cannot be set") from None
     if position.batches > len(trainer.batches):
         raise RunError(f"{path} is damaged: an epoch has {len(trainer.batches):,} batches")
-    if position.batches and trainer.config.sampling == "consecutive":
+    if position.batches:
         trainer.state = _state(trainer, tensors)
     if differing:
         trainer.notices = (
@@ -161,7 +166,7 @@ def _check_tensors(tensors: dict[str, Tensor], position: Position) -> None:
     for name, tensor in tensors.items():
         if name.endswith(".step") and float(tensor) != steps:
             raise ValueError(f"{name} is {float(tensor)}, not {steps}")
-        if name.endswith(".exp_avg_sq") and (tensor < 0).any():
+        if name.endswith(("_sq", ".square_avg")) and (tensor < 0).any():
             raise ValueError(f"{name} has a negative number")
         if name.startswith("generator."):
             _check_generator(name, tensor)
@@ -215,10 +220,13 @@ def _expected(trainer: Trainer, position: Position) -> dict[str, Tensor]:
     moments = MOMENTS[trainer.config.optimiser]
     if position.step and moments:
         for name, parameter in trainer.model.named_parameters():
+            if not parameter.requires_grad:
+                continue
             expected[f"optimiser.{name}.step"] = torch.zeros(())
             expected |= {f"optimiser.{name}.{moment}": parameter for moment in moments}
-    if position.batches and trainer.config.sampling == "consecutive":
-        expected |= _named(trainer.model.initial_state(trainer.config.batch_size))
+    zeros = trainer.task.carried_state(trainer.model)
+    if position.batches and zeros is not None:
+        expected |= _named(zeros)
     return expected
 
 
@@ -248,8 +256,10 @@ def _named(state: StackState) -> dict[str, Tensor]:
     }
 
 
-def _state(trainer: Trainer, tensors: dict[str, Tensor]) -> StackState:
-    zeros = trainer.model.initial_state(trainer.config.batch_size)
+def _state(trainer: Trainer, tensors: dict[str, Tensor]) -> StackState | None:
+    zeros = trainer.task.carried_state(trainer.model)
+    if zeros is None:
+        return None
     return tuple(
         type(layer_state)(
             *(tensors[f"state.{depth}.{name}"].to(trainer.device) for name in layer_state._fields)

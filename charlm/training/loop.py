@@ -1,26 +1,33 @@
-"""The training loop; it yields what happens and leaves the showing to the caller.
+"""The training loop of all tasks; it yields what happens and leaves the showing to the caller.
 
-Truncated back-propagation through time: the state is carried from batch to batch where the
-batches are consecutive, the gradient never is.
+Truncated back-propagation through time: a language model's state is carried from batch to batch
+where the batches are consecutive, the gradient never is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 
-from charlm.corpus import Corpus
 from charlm.errors import RunError, Stopped
-from charlm.runs import Run
+from charlm.runs import Run, TaskRun
 from charlm.training.determinism import deterministic
 from charlm.training.events import Event, Finished, Started
+from charlm.training.language import LanguageModelling
+from charlm.training.task import Task
 from charlm.training.trainer import Trainer
+
+TASKS: dict[type[TaskRun], Callable[[Any, Any, torch.device], Task]] = {
+    Run: LanguageModelling,
+}
+"""What the runs of each kind are trained on."""
 
 
 def train(
-    run: Run,
-    corpus: Corpus,
+    run: TaskRun,
+    corpus: Any,
     *,
     device: torch.device,
     should_stop: Callable[[], bool] = lambda: False,
@@ -29,7 +36,7 @@ def train(
 
     Args:
         run: a new one, or one to go on with; its configuration says everything.
-        corpus: the text that the run was made for.
+        corpus: the data that the run was made for.
         device: where to train.
         should_stop: asked after every step, and while scoring and sampling; when it says yes,
             training saves and ends.
@@ -38,18 +45,19 @@ def train(
         What happens, in order; the last event is `Finished`.
 
     Raises:
-        CorpusError: the corpus is not the run's, or its train split is shorter than a batch.
+        CorpusError: the corpus is not the run's, or its train split is too small.
         TrainingError: a loss, gradient or state is not finite. The weights before it are kept.
         RunError: the run folder cannot be written to, is damaged, or another process has it.
     """
     run.check_corpus(corpus)
     with run.locked(), deterministic(run.config.training.deterministic):
-        trainer = Trainer(run, corpus, device)
+        task = TASKS[type(run)](run, corpus, device)
+        trainer = Trainer(run, task, device)
         yield Started(
             parameters=trainer.model.num_parameters(),
             device=str(device),
-            train_characters=len(trainer.train_ids),
-            valid_characters=len(trainer.valid_ids),
+            train_size=task.train_size,
+            valid_size=task.valid_size,
             epoch=trainer.epoch,
             notices=trainer.notices,
         )
@@ -79,9 +87,9 @@ def train(
         yield Finished(
             epochs=round(trainer.epoch, 3),
             seconds=trainer.seconds,
-            characters=position.characters,
-            train_perplexity=position.train_perplexity,
-            valid_perplexity=position.best_valid,
+            items=position.items,
+            train=position.train_figure,
+            valid=position.best_valid,
             interrupted=stopped,
             out_of_patience=trainer.out_of_patience,
         )

@@ -6,25 +6,28 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
 from charlm.config import TrainingConfig
 
 
 def build_optimiser(config: TrainingConfig, model: nn.Module) -> Optimizer:
-    """SGD without momentum, Adam or AdamW, by name.
+    """SGD without momentum, RMSprop (Tieleman and Hinton 2012), Adam or AdamW, by name.
 
     Weight decay leaves biases alone.
     """
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if config.optimiser == "sgd":
-        return SGD(model.parameters(), lr=config.lr)
+        return SGD(parameters, lr=config.lr)
+    if config.optimiser == "rmsprop":
+        return RMSprop(parameters, lr=config.lr, alpha=config.beta2, eps=1e-7)  # Keras's epsilon
     betas = (0.9, config.beta2)
     # One kernel for all weights, where torch has it.
-    fused = next(model.parameters()).device.type in ("cpu", "cuda")
+    fused = parameters[0].device.type in ("cpu", "cuda")
     if config.optimiser == "adam":
-        return Adam(model.parameters(), lr=config.lr, betas=betas, fused=fused)
-    matrices = [parameter for parameter in model.parameters() if parameter.dim() > 1]
-    biases = [parameter for parameter in model.parameters() if parameter.dim() == 1]
+        return Adam(parameters, lr=config.lr, betas=betas, fused=fused)
+    matrices = [parameter for parameter in parameters if parameter.dim() > 1]
+    biases = [parameter for parameter in parameters if parameter.dim() == 1]
     groups: list[dict[str, Any]] = [{"params": matrices}, {"params": biases, "weight_decay": 0.0}]
     return AdamW(groups, lr=config.lr, betas=betas, weight_decay=config.weight_decay, fused=fused)
 

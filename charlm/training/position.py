@@ -18,8 +18,8 @@ class Position:
 
     step: int = 0
     """updates of the weights"""
-    characters: int = 0
-    """predicted since the start"""
+    items: int = 0
+    """gone through since the start, in the run's unit"""
     seconds: float = 0.0
     """spent since the start"""
     learning_rate: float = 0.0
@@ -31,13 +31,13 @@ class Position:
     nats: float = 0.0
     """summed cross-entropy of those batches"""
     count: int = 0
-    """characters predicted in those batches"""
-    train_perplexity: float | None = None
+    """items of those batches"""
+    train_figure: float | None = None
     """of the last whole epoch"""
     best_valid: float | None = None
-    """lowest validation perplexity; None before the first"""
+    """the best figure on what is held out; None before the first"""
     unimproved: int = 0
-    """validations since the lowest"""
+    """validations since the best"""
     measured_step: int = 0
     """the step of the last measure"""
     measured_progress: float = 0.0
@@ -78,10 +78,10 @@ class Position:
             ValueError: they do not.
         """
         fit = {
-            "characters": self.step <= self.characters,
+            "items": self.step <= self.items,
             "whole_epochs": self.whole_epochs <= self.step,
             "batches": self.batches <= self.step - self.whole_epochs,
-            "count": self.batches <= self.count <= self.characters,
+            "count": self.batches <= self.count <= self.items,
             "measured_step": self.measured_step <= self.step,
             "measured_progress": self.measured_progress <= 1,
             "next_samples": self.next_samples <= 2,

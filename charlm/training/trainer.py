@@ -9,51 +9,23 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from charlm.batches import (
-    Batches,
-    check_length,
-    consecutive_batches,
-    draw_offset,
-    random_batches,
-)
-from charlm.config import TrainingConfig
-from charlm.corpus import Corpus
-from charlm.errors import Stopped, TrainingError
-from charlm.evaluation.perplexity import evaluate
-from charlm.generation.decoding import Decoding, generate
-from charlm.models.build import build_language_model, computes_in_bfloat16
-from charlm.models.language_model import cross_entropy_sum
+from charlm.errors import TrainingError
+from charlm.models.build import computes_in_bfloat16
 from charlm.recurrent.core import StackState, map_state
-from charlm.runs import Run
+from charlm.runs import TaskRun
 from charlm.training import keeping
 from charlm.training.events import Event, Measured, Sampled, Stepped
 from charlm.training.optimisation import build_optimiser, clip_gradients, snapshot
 from charlm.training.position import Position
 from charlm.training.schedules import learning_rate_factor
+from charlm.training.task import Task
 
 MARKS = 5  # a training is sampled from so often unless told, and a long epoch scored so often
 SAVING = 0.05  # part of the time that may go into saving at the end of each epoch
 
 
-def check_train_split(config: TrainingConfig, train_characters: int) -> None:
-    """Make sure that there is a batch in every epoch.
-
-    Raises:
-        CorpusError: the train split is too short; how many characters there are and are needed.
-    """
-    highest_offset = 0
-    if config.offset == "random":
-        highest_offset = config.seq_len - (config.sampling == "random")
-    check_length(
-        train_characters,
-        batch_size=config.batch_size,
-        seq_len=config.seq_len,
-        highest_offset=highest_offset,
-    )
-
-
 class Trainer:
-    """One training: the model, what moves it, and how far it has come.
+    """One training of any task: the model, what moves it, and how far it has come.
 
     Seeds torch's global generator, which decides the first weights and the dropout. Batches
     and samples have generators of their own, so validating and sampling change nothing. Where
@@ -63,15 +35,13 @@ class Trainer:
         notices: what the user should know of going on, one line each.
     """
 
-    def __init__(self, run: Run, corpus: Corpus, device: torch.device) -> None:
+    def __init__(self, run: TaskRun, task: Task, device: torch.device) -> None:
         config = run.config.training
-        self.run, self.config, self.device = run, config, device
-        self.train_ids = torch.from_numpy(corpus.split("train").copy()).to(device)
-        self.valid_ids = torch.from_numpy(corpus.split("valid").copy()).to(device)
-        check_train_split(config, len(self.train_ids))
+        self.run, self.task, self.config, self.device = run, task, config, device
         torch.manual_seed(config.seed)
-        self.model = build_language_model(run.config.model, len(run.vocabulary)).to(device)
-        self.parameters = list(self.model.parameters())
+        new = run.checkpoint is None
+        self.model = (run.first_model() if new else run.new_model()).to(device)
+        self.parameters = [each for each in self.model.parameters() if each.requires_grad]
         self.optimiser = build_optimiser(config, self.model)
         self.generator = torch.Generator().manual_seed(config.seed)
         self.bfloat16 = computes_in_bfloat16(config.precision, device)
@@ -94,28 +64,11 @@ class Trainer:
         """Spent since the training began."""
         return time.monotonic() - self._started
 
-    @property
-    def has_valid(self) -> bool:
-        """Whether there is a held-out text to score."""
-        return len(self.valid_ids) >= 2
-
     def begin_epoch(self) -> None:
         """Draw the next epoch's batches; the state before the first is zero."""
         self.epoch_generator = self.generator.get_state()
-        self.batches = self._draw_batches()
+        self.batches = self.task.draw_batches(self.generator)
         self.state: StackState | None = None
-
-    def _draw_batches(self) -> Batches:
-        config = self.config
-        offset = 0
-        if config.offset == "random":
-            offset = draw_offset(config.sampling, config.seq_len, self.generator)
-        sizes = {"batch_size": config.batch_size, "seq_len": config.seq_len, "offset": offset}
-        if config.sampling == "consecutive":
-            return consecutive_batches(self.train_ids, **sizes)
-        return random_batches(
-            self.train_ids, **sizes, generator=self.generator, drop_last=config.drop_last
-        )
 
     @property
     def epoch_over(self) -> bool:
@@ -125,7 +78,7 @@ class Trainer:
     @property
     def epoch(self) -> float:
         """Epochs gone through; a whole number at the end of one, and only there."""
-        done = min(self.position.count / len(self.train_ids), 0.9999)
+        done = min(self.position.count / self.task.train_size, 0.9999)
         return self.position.whole_epochs + (1 if self.epoch_over else done)
 
     def _progress_now(self) -> float:
@@ -141,7 +94,7 @@ class Trainer:
 
     @property
     def out_of_patience(self) -> bool:
-        """Whether the validation perplexity has not improved for too long."""
+        """Whether the figure on what is held out has not improved for too long."""
         patience = self.config.patience
         return patience is not None and self.position.unimproved >= patience
 
@@ -171,7 +124,7 @@ class Trainer:
         position.learning_rate = self.config.lr * factor
         position.step += 1
         position.batches += 1
-        position.characters += count
+        position.items += count
         position.nats += nats
         position.count += count
         self.state = state
@@ -180,38 +133,34 @@ class Trainer:
         return Stepped(
             epoch=position.whole_epochs + 1,
             progress=self._progress,
-            perplexity=position.loss.perplexity,
+            figure=self.task.train_figure(position.loss),
             seconds=self.seconds,
-            characters=position.characters,
+            items=position.items,
         )
 
     whole = True
     """False while an update is under way: what is kept then would be neither before nor after."""
 
-    def _differentiate(self) -> tuple[float, int, StackState]:
-        """The next batch's summed nats, its characters, and the detached state after it."""
+    def _differentiate(self) -> tuple[float, int, StackState | None]:
+        """The next batch's summed nats, its items, and the detached state after it."""
         batch = self.batches[self.position.batches]
-        state = self.state
-        # The state is zero at the epoch's start, and at each batch drawn at random.
-        if state is None or self.config.sampling == "random":
-            state = self.model.initial_state(batch.inputs.shape[1])
-        count = batch.targets.numel()
         self.model.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            logits, state = self.model(batch.inputs, state)
-        loss = cross_entropy_sum(logits.float(), batch.targets)
+            loss, count, state = self.task.loss(self.model, batch, self.state)
         self.optimiser.zero_grad()
         (loss / count).backward()  # type: ignore[no-untyped-call]
         nats = float(loss.detach())
         norm = clip_gradients(self.parameters, self.config.clip_norm)
-        state = map_state(lambda tensor: tensor.detach().float(), state)
-        sums = [float(tensor.sum()) for layer_state in state for tensor in layer_state]
-        finite = {"loss": nats, "gradient": norm, "state": sum(sums)}
+        finite = {"loss": nats, "gradient": norm}
+        if state is not None:
+            state = map_state(lambda tensor: tensor.detach().float(), state)
+            sums = [float(tensor.sum()) for layer_state in state for tensor in layer_state]
+            finite["state"] = sum(sums)
         for what, value in finite.items():
             if not math.isfinite(value):
                 raise TrainingError(
                     f"the {what} is not finite at step {self.position.step + 1}, after "
-                    f"{self.position.characters:,} characters",
+                    f"{self.position.items:,} {self.run.unit}",
                     "try a smaller --lr or a smaller --clip-norm",
                 )
         return nats, count, state
@@ -225,44 +174,50 @@ class Trainer:
         return due and position.step > position.measured_step
 
     def report(self, should_stop: Callable[[], bool]) -> Iterator[Event]:
-        """Score the held-out text, remember the best weights, sample where it is time.
+        """Score what is held out, remember the best weights, sample where it is time.
 
         Raises:
             Stopped: ``should_stop`` said so; the report is still due.
         """
-        position, epoch, loss = self.position, self.epoch, self.position.loss
-        valid = None
-        if self.has_valid:
-            valid = evaluate(self.model, self.valid_ids, should_stop=should_stop).perplexity
+        position, epoch, task = self.position, self.epoch, self.task
+        valid = task.score(self.model, should_stop) if task.has_valid else None
+        train = task.train_figure(position.loss)
         of_epoch = self.epoch_over or position.whole_epochs == 0
         measured = Measured(
             epoch=epoch,
             step=position.step,
-            train_perplexity=loss.perplexity,
-            valid_perplexity=valid,
+            train=train,
+            valid=valid,
             learning_rate=position.learning_rate,
             seconds=self.seconds,
-            characters=position.characters,
+            items=position.items,
         )
         yield measured
-        every = self.config.sample_every
+        every = getattr(self.config, "sample_every", None)
         samples: list[Sampled] = []
         sampling = self._progress >= position.next_samples if not every else epoch % every == 0
         if self._progress >= 1 or sampling:
-            for sample in self._sample(epoch, should_stop):
+            for sample in task.sample(self.model, epoch, should_stop):
                 samples.append(sample)
                 yield sample
         # Only now: what is interrupted before is done again from its start.
         self.whole = False
-        self.run.metrics.append(dict(vars(measured)))
+        self.run.metrics.append(
+            {
+                "epoch": epoch,
+                "step": position.step,
+                **dict(zip(self.run.figures, (train, valid), strict=True)),
+                "learning_rate": position.learning_rate,
+                "seconds": measured.seconds,
+                self.run.unit: position.items,
+            }
+        )
         self.run.samples += [dict(vars(sample)) for sample in samples]
         if samples:
             position.next_samples = self._progress + 1 / MARKS
         if of_epoch:
-            position.train_perplexity = loss.perplexity
-        # Not the one that overflows, even if it is the first.
-        best = math.inf if position.best_valid is None else position.best_valid
-        if valid is not None and valid < best:
+            position.train_figure = train
+        if valid is not None and self._is_best(valid):
             position.best_valid, position.unimproved = valid, 0
             self.best = snapshot(self.model)
         elif valid is not None:
@@ -270,23 +225,11 @@ class Trainer:
         position.measured_step, position.measured_progress = position.step, self._progress
         self.whole = True
 
-    def _sample(self, epoch: float, should_stop: Callable[[], bool]) -> Iterator[Sampled]:
-        """A continuation of each prefix; with the same draws each time, for comparison."""
-        vocabulary = self.run.vocabulary
-        decoding = Decoding(temperature=self.config.sample_temperature)
-        for number, prefix in enumerate(self.config.prefixes):
-            chosen = []
-            for token in generate(
-                self.model,
-                vocabulary.encode(prefix).tolist(),
-                length=self.config.sample_length,
-                decoding=decoding,
-                seed=(self.config.seed + number) % 2**63,
-            ):
-                if should_stop():
-                    raise Stopped
-                chosen.append(int(token))
-            yield Sampled(epoch=epoch, prefix=prefix, text=prefix + vocabulary.decode(chosen))
+    def _is_best(self, valid: float) -> bool:
+        best = self.position.best_valid
+        if best is None:
+            return math.isfinite(valid)  # a perplexity may overflow
+        return valid > best if self.task.higher_is_better else valid < best
 
     def save_when_due(self) -> None:
         """Write a checkpoint at an epoch's end, and so often inside a long one.
@@ -309,10 +252,10 @@ class Trainer:
         Raises:
             RunError: the disk is full, or the folder cannot be written to.
         """
-        begun, last = time.monotonic(), snapshot(self.model)
         standing = (self.position.step, self.position.measured_step)
         if standing == self._saved:
             return
+        begun, last = time.monotonic(), snapshot(self.model)
         self.position.seconds = self.seconds
         tensors, training = keeping.keep(self)
         # What is saved already is worth more than numbers that have overflowed.

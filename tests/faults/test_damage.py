@@ -30,7 +30,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from charlm.config import SECTIONS, Config
+from charlm.config import Config
 from charlm.corpus import Corpus, load_corpus
 from charlm.errors import CharlmError, RunError
 from charlm.runs import Run
@@ -41,6 +41,7 @@ from charlm.runs.fields import SAMPLES
 from charlm.runs.files import MAX_SETTINGS, MAX_VOCABULARY, decode_lines, encode_lines
 from charlm.training import Stepped, train
 from charlm.training import trainer as trainer_module
+from charlm.training.language import LanguageModelling
 from charlm.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -105,7 +106,7 @@ class Healthy:
         run.check_corpus(self.corpus)
         run.load_model("best")
         run.load_model("last")
-        return Trainer(run, self.corpus, CPU)
+        return Trainer(run, LanguageModelling(run, self.corpus, CPU), CPU)
 
 
 @pytest.fixture(scope="module")
@@ -427,7 +428,9 @@ def write(content: object, token: str | None = None, indent: int | None = 2) -> 
 def could_be(place: Place, value: object) -> bool:
     """Whether that is a value, if another, that a run could have there."""
     key = str(place[-1]) if place else ""
-    hints = {k: v for each in SECTIONS.values() for k, v in typing.get_type_hints(each).items()}
+    hints = {
+        k: v for each in Config.sections().values() for k, v in typing.get_type_hints(each).items()
+    }
     options = typing.get_args(hints.get(key, int))
     if value is None:
         return type(None) in options or key.endswith(("_perplexity", "best_valid"))
@@ -594,7 +597,7 @@ def manifest_of(files: Files) -> bytes:
         for name, data in sorted(files.items())
         if name != "manifest.json"
     }
-    return (json.dumps({"format": 2, "files": rows}, indent=2) + "\n").encode()
+    return (json.dumps({"format": 3, "files": rows}, indent=2) + "\n").encode()
 
 
 def forge_manifest(rng: random.Random, data: bytes) -> tuple[str, bytes]:

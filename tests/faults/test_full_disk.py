@@ -26,6 +26,7 @@ from charlm.errors import CharlmError, RunError
 from charlm.runs import Run
 from charlm.runs.checkpoint import FILES, MANIFEST, Checkpoint
 from charlm.training import keeping
+from charlm.training.language import LanguageModelling
 from charlm.training.optimisation import snapshot
 from charlm.training.trainer import Trainer
 
@@ -195,7 +196,7 @@ def saved(work: Path) -> Saved:
     """Really trained, a step for each checkpoint; the third save deletes the first."""
     corpus = load_corpus("traveller", max_chars=4000)
     run = Run.create(work / "run", Config.from_layers([SETTINGS]), corpus)
-    trainer = Trainer(run, corpus, torch.device("cpu"))
+    trainer = Trainer(run, LanguageModelling(run, corpus, torch.device("cpu")), torch.device("cpu"))
     states = []
     best = snapshot(trainer.model)
     for _ in range(4):

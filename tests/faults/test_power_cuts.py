@@ -25,6 +25,7 @@ from charlm.corpus import load_corpus
 from charlm.runs import Run
 from charlm.runs.checkpoint import FILES, MANIFEST, Checkpoint
 from charlm.training import keeping
+from charlm.training.language import LanguageModelling
 from charlm.training.optimisation import snapshot
 from charlm.training.trainer import Trainer
 
@@ -199,7 +200,7 @@ def work() -> Iterator[Path]:
 def test_after_a_power_cut_in_a_save_a_whole_checkpoint_loads(work, record_property):
     corpus = load_corpus("traveller", max_chars=4000)
     run = Run.create(work / "run", Config.from_layers([SETTINGS]), corpus)
-    trainer = Trainer(run, corpus, torch.device("cpu"))
+    trainer = Trainer(run, LanguageModelling(run, corpus, torch.device("cpu")), torch.device("cpu"))
     for _ in range(2):
         trainer.update()
         trainer.save()

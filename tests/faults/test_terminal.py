@@ -369,16 +369,21 @@ def test_a_bug_and_a_want_are_told_safely(capsys, monkeypatch, error, code, said
     assert ("Traceback" in captured.err) == (code == 3)
 
 
+def progress_bar(output):
+    names = ("train_perplexity", "valid_perplexity")
+    return ProgressBar(output, names, "characters", samples=True)
+
+
 @posix
 def test_a_bar_keeps_its_line_whatever_a_sample_is(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal.file)
     step = SimpleNamespace(
-        epoch=1, progress=0.5, perplexity=9.0, seconds=1.0, characters=100, valid_perplexity=8.0,
-        train_perplexity=9.0, text=f"one\n{HOSTILE}\n\nlast",
+        epoch=1, progress=0.5, figure=9.0, seconds=1.0, items=100, valid=8.0, train=9.0,
+        text=f"one\n{HOSTILE}\n\nlast",
     )  # fmt: skip
     output = Output()
-    with ProgressBar(output) as bar:
+    with progress_bar(output) as bar:
         bar.update(step)
         bar.measured(step)
         bar.sampled(step)
@@ -402,7 +407,7 @@ def test_a_terminal_that_is_gone_stops_no_training(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal.file)
     output = Output()
-    with ProgressBar(output):
+    with progress_bar(output):
 
         def fail(*arguments, **options):
             raise OSError(errno.EIO, "Input/output error")

@@ -23,6 +23,7 @@ from charlm.generation.decoding import generate
 from charlm.models.language_model import LanguageModel
 from charlm.runs import Run
 from charlm.training import Measured, train
+from charlm.training.language import LanguageModelling
 from charlm.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -64,7 +65,9 @@ def settings(text_file: Path, **sections: dict[str, Any]) -> Config:
         "model": {"hidden_size": HIDDEN},
         "training": {"epochs": EPOCHS, "batch_size": BATCH, "seq_len": STEPS},
     }
-    return Config.from_layers([layer_from_preset("timemachine-rnn"), smaller, sections])
+    return Config.from_layers(
+        [layer_from_preset("language-model", "timemachine-rnn"), smaller, sections]
+    )
 
 
 def load(config: Config) -> Corpus:
@@ -109,7 +112,8 @@ def next_epoch(trainer: Trainer) -> list[Batch]:
 def test_same_batches(book, text_file, sampling, seed, tmp_path, monkeypatch):
     config = settings(text_file, training={"sampling": sampling, "seed": seed, "drop_last": True})
     corpus = load(config)
-    trainer = Trainer(Run.create(tmp_path / "run", config, corpus), corpus, CPU)
+    run = Run.create(tmp_path / "run", config, corpus)
+    trainer = Trainer(run, LanguageModelling(run, corpus, CPU), CPU)
     # The book draws from Python's generator; here it draws what our seed says.
     generator = torch.Generator().manual_seed(seed)
 
@@ -141,7 +145,8 @@ def test_the_shortest_text_fills_a_batch_from_all_of_the_books_offsets(
         limit = {"max_chars": characters}
         config = settings(text_file, corpus=limit, training={"sampling": sampling})
         corpus = load(config)
-        return Trainer(Run.create(tmp_path / str(characters), config, corpus), corpus, CPU)
+        run = Run.create(tmp_path / str(characters), config, corpus)
+        return Trainer(run, LanguageModelling(run, corpus, CPU), CPU)
 
     shortest = trainer(needed)
     assert all(next_epoch(shortest) for _ in range(50))
@@ -267,10 +272,12 @@ def test_same_perplexities_and_predictions(book, text_file, backend, cell, sampl
     )
     corpus = load(config)
     run = Run.create(tmp_path / "run", config, corpus)
-    twin = Trainer(run, corpus, CPU)  # the same seed: the same first weights and batches
+    twin = Trainer(
+        run, LanguageModelling(run, corpus, CPU), CPU
+    )  # the same seed: the same first weights and batches
     net = NETWORKS[backend, cell].build(book, twin.model)
     events = train(run, corpus, device=CPU)
-    ours = [event.train_perplexity for event in events if isinstance(event, Measured)]
+    ours = [event.train for event in events if isinstance(event, Measured)]
 
     if backend == "scratch":
 

@@ -35,7 +35,7 @@ def test_a_preset_reaches_its_published_perplexity(real_corpus, train, name, fil
     real_corpus(file)
     result = train("--preset", name, "--seed", "0")
     assert result["valid_perplexity"] is None
-    assert result["train_perplexity"] <= preset(name)["published"]["at_most"]
+    assert result["train_perplexity"] <= preset("language-model", name)["published"]["at_most"]
 
 
 def test_the_default_settings_beat_the_n_gram_on_the_time_machine(real_corpus, train):

@@ -87,14 +87,14 @@ def test_a_few_steps_of_training(cell, backend, tmp_path: Path):
         "model": {"cell": cell, "backend": backend, "hidden_size": HIDDEN},
         "training": {"epochs": 4},
     }
-    config = Config.from_layers([layer_from_preset("timemachine-rnn"), small])
+    config = Config.from_layers([layer_from_preset("language-model", "timemachine-rnn"), small])
     run = Run.create(tmp_path / "run", config, corpus)
     events = list(train(run, corpus, device=CUDA))
     assert isinstance(events[0], Started)
     assert events[0].device == "cuda"
     measured = [event for event in events if isinstance(event, Measured)]
-    assert measured[-1].train_perplexity < measured[0].train_perplexity
-    assert measured[-1].valid_perplexity < len(corpus.vocabulary)
+    assert measured[-1].train < measured[0].train
+    assert measured[-1].valid < len(corpus.vocabulary)
     # What was trained on CUDA is used on the CPU.
     assert all(parameter.device.type == "cpu" for parameter in run.load_model().parameters())
 

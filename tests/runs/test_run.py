@@ -13,8 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load
 
-from charlm.config import SECTIONS, Config
-from charlm.corpus import Vocabulary, load_corpus
+from charlm.config import Config
+from charlm.corpus import Corpus, Vocabulary, load_corpus
 from charlm.errors import CorpusError, RunError, UsageError
 from charlm.models.build import build_language_model
 from charlm.runs import Run, load_run_corpus
@@ -75,8 +75,8 @@ def test_the_folder_and_its_files(run, config, corpus, tmp_path, text):
         "vocabulary.json",
     ]
     about = json.loads((run.folder / "run.json").read_text("utf-8"))
-    assert about.keys() == {"format", "created", "config", "corpus", "versions"}
-    assert about["format"] == 2
+    assert about.keys() == {"format", "task", "created", "config", "corpus", "versions"}
+    assert about["format"] == 3
     assert about["config"] == json.loads(json.dumps(config.to_dict()))
     assert about["corpus"] == {
         "name": "novel",
@@ -331,15 +331,15 @@ def test_what_is_no_run_folder_tells_those_that_are(config, corpus, tmp_path):
     assert known.folder.name in open_error(tmp_path / "nowhere").hint
 
 
-@pytest.mark.parametrize("number", [0, 1, 3, -1])
+@pytest.mark.parametrize("number", [0, 1, 2, -1])
 def test_another_format_says_so(run, number):
     path = run.folder / "run.json"
     edit(path, lambda about: {**about, "format": number})
-    message = f"{path} has the format {number}; this version reads 2"
+    message = f"{path} has the format {number}; this version reads 3"
     assert open_error(run.folder).message == message
 
 
-@pytest.mark.parametrize("number", ["2", 2.0, None, [2], True, {}])
+@pytest.mark.parametrize("number", ["3", 3.0, None, [3], True, {}])
 def test_a_format_that_is_no_number(run, number):
     edit(run.folder / "run.json", lambda about: {**about, "format": number})
     assert "run.json" in open_error(run.folder).message
@@ -352,13 +352,13 @@ def test_files_that_are_not_json(run, name, data):
     assert open_error(run.folder).message == f"{run.folder / name} is damaged: it is not JSON"
 
 
-@pytest.mark.parametrize("content", [[], {}, 5, None, "text", [1, 2], {"format": 2}])
+@pytest.mark.parametrize("content", [[], {}, 5, None, "text", [1, 2], {"format": 3}])
 def test_a_run_json_of_something_else(run, content):
     write_json(run.folder / "run.json", content)
     assert "run.json is damaged: " in open_error(run.folder).message
 
 
-@pytest.mark.parametrize("key", ["format", "created", "config", "corpus", "versions"])
+@pytest.mark.parametrize("key", ["format", "task", "created", "config", "corpus", "versions"])
 def test_a_run_json_with_a_missing_part(run, key):
     edit(run.folder / "run.json", lambda about: {k: v for k, v in about.items() if k != key})
     message = open_error(run.folder).message
@@ -456,7 +456,7 @@ NAMES = [(section, key) for section, values in OTHERS.items() for key in values]
 
 
 def test_every_setting_is_tried():
-    fields = {name: dataclasses.fields(section) for name, section in SECTIONS.items()}
+    fields = {name: dataclasses.fields(section) for name, section in Config.sections().items()}
     known = [(name, field.name) for name, section in fields.items() for field in section]
     assert sorted(NAMES) == sorted(known)
     assert {*CHANGEABLE} == {key for section, key in FREE if section == "training"}
@@ -546,6 +546,8 @@ class Other:
             "name", "source", "cleaning", "sha256", "characters", "split_sizes", "vocabulary",
         )} | changes  # fmt: skip
 
+    describe = Corpus.describe
+
 
 def shown(message, run):
     sizes = "/".join(f"{size:,}" for size in run.corpus["split"])
@@ -558,7 +560,7 @@ def test_each_difference_of_a_text_is_named(trained, traveller, one_line, name):
     with pytest.raises(CorpusError) as caught:
         trained.check_corpus(Other(traveller, changes))
     assert one_line(caught.value) == (
-        f"{traveller.source} is not the text that {trained.folder} was trained on: "
+        f"{traveller.source} is not the data that {trained.folder} was trained on: "
         + shown(message, trained)
     )
     assert "charlm eval --text FILE" in caught.value.hint
@@ -585,7 +587,7 @@ def test_a_vocabulary_in_another_order_is_another(trained, traveller, one_line):
 
 def test_training_on_another_text_is_refused_before_anything_is_written(trained, corpus):
     before = {path: path.stat().st_mtime_ns for path in trained.folder.rglob("*")}
-    with pytest.raises(CorpusError, match="is not the text that"):
+    with pytest.raises(CorpusError, match="is not the data that"):
         next(train(trained, corpus, device=torch.device("cpu")))
     assert {path: path.stat().st_mtime_ns for path in trained.folder.rglob("*")} == before
 
@@ -628,7 +630,7 @@ def test_a_text_that_has_changed_is_refused(run, novel, change):
     novel.write_bytes(change(novel.read_bytes()))
     with pytest.raises(CorpusError) as caught:
         run.load_corpus()
-    assert "is not the text that" in caught.value.message
+    assert "is not the data that" in caught.value.message
     assert run.corpus["sha256"][:12] in caught.value.message
     assert "\n" not in caught.value.message
     assert "--text FILE" in caught.value.hint
@@ -677,7 +679,7 @@ def test_a_text_from_standard_input_is_kept_and_read_again(
     assert again.split_sizes == corpus.split_sizes
     assert again.text("train") == text[: again.split_sizes[0]]
     (run.folder / "corpus.txt").write_bytes(data + b"x")
-    with pytest.raises(CorpusError, match="is not the text that"):
+    with pytest.raises(CorpusError, match="is not the data that"):
         opened.load_corpus()
     (run.folder / "corpus.txt").unlink()
     with pytest.raises(CorpusError, match=r"corpus\.txt"):

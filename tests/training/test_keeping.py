@@ -15,7 +15,9 @@ from charlm.errors import CorpusError, RunError, TrainingError
 from charlm.generation.decoding import Decoding, generate
 from charlm.runs import Run
 from charlm.training import Finished, Measured, Sampled, Started, Stepped, train
+from charlm.training import language as language_module
 from charlm.training import trainer as trainer_module
+from charlm.training.language import LanguageModelling
 from charlm.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -218,7 +220,7 @@ def test_seconds_and_characters_are_those_of_all_sittings(new_run, corpus, monke
     for _ in range(10_000):  # what passes between is not of the training
         next(clock)
     last = follow(Run.open(run.folder), corpus)[-1]
-    assert last.characters == 27 * 100
+    assert last.items == 27 * 100
     assert first.seconds < last.seconds < 2_000
 
 
@@ -264,8 +266,8 @@ def test_what_is_not_finite_stops_before_the_update(new_run, corpus, monkeypatch
 
     with monkeypatch.context() as patch:
         if what == "loss":
-            entropy = trainer_module.cross_entropy_sum
-            patch.setattr(trainer_module, "cross_entropy_sum",
+            entropy = language_module.cross_entropy_sum
+            patch.setattr(language_module, "cross_entropy_sum",
                           lambda *a: poison(entropy(*a), lambda x: x * float("nan")))  # fmt: skip
         elif what == "gradient":
             clip = trainer_module.clip_gradients
@@ -340,7 +342,7 @@ def test_what_differs_here_is_told(new_run, corpus):
     follow(run, corpus, stop_after=5)
     opened = Run.open(run.folder)
     opened.training["threads"], opened.training["torch"] = 64, "1.0"
-    trainer = Trainer(opened, corpus, CPU)
+    trainer = Trainer(opened, LanguageModelling(opened, corpus, CPU), CPU)
     assert trainer.notices == (
         f"trained so far with torch 1.0, here {torch.__version__}; threads 64, here 1: it goes on, "
         "but not to the last bit as it would have there",
@@ -354,7 +356,7 @@ def test_what_was_computed_in_bfloat16_goes_on_so(new_run, corpus):
     opened.config = dataclasses.replace(
         opened.config, training=dataclasses.replace(opened.config.training, precision="auto")
     )
-    assert Trainer(opened, corpus, CPU).bfloat16
+    assert Trainer(opened, LanguageModelling(opened, corpus, CPU), CPU).bfloat16
 
 
 @pytest.mark.parametrize(
@@ -374,7 +376,7 @@ def test_numbers_that_cannot_be_are_refused(new_run, corpus, key, value):
     else:
         opened.training[key] = value
     with pytest.raises(RunError, match=r"training\.json is damaged") as caught:
-        Trainer(opened, corpus, CPU)
+        Trainer(opened, LanguageModelling(opened, corpus, CPU), CPU)
     assert "\n" not in caught.value.message
 
 
@@ -384,7 +386,7 @@ def test_more_batches_than_an_epoch_has_are_refused(new_run, corpus):
     opened = Run.open(run.folder)
     opened.training["position"]["batches"] = 10
     with pytest.raises(RunError, match="an epoch has 9 batches"):
-        Trainer(opened, corpus, CPU)
+        Trainer(opened, LanguageModelling(opened, corpus, CPU), CPU)
 
 
 @pytest.mark.cuda

@@ -34,24 +34,28 @@ def test_events_come_in_order_and_tell_what_happened(train_small, corpus):
     _, events = train_small()
     assert isinstance(events[0], Started)
     assert isinstance(events[-1], Finished)
-    assert events[0].train_characters == len(corpus.split("train"))
+    assert events[0].train_size == len(corpus.split("train"))
     measured = events_of(Measured, events)
     assert [event.epoch for event in measured] == [1, 2, 3, 4, 5, 6]
-    assert measured[-1].train_perplexity < measured[0].train_perplexity
-    assert all(event.valid_perplexity < len(corpus.vocabulary) for event in measured[1:])
+    assert measured[-1].train < measured[0].train
+    assert all(event.valid < len(corpus.vocabulary) for event in measured[1:])
     steps = events_of(Stepped, events)
     progress = [event.progress for event in steps]
     assert progress == sorted(progress)
     assert progress[-1] == 1
-    assert events[-1].characters == steps[-1].characters == len(steps) * 8 * 20
-    assert events[-1].train_perplexity == measured[-1].train_perplexity
-    assert events[-1].valid_perplexity == min(event.valid_perplexity for event in measured)
+    assert events[-1].items == steps[-1].items == len(steps) * 8 * 20
+    assert events[-1].train == measured[-1].train
+    assert events[-1].valid == min(event.valid for event in measured)
 
 
 def test_the_run_folder_holds_the_metrics_and_the_samples(train_small):
     run, events = train_small()
     opened = Run.open(run.folder)
-    assert opened.metrics == [dict(vars(event)) for event in events_of(Measured, events)]
+    names = {"train": "train_perplexity", "valid": "valid_perplexity", "items": "characters"}
+    assert opened.metrics == [
+        {names.get(name, name): value for name, value in vars(event).items()}
+        for event in events_of(Measured, events)
+    ]
     assert opened.samples == [dict(vars(event)) for event in events_of(Sampled, events)]
     assert opened.samples[-1]["text"].startswith("The ")
     assert len(opened.samples[-1]["text"]) == len("The ") + run.config.training.sample_length
@@ -60,8 +64,8 @@ def test_the_run_folder_holds_the_metrics_and_the_samples(train_small):
 def test_the_best_weights_have_the_reported_validation_perplexity(train_small, corpus):
     run, events = train_small(training={"lr": 0.05})
     ids = torch.from_numpy(corpus.split("valid").copy())
-    assert evaluate(run.load_model("best"), ids).perplexity == events[-1].valid_perplexity
-    last = events_of(Measured, events)[-1].valid_perplexity
+    assert evaluate(run.load_model("best"), ids).perplexity == events[-1].valid
+    last = events_of(Measured, events)[-1].valid
     assert evaluate(run.load_model("last"), ids).perplexity == pytest.approx(last, rel=1e-6)
 
 
@@ -103,7 +107,7 @@ def test_bfloat16_products_leave_weights_and_scores_in_float32(train_small):
     exact, expected = train_small("exact", training={"precision": "float32", "weight_decay": 0.1})
     assert {tensor.dtype for tensor in weights(run).values()} == {torch.float32}
     assert not same_weights(run, exact)
-    assert events[-1].valid_perplexity == pytest.approx(expected[-1].valid_perplexity, rel=0.05)
+    assert events[-1].valid == pytest.approx(expected[-1].valid, rel=0.05)
 
 
 def test_asked_to_stop_it_saves_and_ends(tmp_path, corpus):

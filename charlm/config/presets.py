@@ -1,0 +1,35 @@
+"""The settings that come along by name, a folder of them for each task."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Any
+
+from charlm.config.checks import check_known
+from charlm.config.merging import Layer, parse_toml
+
+
+def preset_names(task: str) -> list[str]:
+    """The names that ``--preset`` takes for a task."""
+    files = resources.files("charlm").joinpath("presets", task).iterdir()
+    return sorted(entry.name.removesuffix(".toml") for entry in files if entry.name[-5:] == ".toml")
+
+
+def preset(task: str, name: str) -> dict[str, Any]:
+    """A preset as it stands in its file: the configuration's sections, and ``[published]``.
+
+    Raises:
+        UsageError: the task has no such preset.
+    """
+    check_known(name, preset_names(task), "preset")
+    path = resources.files("charlm").joinpath("presets", task, f"{name}.toml")
+    return dict(parse_toml(path.read_text(encoding="utf-8"), name))
+
+
+def layer_from_preset(task: str, name: str) -> Layer:
+    """A preset's layer: its file without what is said about the source.
+
+    Raises:
+        UsageError: the task has no such preset.
+    """
+    return {section: v for section, v in preset(task, name).items() if section != "published"}
