@@ -34,17 +34,17 @@ def list_(
     output = Output(as_json=as_json, quiet=quiet)
     rows = []
     for entry in catalogue().values():
-        here = "comes with charlm" if entry.address is None else "on this machine"
+        here = "comes with charlm" if entry.bundled else "on this machine"
         if locate(entry, corpora_dir) is None:
             here = "downloaded when first used"
-        rows.append({"name": entry.name, "where": here, "about": entry.description})
+        rows.append((entry.name, entry.task, here, entry.description))
     rows += [
-        {"name": name, "where": "added", "about": "a text of yours"}
-        for name in corpus_names(corpora_dir)
+        (name, "language-model", "added", "a text of yours") for name in corpus_names(corpora_dir)
     ]
-    output.json({"corpora": rows})
-    for row in rows:
-        output.text(f"{row['name']:<16} {row['where']:<27} {row['about']}")
+    names = ("name", "task", "where", "about")
+    output.json({"corpora": [dict(zip(names, row, strict=True)) for row in rows]})
+    for name, task, here, about in rows:
+        output.text(f"{name:<16} {task:<15} {here:<27} {about}")
 
 
 @app.command()
@@ -59,11 +59,18 @@ def show(
     """Describe a corpus: source, licence, cleaning, splits, and its first lines."""
     import dataclasses
 
-    from charlm.corpus import catalogue, load_corpus
+    from charlm.corpus import catalogue, load_corpus, locate
 
     output = Output(as_json=as_json, quiet=quiet)
     entry = catalogue().get(name)
     content: dict[str, Any] = {} if entry is None else dataclasses.asdict(entry)
+    if entry is not None and entry.task != "language-model":
+        path = locate(entry, corpora_dir)
+        content |= {"path": None if path is None else str(path)}
+        output.json(content)
+        _tell(output, content | {"files": ", ".join(file.path for file in entry.files)})
+        output.text(f"\nnext: {entry.command}")
+        return
     corpus = load_corpus(name, corpora_dir=corpora_dir, encoding=encoding)
     for notice in corpus.notices:
         output.note(notice)
@@ -78,12 +85,17 @@ def show(
         "split": {"train": train, "valid": valid, "test": test},
     }
     output.json(content)
+    _tell(output, content)
+    output.text("")
+    output.text(corpus.text("train")[:300].rstrip() + " ...")
+
+
+def _tell(output: Output, content: dict[str, Any]) -> None:
+    """A line for each fact that is known."""
     for key, value in content.items():
         if value:
             shown = ", ".join(f"{k} {v:,}" for k, v in value.items()) if key == "split" else value
             output.text(f"{key:<12} {shown:,}" if isinstance(shown, int) else f"{key:<12} {shown}")
-    output.text("")
-    output.text(corpus.text("train")[:300].rstrip() + " ...")
 
 
 @app.command()
@@ -94,7 +106,7 @@ def fetch(
     quiet: Quiet = False,
     version: Version = False,
 ) -> None:
-    """Download a corpus, unless it is here already, and check its hash."""
+    """Download a corpus, unless it is here already, and check its hashes."""
     from charlm.corpus import catalogue, fetch
 
     entry = catalogue().get(name)

@@ -1,22 +1,37 @@
 """Corpora: find a text, read it, clean it, and turn its characters into ids."""
 
-from charlm.corpus.catalogue import CatalogueEntry, catalogue
+from charlm.corpus.catalogue import CatalogueEntry, CatalogueFile, catalogue
 from charlm.corpus.cleaning import CLEANINGS, clean
 from charlm.corpus.corpus import SPLITS, Corpus, load_corpus
 from charlm.corpus.fetch import corpora_folders, fetch, locate
+from charlm.corpus.labelled import LabelledText, LabelledTexts, load_labelled
 from charlm.corpus.own_texts import add_text, corpus_names
+from charlm.corpus.slots import TaggedSentence, TaggedSentences, load_tagged
 from charlm.corpus.splits import DEFAULT_SPLIT, split_sizes
 from charlm.corpus.text import SourceText, read_text
 from charlm.corpus.vocabulary import Vocabulary
+from charlm.corpus.words import (
+    WordVocabulary,
+    ngram_ids,
+    normalise_word,
+    split_words,
+    word_shape,
+)
 
 __all__ = [
     "CLEANINGS",
     "DEFAULT_SPLIT",
     "SPLITS",
     "CatalogueEntry",
+    "CatalogueFile",
     "Corpus",
+    "LabelledText",
+    "LabelledTexts",
     "SourceText",
+    "TaggedSentence",
+    "TaggedSentences",
     "Vocabulary",
+    "WordVocabulary",
     "add_text",
     "catalogue",
     "clean",
@@ -24,7 +39,13 @@ __all__ = [
     "corpus_names",
     "fetch",
     "load_corpus",
+    "load_labelled",
+    "load_tagged",
     "locate",
+    "ngram_ids",
+    "normalise_word",
     "read_text",
     "split_sizes",
+    "split_words",
+    "word_shape",
 ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charlm.corpus.catalogue import CatalogueEntry, catalogue
+from charlm.corpus.catalogue import LANGUAGE_MODEL, CatalogueEntry, catalogue
 from charlm.corpus.cleaning import clean
 from charlm.corpus.fetch import fetch, locate
 from charlm.corpus.nearest import name_hint
@@ -117,19 +117,25 @@ def load_corpus(
     Raises:
         CorpusError: the text is not found, cannot be read, or is empty after cleaning.
         FetchError: a catalogued text could not be downloaded.
-        UsageError: an argument is not one of those above.
+        UsageError: an argument is not one of those above, or ``source`` is a corpus for another
+            task.
     """
     _check_arguments(max_chars, vocabulary_from)
     entry = catalogue().get(source)
+    if entry and entry.task != LANGUAGE_MODEL:
+        raise UsageError(
+            f"{entry.name} is no text for a language model, but data for charlm {entry.task}",
+            entry.command,
+        )
     path, found = _find(source, entry, corpora_dir)
     raw = read_text(path, encoding=encoding)
     if cleaning is None:
-        cleaning = entry.cleaning if entry else "none"
+        cleaning = (entry and entry.cleaning) or "none"
     whole = _clean(raw.text, cleaning, path)
     kept = whole[:max_chars]
     sizes = split_sizes(
         len(kept),
-        split if split is not None else entry.split if entry else DEFAULT_SPLIT,
+        split if split is not None else (entry and entry.split) or DEFAULT_SPLIT,
         scale_counts=split is None or len(kept) < len(whole),
     )
     vocabulary = vocabulary or Vocabulary.from_text(whole if vocabulary_from == "whole" else kept)
@@ -156,23 +162,35 @@ def _check_arguments(max_chars: int | None, vocabulary_from: str) -> None:
         raise UsageError(f"unknown vocabulary_from {vocabulary_from!r}", hint)
 
 
+def find_catalogued(
+    entry: CatalogueEntry, corpora_dir: Path | None
+) -> tuple[Path, tuple[str, ...]]:
+    """The path of a catalogued corpus, and a notice if it was downloaded.
+
+    Raises:
+        CorpusError: as ``locate`` and ``fetch``.
+    """
+    path = locate(entry, corpora_dir)
+    if path:
+        return path, ()
+    path = fetch(entry, corpora_dir)
+    return path, (f"downloaded {entry.name} from {entry.address} to {path}",)
+
+
 def _find(
     source: str, entry: CatalogueEntry | None, corpora_dir: Path | None
 ) -> tuple[str | Path, tuple[str, ...]]:
     """The path of ``source``, and a notice if it was downloaded."""
     if entry:
-        path = locate(entry, corpora_dir)
-        if path:
-            return path, ()
-        path = fetch(entry, corpora_dir)
-        return path, (f"downloaded {entry.name} from {entry.address} to {path}",)
+        return find_catalogued(entry, corpora_dir)
     if source == "-" or Path(source).name != source or (source and os.path.exists(source)):
         return source, ()
     added = find_added(source, corpora_dir)
     if added is None:
+        texts = (name for name, known in catalogue().items() if known.task == LANGUAGE_MODEL)
         raise CorpusError(
             f"no corpus, file or folder is called {source!r}",
-            name_hint(source, (*catalogue(), *corpus_names(corpora_dir))),
+            name_hint(source, (*texts, *corpus_names(corpora_dir))),
         )
     return added, ()
 

@@ -9,7 +9,7 @@ from time import sleep
 from typing import TYPE_CHECKING, Any
 
 from charlm.atomic_files import write_atomic
-from charlm.corpus.catalogue import CatalogueEntry, catalogue
+from charlm.corpus.catalogue import LANGUAGE_MODEL, CatalogueEntry, CatalogueFile, catalogue
 from charlm.errors import CorpusError, FetchError
 
 if TYPE_CHECKING:
@@ -69,10 +69,11 @@ def writable_folder(corpora_dir: Path | None, *, otherwise: Path) -> Path:
 
 
 def locate(entry: CatalogueEntry, corpora_dir: Path | None = None) -> Path | None:
-    """The file of ``entry`` on this machine, or None.
+    """The file of ``entry`` on this machine, or the folder with all of its files; or None.
 
     The first file of that name in ``corpora_folders`` decides. If its hash is wrong there is an
     error, not a look further: a file that the user put there is never passed over in silence.
+    A folder that lacks some of its files is as if it were not there.
 
     Raises:
         CorpusError: the first file found is not the catalogued one.
@@ -80,11 +81,25 @@ def locate(entry: CatalogueEntry, corpora_dir: Path | None = None) -> Path | Non
     if entry.bundled:
         return Path(__file__).parent / "bundled" / entry.file
     for folder in corpora_folders(corpora_dir):
-        path = folder / entry.file
-        if os.path.isfile(path):  # Path.is_file raises where it may not look
-            _check_hash(path, str(entry.sha256))
-            return path
+        if not _missing(entry, folder):
+            return folder / entry.file
     return None
+
+
+def _missing(entry: CatalogueEntry, folder: Path) -> list[CatalogueFile]:
+    """The files of ``entry`` that a corpora folder lacks.
+
+    Raises:
+        CorpusError: one that it has is not the catalogued one.
+    """
+    missing = []
+    for file in entry.downloads:
+        path = folder / file.path
+        if os.path.isfile(path):  # Path.is_file raises where it may not look
+            _check_hash(path, file.sha256)
+        else:
+            missing.append(file)
+    return missing
 
 
 def _check_hash(path: Path, expected: str) -> None:
@@ -104,11 +119,11 @@ def _check_hash(path: Path, expected: str) -> None:
 def fetch(
     entry: CatalogueEntry, corpora_dir: Path | None = None, *, progress: bool = False
 ) -> Path:
-    """The file of ``entry``, downloaded if it is not on this machine yet.
+    """The file of ``entry``, or its folder, downloaded if it is not on this machine yet.
 
     A download is checked against its SHA-256 before it takes its place, in the first of
     ``corpora_dir``, ``$CHARLM_CORPORA``, an existing ``corpora`` in the working folder, and the
-    user's cache that can be written to.
+    user's cache that can be written to. Of several files none is written before all have come.
 
     Args:
         progress: whether to show a progress bar on standard error.
@@ -121,55 +136,57 @@ def fetch(
     if path is not None:
         return path
     folder = writable_folder(corpora_dir, otherwise=_user_cache()).absolute()
-    try:
-        data = _download(entry, progress)
-    except (OSError, ValueError, _WrongFileError) as error:  # requests' own are OSErrors
-        raise _fetch_error(entry, folder, error) from error
-    path = folder / entry.file
-    try:
-        write_atomic(path, data)
-    except OSError as error:
-        raise CorpusError(
-            f"cannot write {path}: {error.strerror}",
-            "make room for it, or name another folder with --corpora-dir",
-        ) from error
-    return path
+    downloads: list[tuple[Path, bytes]] = []
+    for file in _missing(entry, folder):
+        try:
+            downloads.append((folder / file.path, _download(file, progress)))
+        except (OSError, ValueError, _WrongFileError) as error:  # requests' own are OSErrors
+            raise _fetch_error(entry, file, folder, error) from error
+    for path, data in downloads:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, data)
+        except OSError as error:
+            raise CorpusError(
+                f"cannot write {path}: {error.strerror}",
+                "make room for it, or name another folder with --corpora-dir",
+            ) from error
+    return folder / entry.file
 
 
-def _download(entry: CatalogueEntry, progress: bool) -> bytes:
+def _download(file: CatalogueFile, progress: bool) -> bytes:
     for pause in _PAUSES:
         try:
-            return _try_download(entry, progress)
+            return _try_download(file, progress)
         except (OSError, _WrongFileError) as error:
             if not _may_pass(error):
                 raise
         sleep(pause)
-    return _try_download(entry, progress)
+    return _try_download(file, progress)
 
 
-def _try_download(entry: CatalogueEntry, progress: bool) -> bytes:
+def _try_download(file: CatalogueFile, progress: bool) -> bytes:
     """The right bytes, held in memory: a download that is killed leaves no file behind."""
     import requests
     from tqdm import tqdm
 
-    address, size = str(entry.address), entry.size or 0
     data = bytearray()
     with requests.Session() as session:
         session.max_redirects = _REDIRECTS
         session.hooks = {"response": [_close_redirect]}
-        if address.startswith("https:"):
+        if file.address.startswith("https:"):
             del session.adapters["http://"]  # no redirect may lead to there
         with (
-            session.get(address, stream=True, timeout=_TIMEOUT) as response,
-            tqdm(total=size, unit="B", unit_scale=True, disable=not progress) as bar,
+            session.get(file.address, stream=True, timeout=_TIMEOUT) as response,
+            tqdm(total=file.size, unit="B", unit_scale=True, disable=not progress) as bar,
         ):
             response.raise_for_status()
             for chunk in response.iter_content(2**16):
                 data += chunk
                 bar.update(len(chunk))
-                if len(data) > size:  # perhaps without end, or a decompression bomb
+                if len(data) > file.size:  # perhaps without end, or a decompression bomb
                     raise _WrongFileError("it is longer")
-    if hashlib.sha256(data).hexdigest() != entry.sha256:
+    if hashlib.sha256(data).hexdigest() != file.sha256:
         raise _WrongFileError("its SHA-256 differs")
     return bytes(data)
 
@@ -195,16 +212,20 @@ def _may_pass(error: Exception) -> bool:
     return broken or isinstance(error, _WrongFileError)
 
 
-def _fetch_error(entry: CatalogueEntry, folder: Path, error: Exception) -> FetchError:
-    offline = next(
-        other.name
-        for other in catalogue().values()
-        if other.bundled and other.language == entry.language
-    )
+def _fetch_error(
+    entry: CatalogueEntry, file: CatalogueFile, folder: Path, error: Exception
+) -> FetchError:
+    instead = "or name data of yours with --data"
+    if entry.task == LANGUAGE_MODEL:
+        offline = next(
+            other
+            for other in catalogue().values()
+            if other.bundled and other.language == entry.language
+        )
+        instead = f"or use a text that is here at once: {offline.command}"
     return FetchError(
-        f"could not download {entry.name} from {entry.address}: {_reason(error)}",
-        f"put {entry.file} into {folder}, or use a text that is here at once: "
-        f"charlm train --corpus {offline}",
+        f"could not download {entry.name} from {file.address}: {_reason(error)}",
+        f"put {entry.file} into {folder}, {instead}",
     )
 
 

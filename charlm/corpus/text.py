@@ -24,6 +24,7 @@ _WIDE_BOMS = {
     b"\xff\xfe": "utf-16",
     b"\xfe\xff": "utf-16",
 }
+_PACKED_SUFFIXES = (*TEXT_SUFFIXES, ".tar", ".jsonl", ".ndjson")  # book.txt.gz is book
 _SAMPLE = 2**16  # bytes that the encoding is guessed from
 _EVIDENCE = 8  # bytes beyond ASCII among them, below which a guess is worth nothing
 # What texts are in: a guess among all encodings finds Urdu and hp_roman8 in German.
@@ -61,19 +62,19 @@ def read_text(source: str | Path, *, encoding: str | None = None) -> SourceText:
         UsageError: no such encoding.
     """
     if encoding is not None:
-        _check_encoding(encoding)
+        check_encoding(encoding)
     notices: list[str] = []
     digests: list[bytes] = []
     texts: list[str] = []
     for where, raw in _parts(source, notices):
         digests.append(hashlib.sha256(raw).digest())
-        texts.append(_decode(raw, where, encoding))
+        texts.append(decode(raw, where, encoding))
     del raw  # before the text is copied again
     text = _newlines(_join(texts, notices), notices)
     if not text:
         raise CorpusError(f"{source_words(source)} is empty", "name a file with text in it")
     sha256 = digests[0] if len(digests) == 1 else hashlib.sha256(b"".join(digests)).digest()
-    return SourceText(text, _short_name(source), sha256.hex(), tuple(notices))
+    return SourceText(text, short_name(source), sha256.hex(), tuple(notices))
 
 
 def source_words(source: str | Path) -> str:
@@ -81,17 +82,23 @@ def source_words(source: str | Path) -> str:
     return "standard input" if source == "-" else str(source)
 
 
-def _short_name(source: str | Path) -> str:
+def short_name(source: str | Path) -> str:
+    r"""A name for run folders, of at most 40 characters: word characters and ``-`` only."""
     if source == "-":
         return "stdin"
     path = Path(source).resolve()
     name = path.name if path.is_dir() else path.stem
-    if path.suffix.lower() in (".gz", ".zip") and name.lower().endswith(TEXT_SUFFIXES):
-        name = Path(name).stem  # book.txt.gz is book
+    if path.suffix.lower() in (".gz", ".zip") and name.lower().endswith(_PACKED_SUFFIXES):
+        name = Path(name).stem
     return re.sub(r"[^\w-]+", "-", name).strip("-")[:40] or "text"
 
 
-def _check_encoding(encoding: str) -> None:
+def check_encoding(encoding: str) -> None:
+    """Whether Python knows a text encoding of that name.
+
+    Raises:
+        UsageError: it does not.
+    """
     if not _is_encoding(encoding):
         import difflib
         import encodings.aliases
@@ -113,8 +120,8 @@ def _is_encoding(name: str) -> bool:
 
 
 @contextmanager
-def _reading(where: Path | str) -> Iterator[None]:
-    """Turn an error of the operating system into a CorpusError."""
+def reading(where: Path | str) -> Iterator[None]:
+    """Turn an error of the operating system about ``where`` into a CorpusError."""
     try:
         yield
     except FileNotFoundError as error:
@@ -132,12 +139,12 @@ def _parts(source: str | Path, notices: list[str]) -> Iterator[tuple[Path | str,
         where = source_words(source)
         if sys.stdin is None:
             raise CorpusError(f"{where} is closed", "pipe a text into the command")
-        with _reading(where):
+        with reading(where):
             raw = sys.stdin.buffer.read()
         yield where, raw
         return
     path = Path(source)
-    with _reading(path):
+    with reading(path):
         mode = path.stat().st_mode
         files = _text_files(path, notices) if stat.S_ISDIR(mode) else [path]
     if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
@@ -147,7 +154,7 @@ def _parts(source: str | Path, notices: list[str]) -> Iterator[tuple[Path | str,
         )
     read = {".zip": read_zip, ".gz": read_gzip}
     for file in files:
-        with _reading(file):
+        with reading(file):
             raw = read.get(file.suffix.lower(), Path.read_bytes)(file)
         yield file, raw
 
@@ -195,10 +202,20 @@ def _newlines(text: str, notices: list[str]) -> str:
     lone = text.count("\r") - pairs
     if pairs or lone:
         notices.append(f"line ends made \\n: {pairs:,} \\r\\n and {lone:,} lone \\r")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return normalised(text)
 
 
-def _decode(raw: bytes, where: Path | str, encoding: str | None) -> str:
+def normalised(text: str) -> str:
+    r"""``text`` with ``\n`` as its only line end, and without byte order marks in front."""
+    return text.lstrip(_BOM).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def decode(raw: bytes, where: Path | str, encoding: str | None) -> str:
+    """The text of ``raw``, read from ``where``; ``encoding`` None is strict UTF-8 without NUL.
+
+    Raises:
+        CorpusError: it is not in that encoding; the hint names one that may be meant.
+    """
     if encoding is None:
         for mark, wide in _WIDE_BOMS.items():
             if raw.startswith(mark):

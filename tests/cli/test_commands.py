@@ -231,7 +231,8 @@ def test_corpus_list_show_fetch_and_add(folder, charlm):
     code, out, _ = charlm("corpus", "list", "--json")
     assert code == 0
     names = [row["name"] for row in json.loads(out)["corpora"]]
-    assert names == ["traveller", "night_train", "timemachine", "jaychou", "tinyshakespeare"]
+    texts = ["traveller", "night_train", "timemachine", "jaychou", "tinyshakespeare"]
+    assert names == [*texts, "imdb", "atis"]
     code, out, _ = charlm("corpus", "show", "night_train", "--json")
     assert code == 0
     assert json.loads(out)["vocabulary"] > 400

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,14 @@ from pathlib import Path
 import pytest
 
 import charlm.corpus
-from charlm.corpus import CLEANINGS, catalogue, locate, read_text, split_sizes
+from charlm.corpus import (
+    CLEANINGS,
+    CatalogueFile,
+    catalogue,
+    locate,
+    read_text,
+    split_sizes,
+)
 
 
 def test_names():
@@ -17,22 +25,61 @@ def test_names():
         "timemachine",
         "jaychou",
         "tinyshakespeare",
+        "imdb",
+        "atis",
+    ]
+
+
+def test_tasks():
+    tasks = {name: entry.task for name, entry in catalogue().items()}
+    assert tasks.pop("imdb") == "classify"
+    assert tasks.pop("atis") == "tag"
+    assert set(tasks.values()) == {"language-model"}
+    commands = [catalogue()[name].command for name in ("traveller", "imdb", "atis")]
+    assert commands == [
+        "charlm train --corpus traveller",
+        "charlm classify train --data imdb",
+        "charlm tag train --data atis",
     ]
 
 
 @pytest.mark.parametrize("entry", catalogue().values(), ids=lambda entry: entry.name)
 def test_entries_are_whole(entry):
-    assert entry.cleaning in CLEANINGS
-    assert sum(split_sizes(1_115_394, entry.split)) == 1_115_394
+    if entry.task == "language-model":
+        assert entry.cleaning in CLEANINGS
+        assert sum(split_sizes(1_115_394, entry.split)) == 1_115_394
+        assert entry.prefixes
+    else:
+        assert entry.cleaning is entry.split is None
+        assert entry.prefixes == ()
     assert "\n" not in entry.description
     assert entry.licence
     assert entry.citation
     if entry.bundled:
         assert entry.sha256 is entry.size is None
-    else:
-        assert entry.address.startswith("http")
-        assert len(entry.sha256) == 64
-        assert entry.size > 0
+        assert entry.downloads == ()
+    for file in entry.downloads:
+        assert file.address.startswith("http")
+        assert re.fullmatch("[0-9a-f]{64}", file.sha256)
+        assert file.size > 0
+        assert not Path(file.path).is_absolute()
+        assert ".." not in Path(file.path).parts
+
+
+def test_one_file_and_several():
+    imdb, atis = catalogue()["imdb"], catalogue()["atis"]
+    assert imdb.files == ()
+    assert imdb.downloads == (
+        CatalogueFile("aclImdb_v1.tar.gz", imdb.address, imdb.sha256, imdb.size),
+    )
+    assert atis.downloads == atis.files
+    assert atis.sha256 is atis.size is None
+    assert [file.path for file in atis.files] == [
+        f"atis/{split}/{name}"
+        for split in ("train", "valid", "test")
+        for name in ("seq.in", "seq.out", "label")
+    ]
+    assert atis.files[0].address == f"{atis.address}/train/seq.in"
 
 
 @pytest.mark.parametrize(("name", "length"), [("traveller", 24_000), ("night_train", 6_000)])
@@ -48,6 +95,15 @@ def test_facts_of_the_real_files(name, real_corpora):
     path = locate(entry, real_corpora)  # checks the hash
     assert path.stat().st_size == entry.size
     assert read_text(path).sha256 == (entry.text_sha256 or entry.sha256)
+
+
+def test_facts_of_the_real_folder(real_corpora):
+    if not (real_corpora / "atis").is_dir():
+        pytest.skip("needs atis among the corpora")
+    entry = catalogue()["atis"]
+    assert locate(entry, real_corpora) == real_corpora / "atis"  # checks the hashes
+    for file in entry.files:
+        assert (real_corpora / file.path).stat().st_size == file.size
 
 
 def test_importing_loads_nothing_heavy():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from charlm.corpus import CatalogueEntry, catalogue, fetch, locate
+from charlm.corpus import CatalogueEntry, CatalogueFile, catalogue, fetch, locate
 from charlm.errors import CorpusError, FetchError
 
 fetch_module = sys.modules["charlm.corpus.fetch"]
@@ -166,3 +166,102 @@ def test_the_offline_text_is_of_the_same_language(tmp_path, entry):
     with pytest.raises(FetchError) as caught:
         fetch(dataclasses.replace(entry, language="Chinese"), tmp_path)
     assert caught.value.hint.endswith("charlm train --corpus night_train")
+
+
+# ---------------------------------------------------------------- several files in a folder
+
+PARTS = ("train/seq.in", "train/seq.out", "test/seq.in")
+
+
+def folder_at(address: str) -> CatalogueEntry:
+    """An entry of three files, all of them DATA."""
+    digest = hashlib.sha256(DATA).hexdigest()
+    return dataclasses.replace(
+        catalogue()["atis"],
+        name="slots",
+        file="slots",
+        address=address,
+        files=tuple(
+            CatalogueFile(f"slots/{part}", f"{address}/{part}", digest, len(DATA)) for part in PARTS
+        ),
+    )
+
+
+@pytest.fixture
+def slots(server):
+    return folder_at(f"http://127.0.0.1:{server.server_port}")
+
+
+def put_parts(folder: Path, *parts: str, data: bytes = DATA) -> None:
+    for part in parts:
+        path = folder / "slots" / part
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+
+def test_a_folder_is_there_whole_or_not_at_all(tmp_path, monkeypatch, slots, user_cache):
+    assert locate(slots, tmp_path / "given") is None
+    put_parts(tmp_path / "given", *PARTS[:2])
+    assert locate(slots, tmp_path / "given") is None
+    put_parts(user_cache, *PARTS)
+    assert locate(slots, tmp_path / "given") == user_cache / "slots"
+    put_parts(tmp_path / "given", PARTS[2])
+    assert locate(slots, tmp_path / "given") == tmp_path / "given" / "slots"
+
+
+def test_a_folder_is_downloaded(tmp_path, server, slots, capfd):
+    folder = fetch(slots, tmp_path / "new")
+    assert folder == tmp_path / "new" / "slots"
+    assert server.requests == [f"/{part}" for part in PARTS]
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    assert files == sorted(folder / part for part in PARTS)
+    assert {path.read_bytes() for path in files} == {DATA}
+    assert fetch(slots, tmp_path / "new") == folder
+    assert len(server.requests) == 3
+    assert capfd.readouterr() == ("", "")
+
+
+def test_only_what_a_folder_lacks_is_downloaded(tmp_path, server, slots):
+    put_parts(tmp_path, PARTS[0], PARTS[2])
+    assert fetch(slots, tmp_path) == tmp_path / "slots"
+    assert server.requests == [f"/{PARTS[1]}"]
+    assert locate(slots, tmp_path) == tmp_path / "slots"
+
+
+@pytest.mark.parametrize("others", [PARTS[:1], PARTS[:2]])
+def test_a_wrong_file_in_a_folder_is_never_used_nor_replaced(
+    tmp_path, server, slots, user_cache, others
+):
+    put_parts(user_cache, *PARTS)
+    put_parts(tmp_path, *others)
+    put_parts(tmp_path, PARTS[2], data=b"something else")
+    for use in (locate, fetch):
+        with pytest.raises(CorpusError, match=r"test/seq\.in is not the catalogued file"):
+            use(slots, tmp_path)
+    assert (tmp_path / "slots" / PARTS[2]).read_bytes() == b"something else"
+    assert server.requests == []
+
+
+def test_a_folder_that_fails_to_come_leaves_nothing(tmp_path, server, slots, monkeypatch):
+    """The last file is not what it should be: those before it are not written either."""
+    monkeypatch.setattr(fetch_module, "sleep", lambda seconds: None)
+    *good, last = slots.files
+    bad = dataclasses.replace(slots, files=(*good, dataclasses.replace(last, sha256="0" * 64)))
+    with pytest.raises(FetchError) as caught:
+        fetch(bad, tmp_path / "new")
+    assert caught.value.message == (
+        f"could not download slots from {last.address}: "
+        "what came is not the catalogued file (its SHA-256 differs)"
+    )
+    assert caught.value.hint == (
+        f"put slots into {tmp_path / 'new'}, or name data of yours with --data"
+    )
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_file_where_the_folder_should_be(tmp_path, slots):
+    (tmp_path / "slots").write_text("not a folder")
+    assert locate(slots, tmp_path) is None
+    with pytest.raises(CorpusError, match=r"cannot write .*slots/train/seq\.in: "):
+        fetch(slots, tmp_path)
+    assert (tmp_path / "slots").read_text() == "not a folder"

@@ -1,0 +1,199 @@
+"""Words: how a text is split into them, their ids, and what can be seen of one from its letters."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+import zlib
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import TYPE_CHECKING
+
+from charlm.errors import CorpusError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+PADDING = "<pad>"  # the name of id 0
+UNKNOWN = "<unk>"  # the name of id 1
+
+MAX_WORDS = 2**22  # of a vocabulary
+MAX_CHARACTERS = 1_000  # of a word of a vocabulary
+
+_HAN = "\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
+_LINE_BREAK = re.compile(r"<br\s*/?>")
+_DIGIT = re.compile(r"\d")
+_LONG_RUN = re.compile(r"(.)\1{2,}", re.DOTALL)
+
+
+@cache
+def _tokens(punctuation: bool) -> re.Pattern[str]:
+    """The pattern of a word, and of a punctuation mark where they are wanted."""
+    # Accents, vowel signs and the like, which are no letters to Python, and the invisible
+    # joiners and soft hyphens: all of them are inside words.
+    inside = _of_categories("Mn", "Mc", "Me") + "\u00ad\u200c\u200d"
+    letter = rf"[^\W_{_HAN}]"
+    word = rf"{letter}+(?:(?:'(?={letter})|[{inside}]){letter}*)*|[{_HAN}]"
+    if punctuation:
+        word += rf"|_|[^\w\s{inside}{_of_categories('Cc', 'Cf')}]"
+    return re.compile(word)
+
+
+@cache
+def _of_categories(*categories: str) -> str:
+    """All characters of some Unicode categories, as ranges for a character class."""
+    # Beyond and between these, nothing is assigned but ideographs and private use.
+    codes = (*range(0x1F000), *range(0xE0000, 0xE0200))
+    wanted = (code for code in codes if unicodedata.category(chr(code)) in categories)
+    ranges: list[list[int]] = []
+    for code in wanted:
+        if ranges and ranges[-1][1] == code - 1:
+            ranges[-1][1] = code
+        else:
+            ranges.append([code, code])
+    return "".join(rf"\U{first:08x}-\U{last:08x}" for first, last in ranges)
+
+
+def split_words(text: str, *, punctuation: bool = False) -> list[str]:
+    """The words of a text, lower-cased, in order.
+
+    A word is a run of letters and digits of any script, with the accents, vowel signs and joiners
+    that belong to them, and with apostrophes between them (``don't``; a curly one is made a
+    straight one). Everything else separates words, ``<br />`` of web pages too. Of Chinese, which
+    writes no spaces, each character (Han, of Japanese too) is a word; kana, Thai and other scripts
+    without spaces stay in runs.
+
+    Args:
+        punctuation: each punctuation mark or symbol is a word of its own, not a separator.
+    """
+    text = text.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    if "<br" in text:
+        text = _LINE_BREAK.sub(" ", text)
+    return _tokens(punctuation).findall(text)
+
+
+@dataclass(frozen=True)
+class WordVocabulary:
+    """A fixed set of words; id 0 is padding, 1 any unknown word, ``words[i]`` has id ``i + 2``."""
+
+    words: tuple[str, ...]
+    """Distinct, none of them empty."""
+
+    @classmethod
+    def from_words(
+        cls, texts: Iterable[Iterable[str]], *, size: int | None = None, min_count: int = 1
+    ) -> WordVocabulary:
+        """The words of texts, most frequent first, ties by first appearance.
+
+        Words of more than 1,000 characters are left out, and those beyond the first four million.
+
+        Args:
+            size: the most ids, with padding and unknown; None is no limit.
+            min_count: how often a word must appear.
+
+        Raises:
+            UsageError: ``size`` is not above 2, or ``min_count`` not above 0.
+        """
+        if size is not None and size < 3:
+            raise UsageError(f"the size of a vocabulary must be at least 3, not {size}")
+        if min_count < 1:
+            raise UsageError(f"min_count must be at least 1, not {min_count}")
+        counts: Counter[str] = Counter()
+        for text in texts:
+            counts.update(text)
+        words = (
+            word
+            for word, times in counts.most_common()
+            if times >= min_count and 0 < len(word) <= MAX_CHARACTERS
+        )
+        most = MAX_WORDS if size is None else min(MAX_WORDS, size - 2)
+        return cls(tuple(word for word, _ in zip(words, range(most), strict=False)))
+
+    def __len__(self) -> int:
+        """The number of ids: the words, padding and unknown."""
+        return len(self.words) + 2
+
+    @cached_property
+    def _id_of(self) -> dict[str, int]:
+        return {word: index for index, word in enumerate(self.words, 2)}
+
+    def encode(self, words: Iterable[str]) -> NDArray[np.int64]:
+        """The ids of ``words``, (N,); 1 for a word not known."""
+        import numpy as np  # here, so that importing charlm.corpus stays quick
+
+        id_of = self._id_of
+        return np.array([id_of.get(word, 1) for word in words], dtype=np.int64)
+
+    def decode(self, id: int) -> str:
+        """The word of an id; ``<pad>`` and ``<unk>`` for the first two.
+
+        Raises:
+            ValueError: it is negative or not below ``len(self)``.
+        """
+        if not 0 <= id < len(self):
+            raise ValueError(f"an id must lie in 0 to {len(self) - 1}")
+        return (PADDING, UNKNOWN)[id] if id < 2 else self.words[id - 2]
+
+    def to_json(self) -> list[str]:
+        """The words as a list, for JSON."""
+        return list(self.words)
+
+    @classmethod
+    def from_json(cls, data: object) -> WordVocabulary:
+        """The vocabulary that ``to_json`` wrote.
+
+        Raises:
+            CorpusError: ``data`` is not a list of distinct words, or larger than any is made.
+        """
+        if (
+            not isinstance(data, list)
+            or len(data) > MAX_WORDS
+            or not all(isinstance(word, str) and 0 < len(word) <= MAX_CHARACTERS for word in data)
+            or len(set(data)) != len(data)
+        ):
+            raise CorpusError(
+                f"the vocabulary is not a list of at most {MAX_WORDS:,} distinct words",
+                "restore the file from where it was written, or train again",
+            )
+        return cls(tuple(data))
+
+
+def normalise_word(word: str) -> str:
+    """Lower-cased, each digit a 0: 9:30 and 8:15 are one word to a tagger."""
+    return _DIGIT.sub("0", word.lower())
+
+
+def word_shape(word: str) -> str:
+    """Letters as ``X`` or ``x``, digits as ``d``, the rest as it is, at most two alike in a row.
+
+    ``Boston`` is ``Xxx``, ``DC-10`` is ``XX-dd`` (Collins 2002 has the like as features).
+    """
+    shape = "".join(
+        "X" if char.isupper() else "x" if char.islower() else "d" if char.isdecimal() else char
+        for char in word
+    )
+    return _LONG_RUN.sub(r"\1\1", shape)
+
+
+def ngram_ids(word: str, sizes: Iterable[int], buckets: int) -> list[int]:
+    """The character n-grams of ``<word>``, each hashed into a bucket.
+
+    After Bojanowski et al. (2017), "Enriching Word Vectors with Subword Information", with CRC-32
+    of the UTF-8 as the hash, which is the same on every machine.
+
+    Args:
+        sizes: the lengths n, in characters, all above 0.
+        buckets: ids lie in 0 to ``buckets - 1``.
+
+    Returns:
+        For each n in turn, the ids from left to right; none, where ``<word>`` is shorter than n.
+    """
+    marked = f"<{word}>"
+    return [
+        zlib.crc32(marked[start : start + n].encode("utf-8", "surrogatepass")) % buckets
+        for n in sizes
+        for start in range(len(marked) - n + 1)
+    ]

@@ -1,0 +1,132 @@
+"""``charlm corpus`` with corpora that are no texts."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from charlm.cli import run
+from charlm.corpus import catalogue
+
+
+@pytest.fixture
+def charlm(tmp_path, monkeypatch, capsys):
+    """Runs a command in an empty folder; its exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CHARLM_CORPORA", str(tmp_path / "corpora"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def command(*arguments):
+        code = run([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return command
+
+
+@pytest.fixture
+def atis(corpora):
+    """The folder of corpora that has atis."""
+    if not (corpora / "atis").is_dir():
+        pytest.skip("needs atis among the corpora")
+    return corpora
+
+
+def test_list_shows_tasks(charlm, tmp_path):
+    (tmp_path / "corpora").mkdir()
+    (tmp_path / "corpora" / "mine.txt").write_text("a text")
+    code, out, err = charlm("corpus", "list", "--json")
+    assert (code, err) == (0, "")
+    rows = {row["name"]: row for row in json.loads(out)["corpora"]}
+    tasks = {name: row["task"] for name, row in rows.items()}
+    assert tasks["imdb"] == "classify"
+    assert tasks["atis"] == "tag"
+    assert tasks["traveller"] == tasks["timemachine"] == tasks["mine"] == "language-model"
+    assert rows["atis"]["where"] == "downloaded when first used"
+    code, out, _ = charlm("corpus", "list")
+    assert code == 0
+    lines = {line.split()[0]: line for line in out.splitlines()}
+    assert list(lines) == list(rows)
+    assert lines["imdb"].split()[1:3] == ["classify", "downloaded"]
+    assert lines["mine"].endswith("a text of yours")
+
+
+def test_list_finds_the_folder(charlm, atis):
+    code, out, _ = charlm("corpus", "list", "--json", "--corpora-dir", atis)
+    assert code == 0
+    rows = {row["name"]: row for row in json.loads(out)["corpora"]}
+    assert rows["atis"]["where"] == "on this machine"
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "size"), [("imdb", "classify", 84_125_825), ("atis", "tag", None)]
+)
+def test_show_describes_what_is_not_here_without_downloading_it(charlm, name, task, size):
+    code, out, err = charlm("corpus", "show", name, "--json")
+    assert (code, err) == (0, "")
+    shown = json.loads(out)
+    assert (shown["name"], shown["task"], shown["path"], shown["size"]) == (name, task, None, size)
+    assert shown["licence"] == catalogue()[name].licence
+    assert len(shown["files"]) == len(catalogue()[name].files)
+    code, out, err = charlm("corpus", "show", name)
+    assert (code, err) == (0, "")
+    assert f"task         {task}\n" in out
+    assert f"citation     {catalogue()[name].citation}\n" in out
+    assert "cleaning" not in out
+    assert "path" not in out
+    assert out.endswith(f"\nnext: charlm {task} train --data {name}\n")
+
+
+def test_show_finds_the_folder(charlm, atis):
+    code, out, _ = charlm("corpus", "show", "atis", "--corpora-dir", atis)
+    assert code == 0
+    assert f"path         {atis / 'atis'}\n" in out
+    assert "atis/train/seq.in, atis/train/seq.out, atis/train/label" in out
+
+
+def test_show_of_a_text_is_as_it_was(charlm):
+    code, out, _ = charlm("corpus", "show", "traveller", "--json")
+    assert code == 0
+    shown = json.loads(out)
+    assert (shown["task"], shown["cleaning"]) == ("language-model", "none")
+    assert sum(shown["split"].values()) == shown["characters"]
+    code, out, _ = charlm("corpus", "show", "traveller")
+    assert code == 0
+    assert "task         language-model\n" in out
+    assert out.endswith(" ...\n")
+
+
+def test_fetch_finds_the_folder(charlm, atis):
+    assert charlm("corpus", "fetch", "atis", "--corpora-dir", atis) == (0, f"{atis / 'atis'}\n", "")
+
+
+def test_fetch_refuses_a_wrong_folder(charlm, tmp_path):
+    wrong = tmp_path / "corpora" / "atis" / "test" / "seq.in"
+    wrong.parent.mkdir(parents=True)
+    wrong.write_text("something else")
+    code, out, err = charlm("corpus", "fetch", "atis")
+    assert (code, out) == (1, "")
+    assert err.startswith(f"error: {wrong} is not the catalogued file: SHA-256 ")
+    assert wrong.read_text() == "something else"
+
+
+@pytest.mark.parametrize("command", [["train", "--corpus"], ["corpus", "add"]])
+def test_a_text_is_wanted(charlm, tmp_path, command):
+    """Where a name is a corpus for another task, or there is no such file."""
+    code, out, err = charlm(*command, "imdb")
+    assert code != 0
+    assert out == ""
+    assert err.startswith("error: ")
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(("name", "task"), [("imdb", "classify"), ("atis", "tag")])
+def test_no_language_model_is_trained_on_it(charlm, tmp_path, name, task):
+    code, out, err = charlm("train", "--corpus", name)
+    assert (code, out) == (2, "")
+    assert err.splitlines() == [
+        f"error: {name} is no text for a language model, but data for charlm {task}",
+        f"hint: charlm {task} train --data {name}",
+    ]
+    assert not (tmp_path / "runs").exists()

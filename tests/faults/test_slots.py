@@ -1,0 +1,197 @@
+"""Damaged and hostile folders of tagged sentences: one clear line with the file and the line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from charlm.corpus import load_tagged
+from charlm.errors import CharlmError, CorpusError
+
+slots = sys.modules["charlm.corpus.slots"]
+
+GOOD = {
+    "train/seq.in": b"to boston\nfares\n",
+    "train/seq.out": b"O B-city\nO\n",
+    "valid/seq.in": b"now\n",
+    "valid/seq.out": b"O\n",
+}
+
+
+def write(folder: Path, files: dict[str, bytes | None]) -> None:
+    for name, data in files.items():
+        if data is not None:
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_bytes(data)
+
+
+def message(folder: Path) -> str:
+    """What loading the folder says, which is one line, as is the hint."""
+    with pytest.raises(CorpusError) as caught:
+        load_tagged(str(folder))
+    assert "\n" not in caught.value.message
+    assert caught.value.hint
+    assert "\n" not in caught.value.hint
+    assert len(caught.value.message) < len(str(folder)) * 2 + 200
+    return caught.value.message.replace(str(folder), "FOLDER")
+
+
+class Fault(NamedTuple):
+    name: str
+    files: dict[str, bytes | None]
+    """What differs from GOOD."""
+    message: str
+
+
+COLUMNS: dict[str, bytes | None] = dict.fromkeys(GOOD)
+FAULTS = [
+    Fault("nothing at all", COLUMNS,
+          "FOLDER has neither train/seq.in and train/seq.out nor train.txt"),
+    Fault("no train", {"train/seq.in": None, "train/seq.out": None},
+          "FOLDER has neither train/seq.in and train/seq.out nor train.txt"),
+    Fault("no tags", {"train/seq.out": None}, "no such file: FOLDER/train/seq.out"),
+    Fault("no words", {"valid/seq.in": None}, "no such file: FOLDER/valid/seq.in"),
+    Fault("tags in the test split alone", {"test/seq.out": b"O\n"},
+          "no such file: FOLDER/test/seq.in"),
+    Fault("a line of tags too few", {"train/seq.out": b"O B-city\n"},
+          "FOLDER/train/seq.in has 2 lines, but FOLDER/train/seq.out has 1"),
+    Fault("a tag too many", {"train/seq.out": b"O B-city\nO O\n"},
+          "FOLDER/train/seq.out, line 2: 2 tags for 1 words"),
+    Fault("a line without tags", {"train/seq.out": b"\nO\n"},
+          "FOLDER/train/seq.out, line 1: 0 tags for 2 words"),
+    Fault("a tag without a kind", {"train/seq.out": b"O B\nO\n"},
+          "FOLDER/train/seq.out, line 1: 'B' is no tag"),
+    Fault("a tag with an empty kind", {"train/seq.out": b"O B-\nO\n"},
+          "FOLDER/train/seq.out, line 1: 'B-' is no tag"),
+    Fault("another scheme", {"train/seq.out": b"O S-city\nO\n"},
+          "FOLDER/train/seq.out, line 1: 'S-city' is no tag"),
+    Fault("small letters", {"valid/seq.out": b"o\n"},
+          "FOLDER/valid/seq.out, line 1: 'o' is no tag"),
+    Fault("a hostile tag", {"valid/seq.out": b"\x1b[31m" + b"x" * 900 + b"\n"},
+          "FOLDER/valid/seq.out, line 1: '\\x1b[31m" ),
+    Fault("empty", {"train/seq.in": b""}, "FOLDER/train/seq.in is empty"),
+    Fault("empty lines", {"train/seq.in": b"\n \n", "train/seq.out": b"\n\t\n"},
+          "no sentence in train of FOLDER"),
+    Fault("empty lines in the test split", {"test/seq.in": b"\n", "test/seq.out": b"\n"},
+          "no sentence in test of FOLDER"),
+    Fault("not UTF-8", {"train/seq.in": b"to boston\nf\xffres\n"},
+          "FOLDER/train/seq.in is not UTF-8: byte 0xff at byte offset 11, line 2"),
+    Fault("binary", {"train/seq.in": b"to boston\nf\0res\n"},
+          "FOLDER/train/seq.in has a NUL byte at byte offset 11: likely UTF-16 or binary"),
+    Fault("a single sentence and no valid",
+          {"train/seq.in": b"to\n", "train/seq.out": b"O\n", "valid/seq.in": None,
+           "valid/seq.out": None},
+          "FOLDER has a single training sentence, and no valid split"),
+    Fault("a column alone", COLUMNS | {"train.txt": b"to O\nboston\n"},
+          "FOLDER/train.txt, line 2: 'boston' has no tag"),
+    Fault("columns with a bad tag", COLUMNS | {"train.txt": b"\nto O\nboston X B_city\n\nx O\n"},
+          "FOLDER/train.txt, line 3: 'B_city' is no tag"),
+    Fault("columns with a bad tag at the end", COLUMNS | {"train.txt": b"a O\n\nto O\nb NN"},
+          "FOLDER/train.txt, line 4: 'NN' is no tag"),
+    Fault("document marks alone", COLUMNS | {"train.txt": b"-DOCSTART- -X- O\n\n"},
+          "no sentence in train of FOLDER"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_fault(tmp_path, fault):
+    write(tmp_path, {**GOOD, **fault.files})
+    assert message(tmp_path).startswith(fault.message)
+
+
+def test_what_is_not_faulty_is_read(tmp_path):
+    write(tmp_path, GOOD)
+    assert len(load_tagged(str(tmp_path)).splits["train"]) == 2
+
+
+class Limit(NamedTuple):
+    limit: str
+    value: int
+    files: dict[str, bytes | None]
+    message: str
+
+
+LIMITS = [
+    Limit("MAX_BYTES", 15, GOOD, "FOLDER/train/seq.in is larger than 0 MiB"),
+    Limit("MAX_LINES", 1, GOOD, "FOLDER/train/seq.in has more than 1 lines"),
+    Limit("MAX_LINE", 8, GOOD, "FOLDER/train/seq.in, line 1 has more than 8 characters"),
+    Limit("MAX_WORDS", 1, GOOD, "FOLDER/train/seq.out, line 1: a sentence of more than 1 words"),
+    Limit("MAX_WORDS", 1, COLUMNS | {"train.txt": b"\na O\n\nb O\nc O\n\nd O"},
+          "FOLDER/train.txt, line 4: a sentence of more than 1 words"),
+    Limit("MAX_CHARACTERS", 5, GOOD,
+          "FOLDER/train/seq.out, line 1: a word or tag of more than 5 characters"),
+    Limit("MAX_TAGS", 1, GOOD, "FOLDER has 2 tags, more than 1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("limit", LIMITS, ids=lambda limit: limit.limit)
+def test_limits(tmp_path, monkeypatch, limit):
+    write(tmp_path, {**GOOD, **limit.files})
+    monkeypatch.setattr(slots, limit.limit, limit.value)
+    assert message(tmp_path).startswith(limit.message)
+
+
+@pytest.mark.parametrize("limit", LIMITS, ids=lambda limit: limit.limit)
+def test_at_the_limit(tmp_path, monkeypatch, limit):
+    """Nothing is refused that the limit allows."""
+    write(tmp_path, GOOD)
+    allowed = {
+        "MAX_BYTES": 16,
+        "MAX_LINES": 2,
+        "MAX_LINE": 9,
+        "MAX_WORDS": 2,
+        "MAX_CHARACTERS": 6,
+        "MAX_TAGS": 2,
+    }
+    monkeypatch.setattr(slots, limit.limit, allowed[limit.limit])
+    assert len(load_tagged(str(tmp_path)).splits["train"]) == 2
+
+
+def pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def circle(path: Path) -> None:
+    path.symlink_to(path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs named pipes, links and devices")
+@pytest.mark.parametrize(
+    "make", [pipe, circle, Path.mkdir, lambda path: path.symlink_to("/dev/zero")]
+)
+def test_what_is_no_file_is_never_waited_for(tmp_path, make: Callable[[Path], object]):
+    write(tmp_path, GOOD | {"train/seq.out": None})
+    make(tmp_path / "train" / "seq.out")
+    assert message(tmp_path) == "no such file: FOLDER/train/seq.out"
+
+
+LINES = st.lists(
+    st.sampled_from([b"O", b"B-x", b"I-x", b"a", b" ", b"\t", b"\n", b"\r", b"\xff", b"\0", b"-"]),
+    max_size=12,
+).map(b"".join)
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(words=LINES, tags=LINES, columns=st.booleans())
+def test_any_bytes_are_read_or_refused(tmp_path, words, tags, columns):
+    """With no error but one that a user understands, and whole where they are read."""
+    write(tmp_path, GOOD | {"test/seq.in": words, "test/seq.out": tags})
+    if columns:
+        (tmp_path / "test" / "seq.in").unlink()
+        (tmp_path / "test" / "seq.out").unlink()
+        (tmp_path / "test.txt").write_bytes(words)
+    try:
+        test = load_tagged(str(tmp_path)).splits["test"]
+    except CharlmError:
+        return
+    finally:
+        (tmp_path / "test.txt").unlink(missing_ok=True)
+    assert test
+    assert all(len(sentence.words) == len(sentence.tags) > 0 for sentence in test)
