@@ -13,7 +13,7 @@ from typing import Any
 
 import typer
 
-from charlm.cli import corpus, evaluate, explain, generate, runs, train, verify
+from charlm.cli import corpus, evaluate, explain, generate, inspect, runs, train, verify
 from charlm.cli.interrupts import Interrupted, catch_signals
 from charlm.cli.options import Version
 from charlm.cli.output import ClosedPipe, standard_streams, tell, tell_error
@@ -30,6 +30,7 @@ app = typer.Typer(
 app.command("train")(train.train)
 app.command("generate")(generate.generate)
 app.command("eval")(evaluate.evaluate)
+app.command("inspect")(inspect.inspect)
 app.command("verify")(verify.verify)
 app.add_typer(corpus.app, name="corpus")
 app.add_typer(runs.app, name="runs")
