@@ -13,7 +13,18 @@ from typing import Any
 
 import typer
 
-from charlm.cli import corpus, evaluate, explain, generate, inspect, runs, train, verify
+from charlm.cli import (
+    classify,
+    corpus,
+    evaluate,
+    explain,
+    generate,
+    inspect,
+    runs,
+    tag,
+    train,
+    verify,
+)
 from charlm.cli.interrupts import Interrupted, catch_signals
 from charlm.cli.options import Version
 from charlm.cli.output import ClosedPipe, standard_streams, tell, tell_error
@@ -32,7 +43,9 @@ app.command("generate")(generate.generate)
 app.command("eval")(evaluate.evaluate)
 app.command("inspect")(inspect.inspect)
 app.command("verify")(verify.verify)
+app.add_typer(classify.app, name="classify")
 app.add_typer(corpus.app, name="corpus")
+app.add_typer(tag.app, name="tag")
 app.add_typer(runs.app, name="runs")
 app.add_typer(explain.app, name="explain")
 

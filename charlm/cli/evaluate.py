@@ -12,7 +12,7 @@ import typer
 from charlm.cli.interrupts import polled
 from charlm.cli.options import AsJson, CorporaDir, Device, Quiet, RunFolder, Version, open_run
 from charlm.cli.output import Output, figure
-from charlm.errors import CorpusError, Stopped, UsageError
+from charlm.errors import CorpusError, UsageError
 
 if TYPE_CHECKING:
     from charlm.corpus import Corpus
@@ -74,11 +74,7 @@ def evaluate(
     model = opened.load_model().to(select_device(device))
     tokens = torch.from_numpy(ids.copy()).to(model.head.weight.device)
     with polled() as stop:
-        try:
-            loss = score(model, tokens, should_stop=stop)
-        except Stopped:
-            stop.raise_if_set()
-            raise
+        loss = score(model, tokens, should_stop=stop)
     others = baselines(
         corpus.split("train"),
         ids,

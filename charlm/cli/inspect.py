@@ -15,7 +15,7 @@ from charlm.atomic_files import write_atomic
 from charlm.cli.interrupts import polled
 from charlm.cli.options import AsJson, CorporaDir, Quiet, Version, open_run
 from charlm.cli.output import Output
-from charlm.errors import CharlmError, CorpusError, RunError, Stopped, UsageError, shown
+from charlm.errors import CharlmError, CorpusError, RunError, UsageError, shown
 
 if TYPE_CHECKING:
     from charlm.evaluation.memory import Memory
@@ -173,13 +173,8 @@ def _measure(
     model = run.load_model()
     output.note(f"{_titled(run, label)}, on the {name} split of {corpus.name}")
     with polled() as stop:
-        try:
-            found = memory(
-                model, torch.from_numpy(ids.copy()), distances=distances, should_stop=stop
-            )
-        except Stopped:
-            stop.raise_if_set()
-            raise
+        tokens = torch.from_numpy(ids.copy())
+        found = memory(model, tokens, distances=distances, should_stop=stop)
     if found.distances < distances:
         output.warn(
             f"the {name} split of {corpus.name} has {len(ids)} characters: {found.distances} "

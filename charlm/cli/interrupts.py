@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from charlm.errors import Stopped
+
 
 class Interrupted(BaseException):
     """A signal asked the command to end."""
@@ -72,7 +74,8 @@ def catch_signals() -> Iterator[None]:
 def polled() -> Iterator[StopFlag]:
     """Within, the first signal sets the flag; the second ends the process at once.
 
-    At once, whatever it is doing: a checkpoint that is half-written then does not count.
+    At once, whatever it is doing: a checkpoint that is half-written then does not count. What
+    ends early by the flag, and says so by `Stopped`, ends the command.
     """
     flag = StopFlag()
     reader, writer = socket.socketpair()
@@ -85,6 +88,9 @@ def polled() -> Iterator[StopFlag]:
     _polled.append(flag)
     try:
         yield flag
+    except Stopped:
+        flag.raise_if_set()
+        raise
     finally:
         _polled.remove(flag)
         if in_main:

@@ -16,6 +16,8 @@ from charlm.config import (
     layer_from_toml,
     preset_names,
 )
+from charlm.corpus import SPLITS
+from charlm.errors import UsageError
 
 if TYPE_CHECKING:
     from charlm.cli.output import Output
@@ -46,6 +48,10 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only results, warnin
 Version = Annotated[
     bool,
     typer.Option("--version", callback=_show_version, is_eager=True, help="Show it and exit."),
+]
+Split = Annotated[
+    str | None,
+    typer.Option(metavar="train|valid|test", help="[default: test, or valid without one]"),
 ]
 RunFolder = Annotated[
     Path | None,
@@ -167,3 +173,20 @@ def open_run(kind: type[AnyRun], folder: Path | None, output: Output) -> AnyRun:
     for notice in run.notices:
         output.warn(notice)
     return run
+
+
+def chosen_split(split: str | None, sizes: tuple[int, ...]) -> str:
+    """The split that was asked for, or the test split, or what there is.
+
+    Raises:
+        UsageError: there is no such split, or it is empty.
+    """
+    of = dict(zip(SPLITS, sizes, strict=True))
+    if split is None:
+        return next(name for name in ("test", "valid", "train") if of[name])
+    if split not in of:
+        raise UsageError(f"unknown split {split!r}", f"there are {', '.join(of)}")
+    if not of[split]:
+        known = ", ".join(name for name, size in of.items() if size)
+        raise UsageError(f"the {split} split is empty", f"these are not: {known}")
+    return split

@@ -266,9 +266,9 @@ def _beginning(text: str) -> str:
 
 def _show_plan(config: Config, corpus: Corpus, device: str, output: Output) -> None:
     """What ``--dry-run`` prints."""
-    from charlm.models.build import build_language_model
+    from charlm.runs import Run
 
-    parameters = build_language_model(config.model, len(corpus.vocabulary)).num_parameters()
+    parameters = Run.model_of(config, corpus.vocabulary).num_parameters()
     train, valid, test = corpus.split_sizes
     output.text(
         f"corpus {corpus.name}: {corpus.characters:,} characters (train {train:,}, valid "

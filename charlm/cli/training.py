@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from charlm.cli.interrupts import StopFlag
+from charlm.cli.interrupts import StopFlag, polled
 from charlm.cli.options import AnyRun
 from charlm.cli.output import Output, clock, figure_words
 from charlm.cli.progress import ProgressBar
 from charlm.config import Layer, TaskConfig
-from charlm.errors import RunError
+from charlm.corpus import SPLITS
+from charlm.errors import RunError, Stopped
 
 if TYPE_CHECKING:
     import torch
 
+    from charlm.corpus.examples import Examples
     from charlm.runs import TaskRun
     from charlm.training import Finished, Started
 
@@ -73,7 +77,7 @@ def show_plan(
         {
             "corpus": corpus.name,
             **content,
-            "split": dict(zip(("train", "valid", "test"), corpus.split_sizes, strict=True)),
+            "split": dict(zip(SPLITS, corpus.split_sizes, strict=True)),
             "vocabulary": len(corpus.vocabulary),
             "parameters": parameters,
             "device": device,
@@ -174,6 +178,62 @@ def conclude(
     output.text(f"run {run.folder}")
     if finished.interrupted:
         output.text(f"go on: {run.command} train --resume{run_option(run)}")
+
+
+def train_examples(
+    kind: type[AnyRun],
+    opened: AnyRun | None,
+    config: AnyConfig,
+    corpus: Examples,
+    folder: Path | None,
+    *,
+    dry_run: bool,
+    words: str,
+    plan: dict[str, Any],
+    score: tuple[str, Callable[..., float]],
+    next_command: str,
+    output: Output,
+) -> None:
+    """Train on examples, and score the test split with the best weights at the end.
+
+    Args:
+        opened: a run to go on with; None: a new one.
+        folder: the new one's.
+        words: what the examples are.
+        plan: what ``--dry-run`` adds for programs.
+        score: the name of a figure, and what gives it: of the run, the corpus, the split, the
+            device and the flag that ends it early by `Stopped`.
+        next_command: what to type next.
+    """
+    from charlm.models.build import select_device
+
+    for notice in corpus.notices:
+        output.note(notice)
+    config = with_resolved_source(config, corpus)
+    device = select_device(config.training.device)
+    if dry_run:
+        sizes = zip(SPLITS, corpus.split_sizes, strict=True)
+        output.text(
+            f"{corpus.name}: {words} ({', '.join(f'{name} {size:,}' for name, size in sizes)}), "
+            f"vocabulary {len(corpus.vocabulary):,}"
+        )
+        model = kind.model_of(config, corpus.vocabulary)
+        content = {"task": config.task, **plan}
+        show_plan(config, corpus, model.num_parameters(), str(device), content, output)
+        return
+    run = kind.create(folder, config, corpus) if opened is None else opened
+    run.config = config
+    figure, value_of = score
+    with polled() as stop:
+        started, finished = follow(run, corpus, device, stop, output)
+        value, has_test = None, corpus.split_sizes[2] > 0
+        if has_test and not finished.interrupted:
+            with suppress(Stopped):
+                value = value_of(run, corpus, "test", device, stop)
+        conclude(run, corpus, started, finished, {figure: value}, output)
+        output.text(f"next: {run.command} {next_command}{run_option(run)}")
+        if finished.interrupted or (has_test and value is None):
+            stop.raise_if_set()
 
 
 def run_option(run: TaskRun) -> str:

@@ -8,14 +8,42 @@ from contextlib import suppress
 
 import torch
 
-from charlm.config import ModelConfig
+from charlm.config import ClassifyConfig, ModelConfig, TagConfig
+from charlm.corpus.reviews import ReviewVocabulary
+from charlm.corpus.tagged import TaggerVocabulary
 from charlm.errors import UsageError
+from charlm.models.classifier import Classifier
 from charlm.models.language_model import LanguageModel
+from charlm.models.tagger import Tagger
 
 
 def build_language_model(config: ModelConfig, vocabulary_size: int) -> LanguageModel:
     """A freshly initialised model; torch's global generator decides its weights."""
     return LanguageModel(vocabulary_size, **dataclasses.asdict(config))
+
+
+def build_classifier(config: ClassifyConfig, vocabulary: ReviewVocabulary) -> Classifier:
+    """A freshly initialised model; torch's global generator decides its weights."""
+    settings = dataclasses.asdict(config.model)
+    del settings["from_run"]  # whose weights come in afterwards
+    return Classifier(
+        len(vocabulary),
+        len(vocabulary.labels),
+        unknown=vocabulary.unknown,
+        length=config.corpus.length,
+        **settings,
+    )
+
+
+def build_tagger(config: TagConfig, vocabulary: TaggerVocabulary) -> Tagger:
+    """A freshly initialised model; torch's global generator decides its weights."""
+    corpus = config.corpus
+    return Tagger(
+        len(vocabulary),
+        len(vocabulary.tags),
+        buckets=corpus.buckets if corpus.ngrams or corpus.shapes else 0,
+        **dataclasses.asdict(config.model),
+    )
 
 
 def computes_in_bfloat16(precision: str, device: torch.device) -> bool:

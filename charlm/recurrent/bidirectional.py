@@ -41,11 +41,20 @@ class Bidirectional(RecurrentLayer):
         )
 
     def forward(
-        self, xs: Tensor, state: LayerState, lengths: Tensor | None = None
+        self,
+        xs: Tensor,
+        state: LayerState,
+        lengths: Tensor | None = None,
+        *,
+        final_state: bool = True,
     ) -> tuple[Tensor, BidirectionalState]:
         """(T, B, I) or (T, B) token ids to (T, B, O) and both directions' final states."""
         assert isinstance(state, BidirectionalState)
-        ahead, last_ahead = self.forward_layer(xs, state.forward, lengths)  # checks the lengths
-        back, last_back = self.backward_layer(reverse(xs, lengths), state.backward, lengths)
+        ahead, last_ahead = self.forward_layer(  # it checks the lengths
+            xs, state.forward, lengths, final_state=final_state
+        )
+        back, last_back = self.backward_layer(
+            reverse(xs, lengths), state.backward, lengths, final_state=final_state
+        )
         outputs = torch.cat([ahead, reverse(back, lengths)], dim=-1)
         return outputs, BidirectionalState(last_ahead, last_back)

@@ -136,7 +136,12 @@ class RecurrentLayer(nn.Module, ABC):
 
     @abstractmethod
     def forward(
-        self, xs: Tensor, state: LayerState, lengths: Tensor | None = None
+        self,
+        xs: Tensor,
+        state: LayerState,
+        lengths: Tensor | None = None,
+        *,
+        final_state: bool = True,
     ) -> tuple[Tensor, LayerState]:
         """All steps of every row.
 
@@ -145,6 +150,8 @@ class RecurrentLayer(nn.Module, ABC):
             state: the one before the first step.
             lengths: (B,) int64, the steps that count of each row, from 1 to T; None: all.
                 What stands after them is padding, which is never looked at.
+            final_state: whether the state after the last step is asked for; if not, what comes in
+                its place means nothing, and some layers are quicker.
 
         Returns:
             (T, B, O) outputs, zeros after a row's end; and the state after each row's last step.

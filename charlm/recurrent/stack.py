@@ -49,15 +49,22 @@ class WeightDropout(RecurrentLayer):
         return self.layer.initial_state(batch_size)
 
     def forward(
-        self, xs: Tensor, state: LayerState, lengths: Tensor | None = None
+        self,
+        xs: Tensor,
+        state: LayerState,
+        lengths: Tensor | None = None,
+        *,
+        final_state: bool = True,
     ) -> tuple[Tensor, LayerState]:
         """As the layer, with the dropped weights while training."""
         if not self.training or self.probability == 0:
-            outputs, state = self.layer(xs, state, lengths)
+            outputs, state = self.layer(xs, state, lengths, final_state=final_state)
             return outputs, state
         name = self.layer.recurrent_weight
         dropped = drop_entries(self.layer.get_parameter(name), self.probability)
-        outputs, state = functional_call(self.layer, {name: dropped}, (xs, state, lengths))
+        outputs, state = functional_call(
+            self.layer, {name: dropped}, (xs, state, lengths), {"final_state": final_state}
+        )
         return outputs, state
 
 
@@ -93,13 +100,18 @@ class Stack(nn.Module):
         return tuple(layer.initial_state(batch_size) for layer in self.layers)  # type: ignore[operator]
 
     def forward(
-        self, xs: Tensor, state: tuple[LayerState, ...], lengths: Tensor | None = None
+        self,
+        xs: Tensor,
+        state: tuple[LayerState, ...],
+        lengths: Tensor | None = None,
+        *,
+        final_state: bool = True,
     ) -> tuple[Tensor, tuple[LayerState, ...]]:
         """(T, B, I) or (T, B) token ids to the top layer's (T, B, O) and all final states."""
         states = []
         for depth, (layer, layer_state) in enumerate(zip(self.layers, state, strict=True)):
             if depth > 0:
                 xs = self.dropout(xs)
-            xs, layer_state = layer(xs, layer_state, lengths)
+            xs, layer_state = layer(xs, layer_state, lengths, final_state=final_state)
             states.append(layer_state)
         return xs, tuple(states)

@@ -32,7 +32,12 @@ class Unrolled(RecurrentLayer):
         return self.cell.initial_state(batch_size)
 
     def forward(
-        self, xs: Tensor, state: LayerState, lengths: Tensor | None = None
+        self,
+        xs: Tensor,
+        state: LayerState,
+        lengths: Tensor | None = None,
+        *,
+        final_state: bool = True,
     ) -> tuple[Tensor, State]:
         """(T, B, I) or (T, B) token ids to (T, B, O) and the state after each row's last step."""
         assert not isinstance(state, BidirectionalState)

@@ -31,9 +31,10 @@ class Run(TaskRun):
     config: Config
     vocabulary: Vocabulary
 
-    def new_model(self) -> LanguageModel:
+    @staticmethod
+    def model_of(config: Config, vocabulary: Vocabulary) -> LanguageModel:
         """A freshly initialised model; torch's global generator decides its weights."""
-        return build_language_model(self.config.model, len(self.vocabulary))
+        return build_language_model(config.model, len(vocabulary))
 
     def load_corpus(self, corpora_dir: Path | None = None) -> Corpus:
         """The text that the run was trained on, read again and split as it was then.

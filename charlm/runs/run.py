@@ -124,11 +124,16 @@ class TaskRun(ABC):
         if cls.task:
             TASKS[cls.task] = cls
 
+    @staticmethod
     @abstractmethod
-    def new_model(self) -> RecurrentModel:
+    def model_of(config: Any, vocabulary: Any) -> RecurrentModel:
         """A freshly initialised model; torch's global generator decides its weights."""
 
-    def first_model(self) -> RecurrentModel:
+    def new_model(self) -> Any:
+        """A freshly initialised model of the run's."""
+        return self.model_of(self.config, self.vocabulary)
+
+    def first_model(self) -> Any:
         """The model that a training begins with."""
         return self.new_model()
 

@@ -12,15 +12,19 @@ from typing import Any
 import torch
 
 from charlm.errors import RunError, Stopped
-from charlm.runs import Run, TaskRun
+from charlm.runs import ClassifierRun, Run, TaggerRun, TaskRun
+from charlm.training.classification import Classification
 from charlm.training.determinism import deterministic
 from charlm.training.events import Event, Finished, Started
 from charlm.training.language import LanguageModelling
+from charlm.training.tagging import Tagging
 from charlm.training.task import Task
 from charlm.training.trainer import Trainer
 
 TASKS: dict[type[TaskRun], Callable[[Any, Any, torch.device], Task]] = {
     Run: LanguageModelling,
+    ClassifierRun: Classification,
+    TaggerRun: Tagging,
 }
 """What the runs of each kind are trained on."""
 

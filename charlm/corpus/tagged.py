@@ -1,0 +1,103 @@
+"""Tagged sentences ready for training: words, what is seen of them, and tags, as ids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from charlm.config import SlotsConfig
+from charlm.corpus.examples import Examples
+from charlm.corpus.slots import MAX_CHARACTERS, MAX_TAGS, TaggedSentences, is_tag, load_tagged
+from charlm.corpus.words import WordVocabulary, ngram_ids, normalise_word, word_shape
+from charlm.errors import CorpusError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class TaggerVocabulary:
+    """What a tagger knows: its words and its tags."""
+
+    words: WordVocabulary
+    tags: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """The number of word ids."""
+        return len(self.words)
+
+    def encode_words(self, words: Iterable[str]) -> NDArray[np.int64]:
+        """The ids of words, (N,), without regard to case and digits; 1 for one not known."""
+        return self.words.encode(map(normalise_word, words))
+
+    def encode_tags(self, tags: Iterable[str]) -> list[int]:
+        """The ids of tags; -1 for one that is not known."""
+        ids = {tag: index for index, tag in enumerate(self.tags)}
+        return [ids.get(tag, -1) for tag in tags]
+
+    def to_json(self) -> dict[str, Any]:
+        """Words and tags, for JSON."""
+        return {"words": self.words.to_json(), "tags": list(self.tags)}
+
+    @classmethod
+    def from_json(cls, data: object) -> TaggerVocabulary:
+        """The vocabulary that ``to_json`` wrote.
+
+        Raises:
+            CorpusError: ``data`` is not one.
+        """
+        if isinstance(data, dict) and data.keys() == {"words", "tags"}:
+            tags = data["tags"]
+            if (
+                isinstance(tags, list)
+                and 0 < len(tags) <= MAX_TAGS
+                and all(isinstance(tag, str) and is_tag(tag) for tag in tags)
+                and all(len(tag) <= MAX_CHARACTERS for tag in tags)
+                and len(set(tags)) == len(tags)
+            ):
+                return cls(WordVocabulary.from_json(data["words"]), tuple(tags))
+        raise CorpusError(
+            "it is not a list of words and one of tags",
+            "restore the file from where it was written, or train again",
+        )
+
+
+def parts_of(word: str, config: SlotsConfig) -> list[int]:
+    """What is seen of a word, known or not: its n-grams and its shape, as buckets."""
+    parts = ngram_ids(normalise_word(word), config.ngrams, config.buckets)
+    if config.shapes:
+        parts += ngram_ids(
+            f"shape {word_shape(word)}", (len(word_shape(word)) + 8,), config.buckets
+        )
+    return parts
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Slots(Examples):
+    """Tagged sentences and the vocabulary that they are read with."""
+
+    data: TaggedSentences
+    vocabulary: TaggerVocabulary
+    config: SlotsConfig
+
+
+def load_slots(config: SlotsConfig, corpora_dir: Path | None = None) -> Slots:
+    """Find and read tagged sentences, and make the vocabulary of the train split.
+
+    Args:
+        corpora_dir: a folder to look in first and download to.
+
+    Raises:
+        CorpusError: as `load_tagged`.
+        FetchError: likewise.
+        UsageError: likewise.
+    """
+    data = load_tagged(
+        config.source, corpora_dir=corpora_dir, encoding=config.encoding, valid=config.valid
+    )
+    train = (map(normalise_word, sentence.words) for sentence in data.splits["train"])
+    words = WordVocabulary.from_words(train, min_count=config.min_count)
+    return Slots(data=data, vocabulary=TaggerVocabulary(words, data.tags), config=config)
