@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +39,7 @@ from charlm.cli.options import (
     TrainDevice,
     Version,
     chosen_split,
+    lines_given,
     open_run,
     preset_option,
     settings_layers,
@@ -147,7 +147,7 @@ def train(
             "num_layers": num_layers,
             "bidirectional": bidirectional,
             "features": features,
-            "from_run": None if from_run is None else str(from_run),
+            "from_run": from_run and str(from_run.resolve() if resume else from_run),
             "tune": False if frozen else None,
         },
         "training": {
@@ -196,15 +196,18 @@ def _with_layers_of_a_run(layers: list[Layer], output: Output) -> tuple[Classify
 
     Raises:
         UsageError: the user's settings are not those of that run.
+        RunError: there is no such run, or it has learned nothing yet.
     """
     from charlm.runs import Run
 
     config = ClassifyConfig.from_layers(layers)
     if config.model.from_run is None:
         return config, None
-    run = Run.open(Path(config.model.from_run))
+    given = Path(config.model.from_run)
+    run = Run.open(given)
     for notice in run.notices:
         output.warn(notice)
+    run.read_weights("best")  # before a folder is made for what could not begin
     model = run.config.model
     own = {
         "corpus": {"tokens": "characters", "cleaning": run.corpus["cleaning"]},
@@ -216,19 +219,19 @@ def _with_layers_of_a_run(layers: list[Layer], output: Output) -> tuple[Classify
             "bidirectional": False,
             "embedding": "one-hot" if model.embedding == "one-hot" else "learned",
             "embedding_size": model.hidden_size if model.embedding == "tied" else None,
-            "from_run": str(run.folder.resolve()),
+            "ngrams": 1,
         },
     }
     own["model"]["embedding_size"] = own["model"]["embedding_size"] or model.embedding_size
-    for layer in layers:
-        for section, values in layer.items():
-            for key, value in values.items():
-                wanted = own.get(section, {}).get(key, value)
-                if key != "from_run" and str(value) != str(wanted):
-                    raise UsageError(
-                        f"{section}.{key} is {wanted} in {run.folder}, not {value}",
-                        "leave it out: the run brings its own",
-                    )
+    for section, values in own.items():
+        for key, wanted in values.items():
+            value = getattr(getattr(config, section), key)
+            if value != wanted and any(key in layer.get(section, {}) for layer in layers):
+                raise UsageError(
+                    f"{section}.{key} is {wanted} in {run.folder}, not {value}",
+                    "leave it out: the run brings its own",
+                )
+    own["model"]["from_run"] = str(given.resolve())
     return ClassifyConfig.from_layers([*layers, own]), run
 
 
@@ -254,10 +257,7 @@ def predict(
 
     output = Output(as_json=as_json, quiet=quiet)
     opened = open_run(ClassifierRun, run, output)
-    if texts == ["-"]:
-        texts = [line.rstrip("\n") for line in sys.stdin]
-    if not texts:
-        raise UsageError("there is no text on standard input", "write one on each line")
+    texts = lines_given(texts)
     where, labels = select_device(device), opened.vocabulary.labels
     encoded = [opened.vocabulary.encode(text, opened.config.corpus) for text in texts]
     sequences = Sequences([torch.from_numpy(ids) for ids in encoded], where)
@@ -274,7 +274,7 @@ def predict(
         )
     output.json({"run": str(opened.folder), "task": "classify", "predictions": rows})
     for row in rows:
-        start = "" if len(rows) == 1 else f"  {row['text'][:60]}"
+        start = "" if len(rows) == 1 else f"  {' '.join(row['text'][:60].split())}"
         output.text(f"{row['label']}  {100 * row['labels'][row['label']]:.1f}%{start}")
 
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os.path
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charlm.atomic_files import write_atomic
 from charlm.cli.interrupts import polled
 from charlm.cli.options import AsJson, CorporaDir, Quiet, Version, open_run
 from charlm.cli.output import Output
-from charlm.errors import CharlmError, CorpusError, RunError, UsageError, shown
+from charlm.cli.pictures import picture_kind, write_picture
+from charlm.errors import CorpusError, RunError, UsageError
 
 if TYPE_CHECKING:
     from charlm.evaluation.memory import Memory
@@ -66,7 +65,7 @@ def inspect(
         raise UsageError(
             "nothing to inspect was named", "charlm inspect --memory: how far back it remembers"
         )
-    kind = _kind(plot) if plot else ""
+    kind = picture_kind(plot) if plot else ""
     from charlm.evaluation.memory import THRESHOLD
 
     output = Output(as_json=as_json, quiet=quiet)
@@ -104,24 +103,6 @@ def inspect(
         names = [_titled(run, label) for label, run in opened.items()]
         _draw(dict(zip(names, memories.values(), strict=True)), plot, kind)
         output.note(f"picture: {plot}")
-
-
-def _kind(plot: Path) -> str:
-    """The kind of picture that a file's name asks for.
-
-    Raises:
-        UsageError: it is none that can be written, or there is no such folder.
-    """
-    from charlm.report.plots import KINDS
-
-    kind = plot.suffix[1:].lower()
-    if kind not in KINDS:
-        known = ", ".join(f".{kind}" for kind in KINDS)
-        raise UsageError(f"--plot {shown(str(plot))} is no kind of picture", f"known: {known}")
-    if not os.path.isdir(plot.parent) or os.path.isdir(plot):
-        wrong = "is a folder" if os.path.isdir(plot) else "is in a folder that is not there"
-        raise UsageError(f"--plot {shown(str(plot))} {wrong}", "name a file to write")
-    return kind
 
 
 def _open(folders: list[Path] | None, output: Output) -> dict[str, Run]:
@@ -241,9 +222,4 @@ def _draw(memories: dict[str, Memory], plot: Path, kind: str) -> None:
         )
         for name, memory in memories.items()
     ]
-    try:
-        write_atomic(plot, memory_picture(curves, THRESHOLD, kind))
-    except OSError as error:
-        raise CharlmError(
-            f"cannot write {plot}: {error.strerror}", "make room, or write to another place"
-        ) from None
+    write_picture(plot, memory_picture(curves, THRESHOLD, kind))

@@ -16,8 +16,8 @@ from charlm.config import (
     layer_from_toml,
     preset_names,
 )
-from charlm.corpus import SPLITS
-from charlm.errors import UsageError
+from charlm.corpus import SPLITS, read_text
+from charlm.errors import CorpusError, UsageError
 
 if TYPE_CHECKING:
     from charlm.cli.output import Output
@@ -173,6 +173,20 @@ def open_run(kind: type[AnyRun], folder: Path | None, output: Output) -> AnyRun:
     for notice in run.notices:
         output.warn(notice)
     return run
+
+
+def lines_given(arguments: list[str]) -> list[str]:
+    """The arguments; or, where they are ``-`` alone, the lines of standard input.
+
+    Raises:
+        CorpusError: standard input is empty, or not UTF-8.
+    """
+    if arguments != ["-"]:
+        return arguments
+    try:
+        return read_text("-").text.removesuffix("\n").split("\n")
+    except CorpusError as error:  # whose hints are about files
+        raise CorpusError(error.message, "write lines of text to it, in UTF-8") from None
 
 
 def chosen_split(split: str | None, sizes: tuple[int, ...]) -> str:

@@ -9,6 +9,7 @@ import typer
 
 from charlm.cli.options import AsJson, CorporaDir, Quiet, Version
 from charlm.cli.output import Output, clock, figure_of
+from charlm.cli.pictures import Plot, picture_kind, write_picture
 from charlm.errors import CharlmError, UsageError
 
 if TYPE_CHECKING:
@@ -46,12 +47,17 @@ def list_(
 @app.command()
 def show(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or its name.")],
+    plot: Plot = None,
     corpora_dir: CorporaDir = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     version: Version = False,
 ) -> None:
-    """Describe a run: settings, versions, the last epochs and samples."""
+    """Describe a run: settings, versions, the last epochs and samples.
+
+    --plot draws what was measured over the whole training.
+    """
+    kind = picture_kind(plot) if plot else ""
     output = Output(as_json=as_json, quiet=quiet)
     opened = _open(run)
     for notice in opened.notices:
@@ -88,6 +94,13 @@ def show(
     last = {sample["prefix"]: sample for sample in opened.samples}
     for sample in last.values():
         output.text(f"\n{sample['text']}")
+    if plot:
+        from charlm.report.plots import learning_picture
+
+        figures = {name: [line[name] for line in opened.metrics] for name in opened.figures}
+        epochs = [line["epoch"] for line in opened.metrics]
+        write_picture(plot, learning_picture(epochs, figures, opened.folder.name, kind))
+        output.note(f"picture: {plot}")
 
 
 @app.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
@@ -39,6 +38,7 @@ from charlm.cli.options import (
     TrainDevice,
     Version,
     chosen_split,
+    lines_given,
     open_run,
     preset_option,
     settings_layers,
@@ -46,7 +46,7 @@ from charlm.cli.options import (
 from charlm.cli.output import Output
 from charlm.cli.training import open_to_resume, train_examples
 from charlm.config import Layer, TagConfig
-from charlm.errors import UsageError
+from charlm.errors import UsageError, shown
 
 if TYPE_CHECKING:
     import torch
@@ -173,6 +173,7 @@ def predict(
     version: Version = False,
 ) -> None:
     """Tag the words of sentences with a trained tagger."""
+    from charlm.corpus.slots import MAX_CHARACTERS, MAX_WORDS
     from charlm.evaluation.spans import spans
     from charlm.evaluation.tagging import Sentences, predict_tags
     from charlm.models.build import select_device
@@ -180,10 +181,16 @@ def predict(
 
     output = Output(as_json=as_json, quiet=quiet)
     opened = open_run(TaggerRun, run, output)
-    split = [line.split() for line in (sys.stdin if sentences == ["-"] else sentences)]
-    split = [words for words in split if words]
+    split = [words for line in lines_given(sentences) if (words := line.split())]
     if not split:
         raise UsageError("there is no word to tag", 'for example: charlm tag predict "to boston"')
+    for words in split:
+        if len(words) > MAX_WORDS or max(map(len, words)) > MAX_CHARACTERS:
+            raise UsageError(
+                f"{shown(' '.join(words[:20]))} is no sentence: it has more than {MAX_WORDS:,} "
+                f"words, or a word of more than {MAX_CHARACTERS:,} characters",
+                "put each sentence in a line of its own",
+            )
     where = select_device(device)
     read = Sentences(split, opened.vocabulary, opened.config.corpus, where)
     tags = predict_tags(opened.load_model().to(where), read, opened.vocabulary.tags)
@@ -232,15 +239,6 @@ def evaluate(
     with polled() as stop:
         scores, accuracy = _score(opened, corpus, name, select_device(device), stop)
     overall = scores.overall
-    figures = {
-        kind: {
-            "precision": counts.precision,
-            "recall": counts.recall,
-            "f1": counts.f1,
-            "spans": counts.gold,
-        }
-        for kind, counts in {"all": overall, **scores.kinds}.items()
-    }
     output.json(
         {
             "run": str(opened.folder),
@@ -252,7 +250,15 @@ def evaluate(
             f"{name}_precision": overall.precision,
             f"{name}_recall": overall.recall,
             "word_accuracy": accuracy,
-            "slots": {kind: row for kind, row in figures.items() if kind != "all"},
+            "slots": {
+                kind: {
+                    "precision": counts.precision,
+                    "recall": counts.recall,
+                    "f1": counts.f1,
+                    "spans": counts.gold,
+                }
+                for kind, counts in scores.kinds.items()
+            },
             "seconds": round(time.monotonic() - begun, 2),
         }
     )

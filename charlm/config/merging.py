@@ -109,14 +109,17 @@ def _convert(name: str, wanted: Any, value: Any) -> Any:
         kind = str
     try:
         if typing.get_origin(kind) is tuple:
+            item = typing.get_args(kind)[0]
             parts = value.split(",") if isinstance(value, str) else value
             if not isinstance(parts, list | tuple):
                 raise TypeError
-            item = typing.get_args(kind)[0]
+            if item is int and value in ("", "none"):
+                return ()
             return tuple(_scalar(item, part) for part in parts)
         return _scalar(kind, value)
     except (TypeError, ValueError, OverflowError):
         noun = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+        noun[tuple[int, ...]] = "a list of whole numbers"
         raise UsageError(
             f"{name} is {shown(value)}; it must be {noun.get(kind, 'a list')}"
         ) from None

@@ -7,6 +7,13 @@ from typing import Any
 
 from charlm.config.checks import check_known
 from charlm.config.merging import Layer, parse_toml
+from charlm.errors import UsageError
+
+_COMMANDS = {
+    "language-model": "charlm train",
+    "classify": "charlm classify train",
+    "tag": "charlm tag train",
+}
 
 
 def preset_names(task: str) -> list[str]:
@@ -21,6 +28,9 @@ def preset(task: str, name: str) -> dict[str, Any]:
     Raises:
         UsageError: the task has no such preset.
     """
+    for other, command in _COMMANDS.items():
+        if other != task and name in preset_names(other):
+            raise UsageError(f"the preset {name} is for another task", f"{command} --preset {name}")
     check_known(name, preset_names(task), "preset")
     path = resources.files("charlm").joinpath("presets", task, f"{name}.toml")
     return dict(parse_toml(path.read_text(encoding="utf-8"), name))

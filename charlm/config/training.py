@@ -42,6 +42,9 @@ class TrainingConfig:
     """fraction of the training in which the learning rate rises from 0"""
     clip_norm: float = 1.0
     """global norm above which gradients are scaled down to it; 0: never"""
+    averaging: float = 0.0
+    """decay, from step to step, of a running mean of the weights, which is then what is scored,
+    kept as the best and used (Polyak and Juditsky 1992); 0: the weights themselves"""
     patience: int | None = None
     """end after so many validations in a row without a better figure; None: never"""
     seed: int = 0
@@ -71,7 +74,7 @@ class TrainingConfig:
             check_not_negative(f"training.{name}", getattr(self, name))
         for name in ("epochs", "batch_size", "patience", "save_steps"):
             check_at_most(f"training.{name}", getattr(self, name), 10**9)
-        for name in ("warmup", "beta2"):
+        for name in ("warmup", "beta2", "averaging"):
             check_part(f"training.{name}", getattr(self, name))
         check(self.seed < 2**63, f"training.seed is {shown(self.seed)}; it must be below 2**63")
         check(

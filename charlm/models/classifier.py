@@ -85,7 +85,7 @@ class Classifier(RecurrentModel):
         for table in self.ngrams.parameters():
             nn.init.zeros_(table)  # so that rare ones say nothing
         if not tune:
-            for module in (self.embedding, self.stack):
+            for module in (self.embedding, self.ngrams, self.stack):
                 if module is not None:
                     module.requires_grad_(False)
 
@@ -102,7 +102,7 @@ class Classifier(RecurrentModel):
         """
         if self.training and self.word_dropout:
             dropped = torch.rand(inputs.shape, device=inputs.device) < self.word_dropout
-            inputs = inputs.masked_fill(dropped, self.unknown)
+            inputs = inputs.masked_fill(dropped & (inputs != 0), self.unknown)  # 0: padding
         state = self.stack.initial_state(inputs.shape[1])
         xs = self.embed(inputs)
         skipped = lengths if self.skip_padding else None

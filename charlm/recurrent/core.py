@@ -198,8 +198,8 @@ def reset_glorot(module: nn.Module) -> None:
             else:
                 nn.init.zeros_(parameter)
         forget = getattr(part, "bias_ih_l0", None) if isinstance(part, nn.LSTM) else None
-        if isinstance(part, RecurrentCell) and len(part.bias) == 4 * part.output_size:
-            forget = part.bias  # an LSTM's, with its gates in the same order as torch's
+        if isinstance(part, RecurrentCell) and isinstance(part.initial_state(1), LSTMState):
+            forget = part.bias  # its gates are in the same order as torch's
         if forget is not None:
             units = len(forget) // 4
             nn.init.ones_(forget[units : 2 * units])

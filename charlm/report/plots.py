@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -46,16 +46,66 @@ def memory_picture(curves: Sequence[Curve], threshold: float, kind: str) -> byte
     Returns:
         A file's content, the same for the same arguments.
     """
+    return _picture(kind, lambda figure: _draw_memory(figure, curves, threshold))
+
+
+def learning_picture(
+    epochs: Sequence[float], figures: Mapping[str, Sequence[float | None]], title: str, kind: str
+) -> bytes:
+    """What was measured over a training; figures of the same unit share their axes.
+
+    Args:
+        epochs: when it was measured.
+        figures: by name, such as train_loss and valid_accuracy; None where it was not measured.
+        kind: one of `KINDS`.
+
+    Returns:
+        A file's content, the same for the same arguments.
+    """
+    return _picture(kind, lambda figure: _draw_learning(figure, epochs, figures, title))
+
+
+def _picture(kind: str, draw: Callable[[Figure], None]) -> bytes:
     import matplotlib.style
     from matplotlib.figure import Figure
 
     # The user's own settings may ask for fonts or a TeX that are not there.
     with matplotlib.style.context(["default", {"svg.hashsalt": "charlm"}]):
         figure = Figure(figsize=(7.2, 4.6), layout="constrained")
-        _draw_memory(figure, curves, threshold)
+        draw(figure)
         file = io.BytesIO()
         figure.savefig(file, format=kind, dpi=160, metadata=KINDS[kind])
     return file.getvalue()
+
+
+def _draw_learning(
+    figure: Figure,
+    epochs: Sequence[float],
+    figures: Mapping[str, Sequence[float | None]],
+    title: str,
+) -> None:
+    units = list(dict.fromkeys(name.partition("_")[2] for name in figures))
+    every = figure.subplots(len(units), sharex=True, squeeze=False)[:, 0]
+    for axes, unit in zip(every, units, strict=True):
+        for number, (name, values) in enumerate(figures.items()):
+            if name.partition("_")[2] == unit:
+                measured = [(e, v) for e, v in zip(epochs, values, strict=True) if v is not None]
+                axes.plot(
+                    *zip(*measured, strict=True) if measured else ((), ()),
+                    color=_COLOURS[number],
+                    linestyle=_LINES[number],
+                    marker="." if len(measured) < 50 else "",
+                    linewidth=2,
+                    label=name.replace("_", " "),
+                )
+        percent = unit in ("accuracy", "f1")
+        axes.set_ylabel(f"{unit.replace('f1', 'F1')}{' (%)' if percent else ''}")
+        axes.grid(color="0.9")
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False)
+    every[-1].set_xlabel("epoch")
+    every[0].set_title(_drawable(title), loc="left", parse_math=False)
 
 
 def _draw_memory(figure: Figure, curves: Sequence[Curve], threshold: float) -> None:

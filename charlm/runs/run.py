@@ -159,6 +159,7 @@ class TaskRun(ABC):
         Raises:
             UsageError: the folder holds something already.
             RunError: it cannot be made or written to, or another process makes it.
+            CorpusError: the vocabulary is larger than one that is read.
         """
         about = corpus.describe()
         versions = {
@@ -181,6 +182,12 @@ class TaskRun(ABC):
             "vocabulary.json": encode_json(corpus.vocabulary.to_json(), indent=2),
             "run.json": encode_json(content, indent=2),
         }
+        if len(files["vocabulary.json"]) > MAX_VOCABULARY:  # it could not be opened again
+            raise CorpusError(
+                f"the vocabulary of {corpus.source} has {len(files['vocabulary.json']):,} bytes, "
+                f"more than {MAX_VOCABULARY:,}",
+                "know fewer words: --set min_count=10, or --set vocabulary_size=100000",
+            )
         if kept is not None:
             files = {"corpus.txt": kept.read_bytes(), **files}
         with new_folder(folder, f"{corpus.name}-{config.model.cell}") as folder:
@@ -409,10 +416,10 @@ class TaskRun(ABC):
         return dict(model.named_parameters())
 
     def _most_training_bytes(self, weights: Mapping[str, Tensor]) -> int:
-        """What training.safetensors can take: two moments of each weight, and the hidden state."""
+        """What training.safetensors can take: two moments and a mean of each weight, the state."""
         model = self.config.model
         units: int = self.config.training.batch_size * model.num_layers * model.hidden_size
-        return 3 * most_bytes(weights) + 8 * units
+        return 4 * most_bytes(weights) + 8 * units
 
     def read_tensors(self, name: str, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The tensors of a checkpoint's file.
@@ -425,7 +432,8 @@ class TaskRun(ABC):
         """
         if self.checkpoint is None:
             raise RunError(
-                f"{self.folder} has no checkpoint yet", "charlm train --resume goes on with it"
+                f"{self.folder} has no checkpoint yet",
+                f"{self.command} train --resume goes on with it",
             )
         data = self.checkpoint.read(name, most_bytes(expected))
         return decode_tensors(data, expected, self.checkpoint.folder / name)

@@ -58,6 +58,7 @@ def keep(trainer: Trainer) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and the numbers of a training that stands between two steps."""
     generators = dropout_generators(trainer.device)
     tensors = {"generator.cpu": generators.pop("cpu"), "generator.epoch": trainer.epoch_generator}
+    tensors |= _average(trainer)
     names = _parameter_names(trainer)
     for index, entries in trainer.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{names[index]}.{key}": value for key, value in entries.items()}
@@ -111,6 +112,8 @@ def restore(trainer: Trainer) -> None:
         for name, parameter in trainer.model.named_parameters():
             parameter.copy_(last[name])
     _set_optimiser(trainer, tensors)
+    for name, mean in _average(trainer).items():
+        mean.copy_(tensors[name])
     generators["cpu"] = tensors["generator.cpu"]
     try:
         trainer.generator.set_state(tensors["generator.epoch"])
@@ -217,6 +220,7 @@ def _expected(trainer: Trainer, position: Position) -> dict[str, Tensor]:
     """What the tensors must be like in name, shape and type."""
     generator = trainer.generator.get_state()
     expected = {"generator.cpu": torch.get_rng_state(), "generator.epoch": generator}
+    expected |= _average(trainer)
     moments = MOMENTS[trainer.config.optimiser]
     if position.step and moments:
         for name, parameter in trainer.model.named_parameters():
@@ -228,6 +232,12 @@ def _expected(trainer: Trainer, position: Position) -> dict[str, Tensor]:
     if position.batches and zeros is not None:
         expected |= _named(zeros)
     return expected
+
+
+def _average(trainer: Trainer) -> dict[str, Tensor]:
+    """The running mean of the weights, where one is kept."""
+    trained = (name for name, each in trainer.model.named_parameters() if each.requires_grad)
+    return {f"average.{name}": mean for name, mean in zip(trained, trainer.average, strict=False)}
 
 
 def _parameter_names(trainer: Trainer) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -47,6 +48,7 @@ class Trainer:
         self.bfloat16 = computes_in_bfloat16(config.precision, device)
         self.position = Position(next_samples=1 / MARKS)
         self.best: dict[str, Tensor] | None = None
+        self.average = [each.detach().clone() for each in self.parameters if config.averaging]
         self.notices: tuple[str, ...] = ()
         self._started = time.monotonic()
         if run.checkpoint is None:
@@ -121,6 +123,10 @@ class Trainer:
             group["lr"] = self.config.lr * factor
         self.optimiser.step()
         position = self.position
+        if self.average:
+            # The first steps count for less: they are soon far away.
+            decay = min(self.config.averaging, (1 + position.step) / (10 + position.step))
+            torch._foreach_lerp_(self.average, [*self._detached()], 1 - decay)
         position.learning_rate = self.config.lr * factor
         position.step += 1
         position.batches += 1
@@ -165,6 +171,21 @@ class Trainer:
                 )
         return nats, count, state
 
+    def _detached(self) -> Iterator[Tensor]:
+        return (parameter.detach() for parameter in self.parameters)
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """Within, the model has the mean of its weights, where one is kept."""
+        weights = [each.clone() for each in self._detached() if self.average]
+        try:
+            for parameter, mean in zip(self._detached(), self.average, strict=False):
+                parameter.copy_(mean)
+            yield
+        finally:
+            for parameter, own in zip(self._detached(), weights, strict=False):
+                parameter.copy_(own)
+
     @property
     def report_due(self) -> bool:
         """Whether to measure: at an epoch's end, at the training's, or inside a long epoch."""
@@ -180,7 +201,10 @@ class Trainer:
             Stopped: ``should_stop`` said so; the report is still due.
         """
         position, epoch, task = self.position, self.epoch, self.task
-        valid = task.score(self.model, should_stop) if task.has_valid else None
+        valid = None
+        if task.has_valid:
+            with self._averaged():
+                valid = task.score(self.model, should_stop)
         train = task.train_figure(position.loss)
         of_epoch = self.epoch_over or position.whole_epochs == 0
         measured = Measured(
@@ -197,9 +221,10 @@ class Trainer:
         samples: list[Sampled] = []
         sampling = self._progress >= position.next_samples if not every else epoch % every == 0
         if self._progress >= 1 or sampling:
-            for sample in task.sample(self.model, epoch, should_stop):
-                samples.append(sample)
-                yield sample
+            with self._averaged():
+                for sample in task.sample(self.model, epoch, should_stop):
+                    samples.append(sample)
+                    yield sample
         # Only now: what is interrupted before is done again from its start.
         self.whole = False
         self.run.metrics.append(
@@ -219,11 +244,16 @@ class Trainer:
             position.train_figure = train
         if valid is not None and self._is_best(valid):
             position.best_valid, position.unimproved = valid, 0
-            self.best = snapshot(self.model)
+            self.best = self._used()
         elif valid is not None:
             position.unimproved += 1
         position.measured_step, position.measured_progress = position.step, self._progress
         self.whole = True
+
+    def _used(self) -> dict[str, Tensor]:
+        """The weights that are scored, on the CPU, by name."""
+        with self._averaged():
+            return snapshot(self.model)
 
     def _is_best(self, valid: float) -> bool:
         best = self.position.best_valid
@@ -261,6 +291,7 @@ class Trainer:
         # What is saved already is worth more than numbers that have overflowed.
         if not all(bool(each.isfinite().all()) for each in (*last.values(), *tensors.values())):
             return
-        self.run.save(best=self.best or last, last=last, tensors=tensors, training=training)
+        best = self.best or (self._used() if self.average else last)
+        self.run.save(best=best, last=last, tensors=tensors, training=training)
         self._saved, self._saved_at = standing, time.monotonic()
         self._saving_seconds = self._saved_at - begun
