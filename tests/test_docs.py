@@ -24,7 +24,7 @@ def commands():
 @pytest.mark.parametrize("command", commands())
 def test_the_options_of_readmes_commands_exist(command, capsys):
     words = command.split()[1:]
-    depth = 2 if words[0] in ("runs", "corpus") else 1
+    depth = 2 if words[0] in ("runs", "corpus", "classify", "tag") else 1
     assert run([*words[:depth], "--help"]) == 0
     helped = capsys.readouterr().out
     for option in re.findall(r"--[a-z-]+", command):
@@ -32,9 +32,9 @@ def test_the_options_of_readmes_commands_exist(command, capsys):
 
 
 def test_presets_and_settings_named_in_readme_exist():
-    named = set(re.findall(r"--preset (\S+)", README))
-    assert named
-    assert named <= set(preset_names("language-model"))
+    named = re.findall(r"charlm (?:(classify|tag) )?train.* --preset (\S+)", README)
+    assert {task for task, _ in named} == {"", "classify", "tag"}
+    assert all(name in preset_names(task or "language-model") for task, name in named)
     settings = {
         key for section in Config.sections().values() for key in section.__dataclass_fields__
     }

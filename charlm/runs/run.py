@@ -15,7 +15,6 @@ here; a subclass for each says what its runs are made of.
 
 from __future__ import annotations
 
-import os.path
 import platform
 import time
 from abc import ABC, abstractmethod
@@ -30,54 +29,33 @@ import torch
 from torch import Tensor
 
 from charlm.config import TaskConfig
-from charlm.errors import CorpusError, RunError, UsageError, shown
+from charlm.errors import CorpusError, RunError, UsageError
 from charlm.models.recurrent_model import RecurrentModel
 from charlm.runs.checkpoint import (
     FORMAT,
     RUN_FILES,
     Checkpoint,
     Record,
-    checkpoint_folders,
     clean_up,
-    complete_checkpoints,
-    is_checkpoint,
     record,
     write_checkpoint,
 )
 from charlm.runs.fields import (
-    SAMPLES,
     Kinds,
     check_fields,
-    check_run,
-    check_settings,
-    metrics_kinds,
     summary_kinds,
 )
 from charlm.runs.files import (
-    MAX_LINES,
-    MAX_SETTINGS,
     MAX_VOCABULARY,
-    decode_json,
-    decode_lines,
     encode_json,
     encode_lines,
-    read_file,
     read_json,
     write_file,
 )
-from charlm.runs.folders import CHECKPOINTS, locked, new_folder, run_folders
+from charlm.runs.folders import locked, new_folder
+from charlm.runs.opening import CHANGEABLE, TASKS, read_run
 from charlm.runs.tensors import decode_tensors, encode_tensors, most_bytes
 from charlm.runs.texts import differences
-
-CHANGEABLE = (
-    "epochs", "minutes", "patience", "lr", "clip_norm", "device", "deterministic",
-    "prefixes", "sample_every", "sample_length", "sample_temperature",
-    "save_minutes", "save_steps",
-)  # fmt: skip
-"""Settings of training that may be others when it goes on."""
-
-TASKS: dict[str, type[TaskRun]] = {}
-"""The kinds of runs by the names of their tasks."""
 
 
 @dataclass(kw_only=True)
@@ -223,121 +201,12 @@ class TaskRun(ABC):
         Raises:
             RunError: there is none, or it is damaged.
         """
-        named = is_checkpoint(folder) and not os.path.isfile(folder / "run.json")
-        checkpoints = [folder] if named else []
-        folder = folder.parent if named else folder
-        if not os.path.isfile(folder / "run.json"):  # Path.is_file raises on a long name
-            known = ", ".join(path.name for path in run_folders()[:3])
-            hint = f"the newest under {CHECKPOINTS}: {known}" if known else "train one first"
-            raise RunError(f"{folder} is not a run folder: it has no run.json", hint)
-        most = {"run.json": MAX_SETTINGS, "vocabulary.json": MAX_VOCABULARY}
-        data = {name: read_file(folder / name, most[name]) for name in RUN_FILES}
-        content = {name: decode_json(data[name], folder / name) for name in RUN_FILES}
-        about = content["run.json"]
-        try:
-            found = about.get("format") if isinstance(about, dict) else None
-            if found != FORMAT and isinstance(found, int):
-                raise RunError(
-                    f"{folder / 'run.json'} has the format {found}; this version reads {FORMAT}"
-                )
-            kind = cls._kind(about, folder)
-            check_run(about, kind.config_type.sections(), kind.corpus_kinds)
-            run = kind(
-                folder=folder,
-                config=kind.config_type.from_layers([about["config"]]),
-                vocabulary=kind.vocabulary_type.from_json(content["vocabulary.json"]),
-                corpus=about["corpus"],
-                versions=about["versions"],
-                created=about["created"],
-                about={name: record(data[name]) for name in RUN_FILES},
-            )
-            complete = run.is_of_this_version
-            check_settings(about["config"], run.config.to_dict(), "config", complete=complete)
-        except CorpusError as error:
-            raise RunError(f"{folder / 'vocabulary.json'} is damaged: {error}") from None
-        except (ValueError, UsageError) as error:
-            raise RunError(f"{folder / 'run.json'} is damaged: {error}") from None
-        checkpoints = checkpoints or complete_checkpoints(folder)
-        if not checkpoints and (begun := checkpoint_folders(folder)):
-            run.notices += (f"{begun[0]} was not written to its end, and is left out",)
-        damage: list[RunError] = []
-        for path in checkpoints:
-            try:
-                run._read_checkpoint(path, data, weights=weights)
-                break
-            except RunError as error:
-                damage.append(error)
-        else:
-            if damage:
-                raise damage[0]
-        run.notices += tuple(f"{error.message}; going back to {path.name}" for error in damage)
-        return run
-
-    @classmethod
-    def _kind(cls, about: Any, folder: Path) -> type[Self]:
-        """The class of a run's task.
-
-        Raises:
-            ValueError: there is no such task.
-            RunError: it is another one than was asked for.
-        """
-        if not isinstance(about, dict):
-            raise ValueError("it is not an object")
-        if "task" not in about:
-            raise ValueError("it has no 'task'")
-        task = about["task"]
-        kind = TASKS.get(task) if isinstance(task, str) else None
-        if kind is None:
-            raise ValueError(f"its task cannot be {shown(task)}")
-        if not issubclass(kind, cls):
-            raise RunError(
-                f"{folder} is a run of {kind.command} train, not of {cls.command} train",
-                f"see {kind.command} --help" if kind.task != "language-model" else None,
-            )
-        return kind
+        return read_run(cls, folder, weights=weights)
 
     @property
     def is_of_this_version(self) -> bool:
         """Whether the charlm that made the run is this one."""
         return self.versions["charlm"] == version("charlm")
-
-    def _read_checkpoint(self, path: Path, about: Mapping[str, bytes], *, weights: bool) -> None:
-        """Take over where a checkpoint stands.
-
-        Raises:
-            RunError: it is damaged, or of another run; nothing is taken over.
-        """
-        checkpoint = Checkpoint.open(path)
-        for name, data in about.items():
-            checkpoint.check(name, data, self.folder / name)
-        if weights:
-            expected = self._expected_weights()
-            for name in ("last.safetensors", "best.safetensors"):
-                decode_tensors(checkpoint.read(name, most_bytes(expected)), expected, path / name)
-            checkpoint.read("training.safetensors", self._most_training_bytes(expected))
-        data = checkpoint.read("training.json", MAX_SETTINGS)
-        training, before = decode_json(data, path / "training.json"), self.config.to_dict()
-        try:
-            changed: Any = training if isinstance(training, dict) else {}
-            settings, corpus = changed.get("settings"), {"source": changed.get("source")}
-            layers = [before, {"corpus": corpus, "training": settings}]
-            config = self.config_type.from_layers(layers)
-            known = config.to_dict()["training"]
-            check_settings(settings, known, "settings", complete=self.is_of_this_version)
-            for name in settings.keys() - set(CHANGEABLE):
-                if settings[name] != before["training"][name]:
-                    raise ValueError(f"its {name} is not the one in run.json")
-        except (ValueError, UsageError) as error:
-            raise RunError(f"{path / 'training.json'} is damaged: {error}") from None
-        metrics, samples = (
-            decode_lines(checkpoint.read(name, MAX_LINES), path / name, kinds)
-            for name, kinds in (
-                ("metrics.jsonl", metrics_kinds(self.figures, self.unit)),
-                ("samples.jsonl", SAMPLES),
-            )
-        )
-        self.checkpoint, self.training, self.config = checkpoint, training, config
-        self.metrics, self.samples = metrics, samples
 
     def change(self, config: TaskConfig) -> None:
         """Go on with other settings, as far as a training can.
@@ -408,14 +277,15 @@ class TaskRun(ABC):
         Raises:
             RunError: they are missing or damaged, or of another model.
         """
-        return self.read_tensors(f"{weights}.safetensors", self._expected_weights())
+        return self.read_tensors(f"{weights}.safetensors", self.expected_weights())
 
-    def _expected_weights(self) -> dict[str, Tensor]:
+    def expected_weights(self) -> dict[str, Tensor]:
+        """What the weights must be like in name, shape and type; they have no numbers."""
         with torch.device("meta"):  # a model without numbers: what is damaged may ask for a lot
             model = self.new_model()
         return dict(model.named_parameters())
 
-    def _most_training_bytes(self, weights: Mapping[str, Tensor]) -> int:
+    def most_training_bytes(self, weights: Mapping[str, Tensor]) -> int:
         """What training.safetensors can take: two moments and a mean of each weight, the state."""
         model = self.config.model
         units: int = self.config.training.batch_size * model.num_layers * model.hidden_size

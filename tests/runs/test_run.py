@@ -20,7 +20,7 @@ from charlm.models.build import build_language_model
 from charlm.runs import Run, load_run_corpus
 from charlm.runs.checkpoint import FILES, MANIFEST, checkpoint_folders
 from charlm.runs.files import write_json
-from charlm.runs.run import CHANGEABLE
+from charlm.runs.opening import CHANGEABLE
 from charlm.training import train
 from charlm.training.optimisation import snapshot
 
