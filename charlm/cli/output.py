@@ -116,8 +116,8 @@ class Output:
         except OSError as error:
             raise CharlmError(f"cannot write to standard output: {error.strerror}") from error
 
-    def table(self, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """A result as a table; the first column to the left, the others to the right."""
+    def table(self, header: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> None:
+        """A result as a table; the first columns to the left, the others to the right."""
         if self.as_json:
             return
         from rich.cells import cell_len  # Chinese characters are two columns wide
@@ -125,11 +125,11 @@ class Output:
         lines = [[_shown(cell) for cell in line] for line in (header, *rows)]
         widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
         for line in lines:
-            spaces = [
-                " " * (width - cell_len(cell)) for width, cell in zip(widths, line, strict=True)
-            ]
-            right = (space + cell for space, cell in zip(spaces[1:], line[1:], strict=True))
-            self.text("  ".join([line[0] + spaces[0], *right]).rstrip())
+            cells = []
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True)):
+                space = " " * (width - cell_len(cell))
+                cells.append(cell + space if column < left else space + cell)
+            self.text("  ".join(cells).rstrip())
 
     def note(self, message: str) -> None:
         """Something good to know."""
@@ -162,7 +162,12 @@ def figure(value: float | None) -> str:
 
 def figure_words(name: str, value: float) -> str:
     """What was measured, by its name in a run: ``valid accuracy 88.12%``."""
-    return f"{name.replace('_f1', '_F1').replace('_', ' ')} {figure_of(name, value)}"
+    return f"{figure_name(name)} {figure_of(name, value)}"
+
+
+def figure_name(name: str) -> str:
+    """A figure's name in a run, in words."""
+    return name.replace("_f1", "_F1").replace("_", " ")
 
 
 def figure_of(name: str, value: float | None) -> str:

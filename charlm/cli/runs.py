@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charlm.cli.options import AsJson, CorporaDir, Quiet, Version
-from charlm.cli.output import Output, clock, figure_of
+from charlm.cli.output import Output, clock, figure_name, figure_of
 from charlm.cli.pictures import Plot, picture_kind, write_picture
 from charlm.errors import CharlmError, UsageError
 
@@ -81,7 +81,7 @@ def show(
             output.text(f"{key} = {value}")
     output.text("")
     output.table(
-        ("epoch", *(name.replace("_", " ") for name in opened.figures), "time"),
+        ("epoch", *map(figure_name, opened.figures), "time"),
         [
             (
                 f"{line['epoch']:.4g}",

@@ -214,7 +214,7 @@ def predict(
     for number, (words, found) in enumerate(zip(split, tags, strict=True)):
         if number:
             output.text("")
-        output.table(("word", "tag"), list(zip(words, found, strict=True)))
+        output.table(("word", "tag"), list(zip(words, found, strict=True)), left=2)
 
 
 @app.command("eval")
