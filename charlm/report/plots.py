@@ -96,7 +96,7 @@ def _draw_learning(
                     linestyle=_LINES[number],
                     marker="." if len(measured) < 50 else "",
                     linewidth=2,
-                    label=name.replace("_", " "),
+                    label=name.replace("_f1", " F1").replace("_", " "),
                 )
         percent = unit in ("accuracy", "f1")
         axes.set_ylabel(f"{unit.replace('f1', 'F1')}{' (%)' if percent else ''}")
@@ -105,6 +105,8 @@ def _draw_learning(
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
     every[-1].set_xlabel("epoch")
+    if epochs and max(epochs) > 2:
+        every[-1].xaxis.get_major_locator().set_params(integer=True)
     every[0].set_title(_drawable(title), loc="left", parse_math=False)
 
 

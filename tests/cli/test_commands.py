@@ -217,6 +217,11 @@ def test_runs_list_show_and_compare(trained, charlm):
     assert code == 0
     assert "cell = lstm" in out
     assert "epoch" in out
+    code, _, err = charlm("runs", "show", "small", "--plot", "curve.svg")
+    assert (code, "picture: curve.svg" in err) == (0, True)
+    assert Path("curve.svg").read_bytes().startswith(b"<?xml")
+    code, _, err = charlm("runs", "show", "small", "--plot", "curve.jpg")
+    assert (code, "known: .png, .svg, .pdf" in err) == (2, True)
     code, out, _ = charlm("runs", "compare", "small", "other", "--json")
     assert code == 0
     compared = json.loads(out)

@@ -15,7 +15,14 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-from charlm.report.plots import KINDS, Curve, _draw_memory, memory_picture
+from charlm.report.plots import (
+    KINDS,
+    Curve,
+    _draw_learning,
+    _draw_memory,
+    learning_picture,
+    memory_picture,
+)
 
 FALLING = [0.5**k for k in range(51)]
 CURVES = [
@@ -133,3 +140,39 @@ def test_neither_torch_nor_a_window_system_is_imported():
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True)
     assert done.stdout.split() == ["False", "True", "False", "False"], done.stderr
+
+
+LEARNING = {
+    "one unit": {"train_perplexity": [9.0, 5.0, 4.0], "valid_perplexity": [8.0, None, 4.5]},
+    "two units": {"train_loss": [0.7, 0.5, 0.3], "valid_accuracy": [50.0, 70.0, 80.0]},
+    "never measured": {"train_loss": [0.7, 0.5, 0.3], "valid_f1": [None, None, None]},
+}
+
+
+@pytest.mark.parametrize("figures", LEARNING.values(), ids=LEARNING)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_training_is_drawn_as_a_whole_file(kind, figures):
+    data = learning_picture([1, 2, 2.5], figures, "分 $x$ run", kind)
+    assert data.startswith(BEGINNINGS[kind])
+    assert data == learning_picture([1, 2, 2.5], figures, "分 $x$ run", kind)
+
+
+def test_figures_of_one_unit_share_their_axes_and_gaps_are_left_out():
+    figure = Figure()
+    _draw_learning(figure, [1, 2, 3], LEARNING["one unit"], "run")
+    (axes,) = figure.axes
+    train, valid = axes.get_lines()
+    assert list(train.get_ydata()) == [9.0, 5.0, 4.0]
+    assert (list(valid.get_xdata()), list(valid.get_ydata())) == ([1, 3], [8.0, 4.5])
+    assert axes.get_ylabel() == "perplexity"
+    figure = Figure()
+    _draw_learning(figure, [1, 2, 3], LEARNING["two units"], "run")
+    above, below = figure.axes
+    assert (above.get_ylabel(), below.get_ylabel()) == ("loss", "accuracy (%)")
+    assert list(below.get_lines()[0].get_ydata()) == [50.0, 70.0, 80.0]
+
+
+@pytest.mark.parametrize("epochs", [[], [1], [0.001, 0.002]])
+def test_a_training_of_hardly_any_measures(epochs):
+    figures = {"train_loss": [0.5] * len(epochs), "valid_f1": [50.0] * len(epochs)}
+    assert learning_picture(epochs, figures, "run", "png").startswith(BEGINNINGS["png"])
