@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 
 from charlm.config import (
+    ClassifyConfig,
     Config,
     CorpusConfig,
     LanguageTrainingConfig,
     ModelConfig,
+    TagConfig,
     layer_for_text,
     layer_from_preset,
     layer_from_toml,
@@ -368,7 +370,7 @@ def test_a_word_without_an_equals_sign(word):
     ("word", "message", "hint"),
     [
         ("hidden_sise=3", "unknown key: 'hidden_sise'", "did you mean hidden_size?"),
-        ("=3", "unknown key: ''", "known: backend, "),
+        ("=3", "unknown key: ''", "known: averaging, "),
         ("modle.cell=gru", "unknown section: 'modle'", "did you mean model?"),
         ("model.lr=1", "unknown key of [model]: 'lr'", "known: backend"),
         ("a.b.c=1", "unknown section: 'a.b'", "known: corpus, model, training"),
@@ -624,3 +626,239 @@ def test_what_suits_a_text_gives_way_to_a_preset(name):
     for characters, vocabulary in ((9_000, 28), (9_000, 1028), (10**6, 28)):
         suited = layer_for_text(characters, vocabulary)
         assert Config.from_layers([suited, layer_from_preset("language-model", name)]) == alone
+
+
+# The other tasks: every setting of theirs, by what its type says of it
+
+TASKS = {"classify": ClassifyConfig, "tag": TagConfig}
+OTHER_FREE_TEXT = {
+    "corpus.source", "corpus.encoding", "corpus.text_column", "corpus.label_column",
+    "model.from_run", "training.device",
+}  # fmt: skip
+
+
+def refused_by(task: str, *layers) -> UsageError:
+    """The error that ``layers`` cause: a line, and a line of advice at most."""
+    with pytest.raises(UsageError) as caught:
+        TASKS[task].from_layers(layers)
+    for line in (caught.value.message, caught.value.hint or "-"):
+        assert line.isprintable()
+        assert len(line) < 300
+    assert caught.value.exit_code == 2
+    return caught.value
+
+
+def settings_of(*wanted: type) -> list:
+    """Task, section and key of the settings whose type is one of these."""
+    return [
+        pytest.param(task, section, field.name, id=f"{task}-{section}.{field.name}")
+        for task, config in TASKS.items()
+        for section, kind in config.sections().items()
+        for field in dataclasses.fields(kind)
+        if {*_types(kind, field.name)} & {*wanted}
+        and not (wanted == (str,) and f"{section}.{field.name}" in OTHER_FREE_TEXT)
+    ]
+
+
+def _types(kind: type, key: str) -> set:
+    hint = typing.get_type_hints(kind)[key]
+    return set(typing.get_args(hint)) if isinstance(hint, types.UnionType) else {hint}
+
+
+every = pytest.mark.parametrize
+
+
+def test_every_setting_of_the_other_tasks_has_a_type_that_is_looked_at():
+    tried = settings_of(int, float, bool, str, tuple[int, ...])
+    count = sum(
+        len(dataclasses.fields(kind))
+        for task in TASKS.values()
+        for kind in task.sections().values()
+    )
+    assert len(tried) == count > 60
+
+
+@every(("task", "section", "key"), settings_of(int, float))
+def test_no_number_of_another_task_may_be_negative(task, section, key):
+    message = refused_by(task, {section: {key: -1}}).message
+    assert message.startswith(f"{section}.{key} is -1")
+
+
+@every("value", [math.nan, math.inf, -math.inf])
+@every(("task", "section", "key"), settings_of(float))
+def test_every_number_of_another_task_is_finite(task, section, key, value):
+    assert refused_by(task, {section: {key: value}}).message.startswith(
+        f"{section}.{key} is {value}"
+    )
+
+
+@every("value", [10**10, 10**400])
+@every(("task", "section", "key"), settings_of(int))
+def test_no_whole_number_of_another_task_is_huge(task, section, key, value):
+    if key == "seed" and value < 2**63:
+        assert TASKS[task].from_layers([{section: {key: value}}]).training.seed == value
+        return
+    message = refused_by(task, {section: {key: value}}).message
+    assert message.startswith(f"{section}.{key} is ")
+
+
+@every("value", ["", "nonsense", "LSTM", "a\nb", "x" * 10**6])
+@every(("task", "section", "key"), settings_of(str))
+def test_every_choice_of_another_task_is_checked_and_told(task, section, key, value):
+    message = refused_by(task, {section: {key: value}}).message
+    assert message.startswith(f"{section}.{key} is {shown(value)}; it can be ")
+
+
+NOUNS = {
+    int: "a whole number", float: "a number", bool: "true or false", str: "text",
+    tuple[int, ...]: "a list of whole numbers",
+}  # fmt: skip
+WRONG = {
+    int: ["many", 2.5, "3.0", True, [1], {}],
+    float: ["x", False, [1.0], 10**400],
+    bool: [1, 0, "yes", "", [True]],
+    str: [3, True, ["a"], {"a": 1}],
+    tuple[int, ...]: [3, "2,x", "2;3", [2.5], ["x"], [True], {"a": 1}, [None], [[2]]],
+}  # fmt: skip
+
+
+@every(("task", "section", "key"), settings_of(*NOUNS))
+def test_a_wrong_type_in_another_task_is_named(task, section, key):
+    (kind,) = _types(TASKS[task].sections()[section], key) - {type(None)}
+    for value in WRONG[kind]:
+        message = refused_by(task, {section: {key: value}}).message
+        assert message == f"{section}.{key} is {shown(value)}; it must be {NOUNS[kind]}"
+    if type(None) not in _types(TASKS[task].sections()[section], key):
+        message = refused_by(task, {section: {key: None}}).message
+        assert message == f"{section}.{key} is None; it must be {NOUNS[kind]}"
+
+
+@every("task", TASKS)
+def test_every_key_of_another_task_is_found_without_its_section(task):
+    keys = [
+        (section, field.name)
+        for section, kind in TASKS[task].sections().items()
+        for field in dataclasses.fields(kind)
+    ]
+    assert len({key for _, key in keys}) == len(keys)
+    for section, key in keys:
+        layer = TASKS[task].layer_from_assignments([f"{key.replace('_', '-')}=1"])
+        assert layer == {section: {key: "1"}}
+
+
+@every("task", TASKS)
+def test_what_another_task_does_not_know(task):
+    key = refused_by(task, {"model": {"hiden_size": 3}})
+    assert (key.message, key.hint) == (
+        "unknown key of [model]: 'hiden_size'", "did you mean hidden_size?",
+    )  # fmt: skip
+    assert refused_by(task, {"modle": {}}).hint == "did you mean model?"
+    assert refused_by(task, {"training": {"seq_len": 3}}).message.endswith("'seq_len'")
+    assert "torch layer" in refused_by(task, {"model": {"cell": "jordan"}}).message
+    ends = {"training": {"epochs": None, "minutes": None}}
+    assert "give one of them" in refused_by(task, ends).message
+
+
+@pytest.mark.parametrize(
+    ("assignment", "allowed"),
+    [
+        ("valid=0", "between 0 and 1"), ("valid=1", "between 0 and 1"),
+        ("min_count=0", "more than 0"), ("min_count=1000001", "at most 1,000,000"),
+        ("buckets=0", "more than 0"), ("buckets=1000001", "at most 1,000,000"),
+        ("ngrams=0", "from 1 to 100"), ("ngrams=2,101", "from 1 to 100"),
+        ("ngrams=1,2,3,4,5,6,7,8,9,10,11", "at most ten lengths"), ("ngrams=-2", "from 1 to 100"),
+        ("window=-1", "from 0 to 100"), ("window=101", "from 0 to 100"),
+        ("word_dropout=1", "from 0 to below 1"), ("averaging=1", "from 0 to below 1"),
+        ("hidden_size=1000001", "at most 1,000,000"), ("num_layers=101", "at most 100"),
+    ],
+)  # fmt: skip
+def test_the_edges_of_a_tagger_are_refused(assignment, allowed):
+    message = refused_by("tag", TagConfig.layer_from_assignments([assignment])).message
+    assert allowed in message
+    assert assignment.partition("=")[0] in message
+
+
+@pytest.mark.parametrize(
+    ("assignment", "wanted"),
+    [
+        ("valid=0.5", 0.5), ("min_count=1", 1), ("buckets=1", 1), ("buckets=1000000", 1_000_000),
+        ("ngrams=", ()), ("ngrams=none", ()), ("ngrams=3", (3,)), ("ngrams=2, 100", (2, 100)),
+        ("ngrams=1,2,3,4,5,6,7,8,9,10", tuple(range(1, 11))), ("window=0", 0), ("window=100", 100),
+        ("word_dropout=0", 0.0), ("shapes=True", True), ("embedding-size=none", None),
+        ("encoding=gb18030", "gb18030"), ("bidirectional=false", False), ("source=a=b", "a=b"),
+    ],
+)  # fmt: skip
+def test_the_edges_of_a_tagger_that_are_allowed(assignment, wanted):
+    config = TagConfig.from_layers([TagConfig.layer_from_assignments([assignment])])
+    key = assignment.partition("=")[0].replace("-", "_")
+    (got,) = [section[key] for section in config.to_dict().values() if key in section]
+    assert got == wanted
+    assert type(got) is type(wanted)
+
+
+@pytest.mark.parametrize("value", [[], (), "", "none"])
+def test_no_ngrams_at_all(value):
+    assert TagConfig.from_layers([{"corpus": {"ngrams": value}}]).corpus.ngrams == ()
+
+
+# Their presets
+
+OTHER_PRESETS = [(task, name) for task in TASKS for name in preset_names(task)]
+
+
+def test_each_task_has_presets_of_its_own():
+    """A name tells the task, so that a preset of another one is known by it."""
+    names = [name for task in ("language-model", *TASKS) for name in preset_names(task)]
+    assert len({*names}) == len(names)
+    assert {task for task, _ in OTHER_PRESETS} == {*TASKS}
+
+
+@pytest.mark.parametrize(("task", "name"), OTHER_PRESETS)
+def test_a_preset_of_another_task_loads_and_names_its_source(task, name):
+    config = TASKS[task].from_layers([layer_from_preset(task, name)])
+    assert TASKS[task].from_layers([json.loads(json.dumps(config.to_dict()))]) == config
+    published = preset(task, name)["published"]
+    assert published.keys() == {"source", "quantity", "value", "at_least"}
+    assert published["source"]
+    assert published["quantity"] in ("test accuracy", "test F1")
+    assert 50 < float(str(published["value"]).split()[0]) < 100
+    assert 50 < published["at_least"] < 100
+
+
+@pytest.mark.parametrize(("task", "name"), OTHER_PRESETS)
+def test_a_preset_of_another_task_is_no_more_than_settings(task, name):
+    """What it sets is a setting of its task, by a value of its type and in its place."""
+    layer = layer_from_preset(task, name)
+    assert set(layer) <= set(TASKS[task].sections())
+    settings = TASKS[task].from_layers([layer]).to_dict()
+    for section, values in layer.items():
+        for key, value in values.items():
+            got = settings[section][key]
+            assert (list(got) if isinstance(got, tuple) else got) == value
+    assert "seed" not in layer.get("training", {})
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "hint"),
+    [
+        ("tag", "timemachine-lstm", "charlm train --preset timemachine-lstm"),
+        ("tag", "imdb-best", "charlm classify train --preset imdb-best"),
+        ("classify", "atis-jordan", "charlm tag train --preset atis-jordan"),
+        ("language-model", "atis-elman", "charlm tag train --preset atis-elman"),
+    ],
+)
+@pytest.mark.parametrize("read", [preset, layer_from_preset])
+def test_a_preset_of_another_task_is_refused_with_a_hint(read, task, name, hint):
+    with pytest.raises(UsageError) as caught:
+        read(task, name)
+    assert caught.value.message == f"the preset {name} is for another task"
+    assert caught.value.hint == hint
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("name", ["", "nonsense", "../language-model/timemachine-lstm", "a\nb"])
+def test_an_unknown_preset_of_another_task(task, name):
+    with pytest.raises(UsageError) as caught:
+        preset(task, name)
+    assert caught.value.message == f"unknown preset: {shown(name)}"
+    assert caught.value.hint

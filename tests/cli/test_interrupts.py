@@ -13,6 +13,7 @@ import pytest
 
 from charlm.cli import interrupts
 from charlm.cli.interrupts import Interrupted, StopFlag, catch_signals, polled
+from charlm.errors import Stopped
 
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 
@@ -109,6 +110,54 @@ def test_a_flag_is_given_back_after_an_error():
     with catch_signals(), pytest.raises(Interrupted):
         send(signal.SIGINT)
     assert interrupts._polled == []
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_what_ends_early_by_the_flag_ends_the_command(number, code):
+    """In good order, with the signal's exit code; the flag is given back."""
+
+    def work(stop):
+        send(number)
+        if stop():
+            raise Stopped
+
+    with catch_signals():
+        with pytest.raises(Interrupted) as caught, polled() as stop:
+            work(stop)
+        assert caught.value.exit_code == code
+        assert interrupts._polled == []
+        with pytest.raises(Interrupted):  # as before the loop
+            send(number)
+
+
+def test_what_stops_without_a_signal_is_no_interruption():
+    with pytest.raises(Stopped), polled():
+        raise Stopped
+    assert interrupts._polled == []
+
+
+def test_an_inner_loop_that_was_stopped_ends_the_outer_one_too():
+    def work():
+        with polled() as inner:
+            send(signal.SIGTERM)
+            if inner():
+                raise Stopped
+
+    with catch_signals():
+        with pytest.raises(Interrupted) as caught, polled() as outer:
+            work()
+        assert caught.value.exit_code == 143
+        assert not outer()
+    assert interrupts._polled == []
+
+
+def test_another_error_under_a_set_flag_stays_what_it_is():
+    def work():
+        send(signal.SIGINT)
+        return 1 / 0
+
+    with catch_signals(), pytest.raises(ZeroDivisionError), polled():
+        work()
 
 
 def test_the_innermost_loop_is_told():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import json
 import os
 import re
 import signal
@@ -265,6 +266,61 @@ def test_no_trained_run(config, corpus, tmp_path, one_line):
         assert caught.value.hint == "train one: charlm train"
         Run.create(None, config, corpus)  # without a checkpoint
     assert len(run_folders()) == 2
+
+
+def made(name, task, order):
+    """A run folder as far as finding it goes, made later than those of a lower order."""
+    folder = CHECKPOINTS / name
+    folder.mkdir(parents=True)
+    text = task if isinstance(task, bytes) else json.dumps({"task": task}).encode()
+    (folder / "run.json").write_bytes(text)
+    (folder / "vocabulary.json").write_text("[]")
+    save(folder)
+    os.utime(folder / "run.json", (1000 + order, 1000 + order))
+
+
+def test_runs_are_found_by_their_task():
+    tasks = ["tag", "classify", "language-model", "tag", "classify", "tags"]
+    for order, task in enumerate(tasks):
+        made(f"{order}", task, order)
+    assert [folder.name for folder in run_folders()] == ["5", "4", "3", "2", "1", "0"]
+    assert [folder.name for folder in run_folders("tag")] == ["3", "0"]
+    assert [folder.name for folder in run_folders("classify")] == ["4", "1"]
+    assert [folder.name for folder in run_folders("language-model")] == ["2"]
+    assert run_folders("poetry") == []
+    assert newest_run("tag", "charlm tag").name == "3"
+    assert newest_run().name == "2"
+    (CHECKPOINTS / "3" / "checkpoint-000001" / "manifest.json").unlink()
+    assert newest_run("tag", "charlm tag").name == "0"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"null", b"{}", b"\xff", b'{"task": null}', b"[" * 10_000]
+)
+def test_what_does_not_tell_its_task_is_found_by_all(content):
+    """So that it is opened, and the user is told of the damage."""
+    made("whole", "tag", 0)
+    made("damaged", content, 1)
+    for task in (None, "tag"):
+        assert [folder.name for folder in run_folders(task)] == ["damaged", "whole"]
+    assert [folder.name for folder in run_folders("classify")] == ["damaged"]
+    assert newest_run("tag", "charlm tag").name == "damaged"
+
+
+@pytest.mark.parametrize("task", [3, ["tag"], {"tag": 1}, True, ""])
+def test_what_tells_another_thing_in_place_of_a_task_is_of_none(task):
+    made("strange", task, 0)
+    assert run_folders("tag") == []
+    assert len(run_folders()) == 1
+
+
+def test_without_a_trained_run_of_a_task_its_own_command_is_named(one_line):
+    made("text", "language-model", 0)
+    for task, command in (("tag", "charlm tag"), ("classify", "charlm classify")):
+        with pytest.raises(RunError) as caught:
+            newest_run(task, command)
+        assert one_line(caught.value).startswith("no trained run under ")
+        assert caught.value.hint == f"train one: {command} train"
 
 
 # The lock

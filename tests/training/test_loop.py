@@ -6,12 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from charlm.config import Config
+from charlm.config import Config, layer_from_preset, preset_names
 from charlm.corpus import load_corpus
+from charlm.corpus.reviews import load_reviews
+from charlm.corpus.tagged import load_slots
 from charlm.errors import CorpusError, RunError, TrainingError
 from charlm.evaluation.perplexity import evaluate
-from charlm.runs import Run
+from charlm.runs import ClassifierRun, Run, TaggerRun
 from charlm.training import Finished, Measured, Sampled, Started, Stepped, train
+from charlm.training import loop as loop_module
 from charlm.training import trainer as trainer_module
 
 CPU = torch.device("cpu")
@@ -212,3 +215,73 @@ def test_every_line_of_the_metrics_is_json(train_small):
     run, _ = train_small()
     lines = Path(run.checkpoint.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3, 4, 5, 6]
+
+
+# What all tasks have in common
+
+
+def test_each_kind_of_run_has_a_task_that_it_is_trained_on():
+    assert {*loop_module.TASKS} == {Run, ClassifierRun, TaggerRun}
+    names = {kind.task: kind for kind in loop_module.TASKS}
+    assert names == {"language-model": Run, "classify": ClassifierRun, "tag": TaggerRun}
+    for kind in loop_module.TASKS:
+        assert kind.config_type.task == kind.task
+        assert kind.config_type.from_layers([preset_layer(kind)])
+        train_figure, valid_figure = kind.figures
+        assert train_figure.startswith("train_")
+        assert valid_figure.startswith("valid_")
+
+
+def preset_layer(kind):
+    return layer_from_preset(kind.task, preset_names(kind.task)[0])
+
+
+@pytest.fixture
+def small_runs(tmp_path):
+    """A run of each task with what it is trained on, by its name."""
+    folder = tmp_path / "examples"
+    for split in ("train", "valid", "test"):
+        (folder / split).mkdir(parents=True)
+        (folder / split / "seq.in").write_text("to boston\nnow\n" * 6)
+        (folder / split / "seq.out").write_text("O B-place\nO\n" * 6)
+    (tmp_path / "examples.csv").write_text("text,label\n" + "so good,1\nso bad,0\n" * 12)
+    small = {"hidden_size": 4}
+    configs = {
+        "language-model": {"corpus": {"max_chars": 2000}, "training": {"prefixes": ["The "]}},
+        "classify": {"corpus": {"source": str(tmp_path / "examples.csv")}},
+        "tag": {"corpus": {"source": str(folder), "buckets": 9}},
+    }
+    loaders = {
+        "language-model": lambda about: load_corpus("traveller", max_chars=about.max_chars),
+        "classify": load_reviews,
+        "tag": load_slots,
+    }
+    made = {}
+    for kind in loop_module.TASKS:
+        common = {"model": small, "training": {"epochs": 2, "batch_size": 4, "patience": None}}
+        config = kind.config_type.from_layers([common, configs[kind.task]])
+        corpus = loaders[kind.task](config.corpus)
+        made[kind.task] = kind.create(tmp_path / kind.task, config, corpus), corpus
+    return made
+
+
+@pytest.mark.parametrize("task", ["language-model", "classify", "tag"])
+def test_all_tasks_are_trained_by_the_same_loop(small_runs, task):
+    """Begun, measured, kept, and stopped in one way; what is counted and measured has its name."""
+    run, corpus = small_runs[task]
+    events = list(train(run, corpus, device=CPU))
+    assert isinstance(events[0], Started)
+    assert isinstance(events[-1], Finished)
+    assert (events[-1].epochs, events[-1].interrupted) == (2, False)
+    opened = type(run).open(run.folder)
+    assert opened.metrics[-1].keys() == {
+        "epoch", "step", "learning_rate", "seconds", *run.figures, run.unit,
+    }  # fmt: skip
+    assert opened.metrics[-1][run.unit] == events[-1].items
+    values = [row[run.figures[1]] for row in opened.metrics]
+    best = min(values) if task == "language-model" else max(values)
+    assert opened.training["position"]["best_valid"] == events[-1].valid == best
+    assert [event.text for event in events_of(Sampled, events)] == [
+        sample["text"] for sample in opened.samples
+    ]
+    assert bool(opened.samples) == (task == "language-model")
