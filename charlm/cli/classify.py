@@ -28,6 +28,7 @@ from charlm.cli.options import (
     HiddenSize,
     LearningRate,
     Minutes,
+    MovedData,
     NewRun,
     NumLayers,
     Patience,
@@ -41,6 +42,7 @@ from charlm.cli.options import (
     chosen_split,
     lines_given,
     open_run,
+    open_with_data,
     preset_option,
     settings_layers,
 )
@@ -61,6 +63,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+CHARACTERS = 1_500  # of a text that are kept, unless told: about as much as 300 words
 Preset = Annotated[str | None, preset_option("classify")]
 
 
@@ -88,7 +91,11 @@ def train(
         str | None, typer.Option(metavar="words|characters", help="What a text is made of.")
     ] = None,
     length: Annotated[
-        int | None, typer.Option(metavar="N", help="Keep N words or characters of a text.")
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Keep N words or characters of a text. [default: 400 words or 1,500 characters]",
+        ),
     ] = None,
     cell: Cell = None,
     backend: Backend = None,
@@ -201,7 +208,10 @@ def _with_layers_of_a_run(layers: list[Layer], output: Output) -> tuple[Classify
     from charlm.runs import Run
 
     config = ClassifyConfig.from_layers(layers)
+    characters: Layer = {"corpus": {"length": CHARACTERS}}
     if config.model.from_run is None:
+        if config.corpus.tokens == "characters":
+            config = ClassifyConfig.from_layers([characters, *layers])
         return config, None
     given = Path(config.model.from_run)
     run = Run.open(given)
@@ -232,7 +242,12 @@ def _with_layers_of_a_run(layers: list[Layer], output: Output) -> tuple[Classify
                     "leave it out: the run brings its own",
                 )
     own["model"]["from_run"] = str(given.resolve())
-    return ClassifyConfig.from_layers([*layers, own]), run
+    # A state that was trained on whole texts does not know gaps in them.
+    suited = {
+        **characters,
+        "model": {"standardise": True, "word_dropout": 0.0, "input_dropout": 0.0},
+    }
+    return ClassifyConfig.from_layers([suited, *layers, own]), run
 
 
 @app.command()
@@ -282,6 +297,7 @@ def predict(
 def evaluate(
     run: RunFolder = None,
     split: Split = None,
+    data: MovedData = None,
     device: Device = "auto",
     corpora_dir: CorporaDir = None,
     as_json: AsJson = False,
@@ -294,7 +310,7 @@ def evaluate(
 
     output = Output(as_json=as_json, quiet=quiet)
     begun = time.monotonic()
-    opened = open_run(ClassifierRun, run, output)
+    opened = open_with_data(ClassifierRun, run, data, output)
     corpus = opened.load_corpus(corpora_dir)
     name = chosen_split(split, corpus.split_sizes)
     with polled() as stop:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -52,6 +53,10 @@ Version = Annotated[
 Split = Annotated[
     str | None,
     typer.Option(metavar="train|valid|test", help="[default: test, or valid without one]"),
+]
+MovedData = Annotated[
+    str | None,
+    typer.Option("--data", metavar="PATH", help="Where the data of the run lie now."),
 ]
 RunFolder = Annotated[
     Path | None,
@@ -187,6 +192,21 @@ def lines_given(arguments: list[str]) -> list[str]:
         return read_text("-").text.removesuffix("\n").split("\n")
     except CorpusError as error:  # whose hints are about files
         raise CorpusError(error.message, "write lines of text to it, in UTF-8") from None
+
+
+def open_with_data(
+    kind: type[AnyRun], folder: Path | None, data: str | None, output: Output
+) -> AnyRun:
+    """As `open_run`; its data may lie elsewhere than they did.
+
+    Raises:
+        RunError: as `open_run`.
+    """
+    run = open_run(kind, folder, output)
+    if data is not None:
+        corpus = dataclasses.replace(run.config.corpus, source=data)
+        run.config = dataclasses.replace(run.config, corpus=corpus)
+    return run
 
 
 def chosen_split(split: str | None, sizes: tuple[int, ...]) -> str:

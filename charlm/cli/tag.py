@@ -27,6 +27,7 @@ from charlm.cli.options import (
     HiddenSize,
     LearningRate,
     Minutes,
+    MovedData,
     NewRun,
     NumLayers,
     Patience,
@@ -40,6 +41,7 @@ from charlm.cli.options import (
     chosen_split,
     lines_given,
     open_run,
+    open_with_data,
     preset_option,
     settings_layers,
 )
@@ -221,6 +223,7 @@ def predict(
 def evaluate(
     run: RunFolder = None,
     split: Split = None,
+    data: MovedData = None,
     device: Device = "auto",
     corpora_dir: CorporaDir = None,
     as_json: AsJson = False,
@@ -233,7 +236,7 @@ def evaluate(
 
     output = Output(as_json=as_json, quiet=quiet)
     begun = time.monotonic()
-    opened = open_run(TaggerRun, run, output)
+    opened = open_with_data(TaggerRun, run, data, output)
     corpus = opened.load_corpus(corpora_dir)
     name = chosen_split(split, corpus.split_sizes)
     with polled() as stop:

@@ -32,6 +32,7 @@ from charlm.cli.options import (
     Minutes,
     NewRun,
     NumLayers,
+    Patience,
     Quiet,
     Resume,
     Seed,
@@ -97,6 +98,7 @@ def train(
     batch_size: BatchSize = None,
     epochs: Epochs = None,
     minutes: Minutes = None,
+    patience: Patience = None,
     lr: LearningRate = None,
     clip_norm: ClipNorm = None,
     prefix: Annotated[
@@ -140,6 +142,7 @@ def train(
             "batch_size": batch_size,
             "epochs": epochs,
             "minutes": minutes,
+            "patience": patience,
             "lr": lr,
             "clip_norm": clip_norm,
             "prefixes": prefix or None,

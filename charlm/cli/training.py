@@ -123,7 +123,10 @@ def follow(
                     bar.sampled(event)
                 case Finished():
                     if not stepped and not event.interrupted:
-                        output.note("nothing left to do; more --epochs or --minutes go on with it")
+                        more = "more --epochs or --minutes go on with it"
+                        if event.out_of_patience:
+                            more = "it was no better for too long; a larger --patience goes on"
+                        output.note(f"nothing left to do; {more}")
                     return started, event
     raise AssertionError("training ends with a Finished event")
 

@@ -9,6 +9,7 @@ from charlm.config.checks import check, check_at_most, check_choice, check_part,
 from charlm.config.merging import TaskConfig
 from charlm.config.network import NetworkConfig
 from charlm.config.training import TrainingConfig
+from charlm.errors import shown
 
 FEATURES = ("last", "all", "mean", "max", "mean-max")
 
@@ -75,6 +76,9 @@ class ClassifierConfig(NetworkConfig):
     """where shorter texts are filled up"""
     skip_padding: bool = True
     """whether the recurrent layers leave the padding out"""
+    standardise: bool = False
+    """whether each feature is brought to mean 0 and deviation 1 on the train texts; with
+    ``from_run`` it is, unless told"""
     dense_size: int = 0
     """units (ReLU) between the features and the head; 0: none"""
     initialisation: str = "glorot"
@@ -96,9 +100,9 @@ class ClassifierConfig(NetworkConfig):
         check_choice("model.padding", self.padding, ("before", "after"))
         check_part("model.word_dropout", self.word_dropout)
         ok = 0 <= self.dense_size <= 1_000_000
-        check(ok, f"model.dense_size is {self.dense_size}; it must be from 0 to 1,000,000")
+        check(ok, f"model.dense_size is {shown(self.dense_size)}; it must be from 0 to 1,000,000")
         ok = 1 <= self.ngrams <= 5
-        check(ok, f"model.ngrams is {self.ngrams}; it must be from 1 to 5")
+        check(ok, f"model.ngrams is {shown(self.ngrams)}; it must be from 1 to 5")
         check(
             self.ngrams == 1 or self.embedding == "learned",
             f"model.ngrams is {self.ngrams}, but one-hot tokens have no vectors to add theirs to",
@@ -121,7 +125,6 @@ class ClassifierTrainingConfig(TrainingConfig):
     epochs: int | None = 8
     minutes: float | None = None
     lr: float = 0.002
-    patience: int | None = 3
     beta2: float = 0.999
 
 

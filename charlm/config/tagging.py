@@ -9,6 +9,7 @@ from charlm.config.checks import check, check_at_most, check_part, check_positiv
 from charlm.config.merging import TaskConfig
 from charlm.config.network import NetworkConfig
 from charlm.config.training import TrainingConfig
+from charlm.errors import shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,7 @@ class TaggerConfig(NetworkConfig):
         super().__post_init__()
         check_part("model.word_dropout", self.word_dropout)
         ok = 0 <= self.window <= 100
-        check(ok, f"model.window is {self.window}; it must be from 0 to 100")
+        check(ok, f"model.window is {shown(self.window)}; it must be from 0 to 100")
 
 
 @dataclass(frozen=True, kw_only=True)

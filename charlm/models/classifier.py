@@ -26,6 +26,8 @@ class Classifier(RecurrentModel):
         features: "last", "all", "mean", "max" or "mean-max", see `charlm.config`.
         padding: "before" or "after"; where the shorter ones are filled up for "all".
         skip_padding: whether the layers leave it out.
+        standardise: whether each feature is shifted and scaled, by what `take_standard` finds, to
+            mean 0 and deviation 1: a language model's states vary little around large constants.
         ngrams: beside each token, the vectors of the 2-, ..., n-grams that it ends are added to its
             own, hashed into buckets (Joulin et al. 2017, arXiv:1607.01759); 1: none.
         buckets: for each n.
@@ -50,6 +52,7 @@ class Classifier(RecurrentModel):
         features: str,
         padding: str,
         skip_padding: bool,
+        standardise: bool,
         ngrams: int,
         buckets: int,
         dense_size: int,
@@ -84,6 +87,10 @@ class Classifier(RecurrentModel):
             nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
         for table in self.ngrams.parameters():
             nn.init.zeros_(table)  # so that rare ones say nothing
+        self.mean = self.deviation = None
+        if standardise:  # learned from the data, but not by gradients
+            self.mean = nn.Parameter(torch.zeros(count), requires_grad=False)
+            self.deviation = nn.Parameter(torch.ones(count), requires_grad=False)
         if not tune:
             for module in (self.embedding, self.ngrams, self.stack):
                 if module is not None:
@@ -103,17 +110,41 @@ class Classifier(RecurrentModel):
         if self.training and self.word_dropout:
             dropped = torch.rand(inputs.shape, device=inputs.device) < self.word_dropout
             inputs = inputs.masked_fill(dropped & (inputs != 0), self.unknown)  # 0: padding
-        state = self.stack.initial_state(inputs.shape[1])
-        xs = self.embed(inputs)
-        skipped = lengths if self.skip_padding else None
-        outputs, _ = self.stack(xs, state, skipped, final_state=False)
-        if not self.skip_padding:
-            lengths = torch.full_like(lengths, len(inputs))
-        features = self._features(self.output_dropout(outputs), lengths)  # (B, F)
+        outputs, lengths = self._outputs(inputs, lengths)
+        features = self._dropped(outputs, lengths)  # (B, F)
         if self.dense is not None:
             features = F.relu(self.dense(features))
         logits = self.head(features)
         return F.pad(logits, (1, 0)) if logits.shape[1] == 1 else logits
+
+    def _outputs(self, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(T, B, O) of the layers, and how many steps of each row count."""
+        state = self.stack.initial_state(inputs.shape[1])
+        skipped = lengths if self.skip_padding else None
+        outputs, _ = self.stack(self.embed(inputs), state, skipped, final_state=False)
+        return outputs, lengths if self.skip_padding else torch.full_like(lengths, len(inputs))
+
+    def _dropped(self, outputs: Tensor, lengths: Tensor) -> Tensor:
+        """(B, F) features, with dropout."""
+        if self.mean is None or self.deviation is None:
+            return self._features(self.output_dropout(outputs), lengths)
+        features = (self._features(outputs, lengths) - self.mean) / self.deviation
+        dropped: Tensor = self.output_dropout(features.unsqueeze(0)).squeeze(0)
+        return dropped
+
+    @torch.no_grad()
+    def take_standard(self, inputs: Tensor, lengths: Tensor) -> None:
+        """Take the features' means and deviations over some rows; see `forward` for these."""
+        assert self.mean is not None
+        assert self.deviation is not None
+        training = self.training
+        features = self.eval()._features(*self._outputs(inputs, lengths))
+        self.train(training)
+        self.mean.copy_(features.mean(0))
+        deviation = features.std(0)
+        # What is the same in all of them, such as a unit that is never on, must not become huge
+        # where it is not.
+        self.deviation.copy_(torch.where(deviation > 1e-6, deviation, 1))
 
     def embed(self, inputs: Tensor) -> Tensor:
         """(T, B) int64 token ids to what the stack reads: (T, B, E), or the ids themselves."""

@@ -151,7 +151,8 @@ class RecurrentLayer(nn.Module, ABC):
             lengths: (B,) int64, the steps that count of each row, from 1 to T; None: all.
                 What stands after them is padding, which is never looked at.
             final_state: whether the state after the last step is asked for; if not, what comes in
-                its place means nothing, and some layers are quicker.
+                its place means nothing, and some layers are quicker: they do look at the padding,
+                which changes nothing as long as it is finite.
 
         Returns:
             (T, B, O) outputs, zeros after a row's end; and the state after each row's last step.

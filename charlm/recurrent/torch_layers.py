@@ -65,9 +65,10 @@ class TorchLayer(RecurrentLayer):
         assert isinstance(state, HiddenState | LSTMState)
         if lengths is None:
             return self._run(self._features(xs, state), state)
-        if not final_state:
+        if not final_state and self.network.mode != "RNN_RELU":
             # A tenth of the time of packed sequences, on a CPU: it reads the padding too, whose
-            # outputs are then taken away, and only the state after it is wrong.
+            # outputs are then taken away, and only the state after it is wrong. (Not with relu:
+            # what it makes of the padding could overflow, and then the gradient is no number.)
             check_lengths(lengths, xs)
             outputs, state = self._run(self._features(xs, state), state)
             steps = torch.arange(len(xs), device=xs.device).unsqueeze(1)  # (T, 1)

@@ -20,9 +20,9 @@ def differences(noted: Mapping[str, Any], vocabulary: Any, corpus: Any) -> list[
     """
     found = corpus.describe()
     words = [
-        f"{name} {_words(found[name])}, not {_words(noted[name])}"
+        f"{name} {_words(found[name])}, not {_words(noted.get(name, 'there'))}"
         for name in found
-        if name not in ("name", "source") and found[name] != noted[name]
+        if name not in ("name", "source") and found[name] != noted.get(name)
     ]
     if corpus.vocabulary != vocabulary:
         sizes = f"{len(corpus.vocabulary):,} entries, not the run's {len(vocabulary):,}"

@@ -19,6 +19,8 @@ from charlm.runs import ClassifierRun
 from charlm.sequences import Sequences, length_batches
 from charlm.training.task import Task
 
+STANDARD = 512  # texts that tell how large features are
+
 
 def load_sequences(corpus: Reviews, split: str, device: torch.device) -> Sequences:
     """The texts of a split."""
@@ -41,6 +43,13 @@ class Classification(Task):
         self.train_size, self.valid_size = len(self.train), len(self.valid)
         if not self.train_size:
             raise CorpusError(f"{corpus.source} has no text to train on")
+
+    def prepare(self, model: Classifier) -> None:
+        """Where features are standardised: their means and deviations over some of the texts."""
+        if model.mean is not None:
+            count = min(self.train_size, STANDARD)
+            rows = torch.arange(count) * self.train_size // count  # from all parts of the split
+            model.take_standard(*batch_inputs(model, self.train, rows))
 
     def draw_batches(self, generator: torch.Generator) -> Batches[Tensor]:
         """The numbers of the texts of each batch, (B,)."""

@@ -28,6 +28,10 @@ class Task(ABC):
     valid_size: int
     higher_is_better: bool
 
+    def prepare(self, model: Any) -> None:
+        """What a new model takes from the data before its first step; it draws nothing."""
+        return None
+
     @abstractmethod
     def draw_batches(self, generator: torch.Generator) -> Batches[Any]:
         """The batches of an epoch; all that is random comes from the generator, on the CPU."""

@@ -42,6 +42,8 @@ class Trainer:
         torch.manual_seed(config.seed)
         new = run.checkpoint is None
         self.model = (run.first_model() if new else run.new_model()).to(device)
+        if new:
+            task.prepare(self.model)
         self.parameters = [each for each in self.model.parameters() if each.requires_grad]
         self.optimiser = build_optimiser(config, self.model)
         self.generator = torch.Generator().manual_seed(config.seed)

@@ -282,6 +282,8 @@ def test_other_data_is_refused_and_moved_data_taken(folder, charlm):
     code, _, err = charlm(*words, "--resume", "--epochs", 2)
     assert code == 1
     assert error_lines(err)[0].startswith("error: no folder of tagged sentences is called '")
+    assert charlm("tag", "eval", "--run", "run")[0] == 1
+    assert charlm("tag", "eval", "--run", "run", "--data", "moved")[0] == 0
     assert charlm(*words, "--resume", "--epochs", 2, "--data", "moved")[0] == 0
     assert charlm("tag", "eval", "--run", "run")[0] == 0
 

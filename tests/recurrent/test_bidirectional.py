@@ -154,3 +154,22 @@ def test_weight_dropout_is_within_each_direction(backend):
     for part in (layer.forward_layer, layer.backward_layer):
         gradient = part.get_parameter(part.recurrent_weight).grad
         assert 0.2 < float((gradient == 0).double().mean()) < 0.8
+
+
+@every_layer
+@pytest.mark.parametrize("num_layers", [1, 3])
+def test_without_final_states_the_outputs_and_gradients_are_the_same(cell, backend, num_layers):
+    """The fast path through padding against packed sequences; dropout draws the same."""
+    stack = build_stack(
+        cell, backend, input_size=INPUTS, hidden_size=HIDDEN, num_layers=num_layers,
+        bidirectional=True, dropout=0.3, weight_dropout=0.3,
+    ).double()  # fmt: skip
+    xs, first = features().requires_grad_(), random_state(stack)
+    found = []
+    for final_state in (True, False):
+        torch.manual_seed(1)
+        outputs, _ = stack(xs, first, LENGTHS, final_state=final_state)
+        weights = torch.randn_like(outputs)  # every output counts differently
+        leaves = [xs, *stack.parameters()]
+        found.append((outputs, torch.autograd.grad((outputs * weights).sum(), leaves)))
+    torch.testing.assert_close(*found, **EXACT)

@@ -7,10 +7,11 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 
-from charlm.recurrent.build import SCRATCH
+from charlm.recurrent.bidirectional import Bidirectional
+from charlm.recurrent.build import SCRATCH, TORCH, build_layer
 from charlm.recurrent.core import (
     BidirectionalState,
     HiddenState,
@@ -18,10 +19,14 @@ from charlm.recurrent.core import (
     LSTMState,
     map_state,
     reset_book,
+    reset_glorot,
 )
 from charlm.recurrent.elman import ElmanCell
 from charlm.recurrent.gru import GRUCell
 from charlm.recurrent.jordan import JordanCell
+from charlm.recurrent.lstm import LSTMCell
+from charlm.recurrent.stack import WeightDropout
+from charlm.recurrent.unroll import Unrolled
 
 BATCH, INPUTS, HIDDEN, OUTPUTS = 3, 5, 4, 2
 STATES = {"rnn": HiddenState, "gru": HiddenState, "lstm": LSTMState, "jordan": JordanState}
@@ -313,6 +318,49 @@ def test_the_books_first_weights(name):
     assert float(cell.weight_hidden.std()) == pytest.approx(0.01, rel=0.05)
     for parameter_name, parameter in cell.named_parameters():
         assert bool(parameter.any()) == ("bias" not in parameter_name)
+
+
+@pytest.mark.parametrize(
+    ("cell", "backend"),
+    [(cell, "scratch") for cell in SCRATCH] + [(cell, "torch") for cell in TORCH],
+)
+def test_first_weights_as_in_keras(cell, backend):
+    """Orthogonal, or of Glorot's bound; no bias but the forget gate's."""
+    inputs, hidden = 30, 20
+    layer = build_layer(cell, backend, inputs, hidden).requires_grad_(False)
+    for parameter in layer.parameters():
+        nn.init.constant_(parameter, 7.0)
+    reset_glorot(layer)
+    recurrent = layer.get_parameter(layer.recurrent_weight)
+    wide = recurrent if backend == "scratch" else recurrent.T  # (H, gates)
+    torch.testing.assert_close(wide @ wide.T, torch.eye(hidden), rtol=0, atol=1e-5)
+    for name, parameter in layer.named_parameters():
+        if parameter.dim() == 1:  # biases, and peepholes
+            wanted = torch.zeros_like(parameter)
+            if cell.startswith("lstm") and name.endswith((".bias", "bias_ih_l0")):
+                wanted[hidden : 2 * hidden] = 1
+            assert torch.equal(parameter, wanted), name
+        elif name != layer.recurrent_weight:
+            bound = (6 / sum(parameter.shape)) ** 0.5
+            assert 0.95 * bound < float(parameter.abs().max()) <= bound
+            assert float(parameter.std()) == pytest.approx(bound / 3**0.5, rel=0.1)
+
+
+def test_first_weights_as_in_keras_of_an_embedding_and_of_both_directions():
+    embedding = nn.Embedding(300, 20)
+    layers = Bidirectional(build_layer("lstm", "torch", 5, 4), Unrolled(LSTMCell(5, 4)))
+    reset_glorot(nn.ModuleList([embedding, WeightDropout(layers.forward_layer, 0.5), layers]))
+    assert 0.0499 < float(embedding.weight.detach().abs().max()) <= 0.05
+    forget = torch.tensor([0.0] * 4 + [1.0] * 4 + [0.0] * 8)
+    assert torch.equal(layers.forward_layer.network.bias_ih_l0, forget)
+    assert torch.equal(layers.backward_layer.cell.bias, forget)
+    assert not layers.forward_layer.network.bias_hh_l0.any()
+
+
+def test_a_jordan_network_with_few_outputs_is_taken_for_no_lstm():
+    cell = JordanCell(3, 8, output_size=2)  # with as many biases as an LSTM of two units
+    reset_glorot(cell)
+    assert not cell.bias.any()
 
 
 def test_a_state_is_mapped_tensor_by_tensor():

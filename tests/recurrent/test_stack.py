@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from charlm.recurrent.build import TORCH, build_layer, build_stack
+from charlm.recurrent.build import SCRATCH, TORCH, build_layer, build_stack
 from charlm.recurrent.core import map_state
 from charlm.recurrent.stack import LockedDropout, Stack, WeightDropout, drop_entries
 from charlm.recurrent.torch_layers import copy_to_torch
@@ -299,3 +299,40 @@ def test_every_entry_is_dropped_as_often_as_the_others_and_independently():
     assert (frequencies - 0.25).abs().max() < 0.04
     correlations = torch.corrcoef(draws.double().T) - torch.eye(24)
     assert correlations.abs().max() < 0.1
+
+
+# Without the final state
+
+
+@pytest.mark.parametrize(
+    ("cell", "backend"),
+    [(cell, "scratch") for cell in SCRATCH] + [(cell, "torch") for cell in TORCH],
+)
+@pytest.mark.parametrize("num_layers", [1, 3])
+@pytest.mark.parametrize("ids", [True, False], ids=["ids", "features"])
+def test_without_final_states_the_outputs_and_gradients_are_the_same(
+    cell, backend, num_layers, ids
+):
+    """Padded and packed rows; dropout and dropped weights draw the same on both paths."""
+    stack = stack_of(cell, backend, num_layers, dropout=0.3, weight_dropout=0.3)
+    xs = torch.randint(INPUTS, (STEPS, BATCH)) if ids else features().requires_grad_()
+    first, lengths = random_state(stack), torch.tensor([2, STEPS, 1])
+    leaves = [*stack.parameters(), *(() if ids else (xs,))]
+    found = []
+    for final_state in (True, False):
+        torch.manual_seed(1)
+        outputs, _ = stack(xs, first, lengths, final_state=final_state)
+        weights = torch.randn_like(outputs)
+        found.append((outputs, torch.autograd.grad((outputs * weights).sum(), leaves)))
+    torch.testing.assert_close(*found, **CLOSE)
+
+
+@pytest.mark.parametrize(
+    ("cell", "backend"),
+    [(cell, "scratch") for cell in SCRATCH] + [(cell, "torch") for cell in TORCH],
+)
+def test_without_final_states_whole_rows_are_as_ever(cell, backend):
+    stack = stack_of(cell, backend).eval()
+    xs, first = features(), random_state(stack)
+    wanted = stack(xs, first)
+    torch.testing.assert_close(stack(xs, first, final_state=False), wanted, rtol=0, atol=0)

@@ -172,3 +172,40 @@ def test_sizes_and_the_name_of_the_recurrent_weight(name):
     layer = TorchLayer(TORCH[name](INPUTS, HIDDEN))
     assert (layer.input_size, layer.output_size) == (INPUTS, HIDDEN)
     assert layer.get_parameter(layer.recurrent_weight) is layer.network.weight_hh_l0
+
+
+@cells
+@pytest.mark.parametrize("ids", [True, False], ids=["ids", "features"])
+def test_the_fast_path_through_padding_is_the_packed_one(name, ids):
+    """Outputs and all gradients, whatever stands in the padding."""
+    layer = TorchLayer(TORCH[name](INPUTS, HIDDEN)).double()
+    lengths = torch.tensor([4, 1, STEPS])
+    xs = torch.randn(STEPS, BATCH, INPUTS).double().requires_grad_()
+    given = torch.randint(INPUTS, (STEPS, BATCH)) if ids else xs
+    state = map_state(lambda tensor: tensor.requires_grad_(), random_state(layer))
+    leaves = [*state, *layer.parameters(), *(() if ids else (xs,))]
+    weights, found = torch.randn(STEPS, BATCH, HIDDEN).double(), []
+    for final_state in (True, False):
+        outputs, _ = layer(given, state, lengths, final_state=final_state)
+        gradients = torch.autograd.grad((outputs * weights).sum(), leaves)
+        found.append((outputs, gradients))
+        assert not outputs[1:, 1].any()
+        if not ids:
+            assert not gradients[-1][4:, 0].any()
+    torch.testing.assert_close(*found, **CLOSE)
+    with pytest.raises(ValueError, match="1 to 6 are possible"):
+        layer(given, state, lengths + 1, final_state=False)
+
+
+@cells
+def test_padding_never_spoils_a_gradient(name):
+    """However much longer it is than the rows, and however the state grows on it."""
+    layer = TorchLayer(TORCH[name](INPUTS, HIDDEN))
+    with torch.no_grad():
+        layer.network.weight_hh_l0.copy_(2 * torch.eye(HIDDEN).repeat(
+            len(layer.network.weight_hh_l0) // HIDDEN, 1))  # fmt: skip
+    xs = torch.randn(300, BATCH, INPUTS)
+    outputs, _ = layer(xs, layer.initial_state(BATCH), torch.tensor([2, 3, 2]), final_state=False)
+    outputs.sum().backward()
+    assert outputs.isfinite().all()
+    assert all(parameter.grad.isfinite().all() for parameter in layer.parameters())

@@ -438,7 +438,8 @@ OTHERS = {
     "training": {
         "sampling": "random", "seq_len": 21, "batch_size": 9, "offset": "none", "drop_last": True,
         "epochs": 3, "minutes": 2.5, "optimiser": "sgd", "lr": 0.5, "beta2": 0.5,
-        "weight_decay": 0.5, "schedule": "constant", "warmup": 0.5, "clip_norm": 0.5, "averaging": 0.5,
+        "weight_decay": 0.5, "schedule": "constant", "warmup": 0.5, "clip_norm": 0.5,
+        "averaging": 0.5,
         "patience": 3, "seed": 1, "device": "cpu", "deterministic": True, "precision": "float32",
         "prefixes": ("a",), "sample_every": 3, "sample_length": 7, "sample_temperature": 0.5,
         "save_minutes": 3.0, "save_steps": 5,

@@ -121,5 +121,5 @@ def test_a_mean_that_is_missing_is_damage(new_run, corpus, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("charlm.training.keeping._average", lambda trainer: {})
         assert list(train(run, corpus, device=CPU))
-    with pytest.raises(RunError, match="training.safetensors"):
+    with pytest.raises(RunError, match=r"training\.safetensors"):
         list(train(Run.open(run.folder), corpus, device=CPU))
