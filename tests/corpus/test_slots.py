@@ -40,13 +40,6 @@ def test_a_folder_of_pairs(tmp_path):
     assert tagged.tags == ("O", "B-cost", "B-day", "B-toloc.city_name", "I-toloc.city_name")
     assert (tagged.name, tagged.source) == ("mine", str(tmp_path / "mine"))
     assert tagged.notices == ()
-    assert tagged.describe() == {
-        "name": "mine",
-        "source": str(tmp_path / "mine"),
-        "sha256": tagged.sha256,
-        "tags": 5,
-        "sentences": {"train": 2, "valid": 1, "test": 2},
-    }
 
 
 @pytest.mark.parametrize("between", [" ", "\t", " NN  _ "])
