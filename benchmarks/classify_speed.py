@@ -4,9 +4,9 @@
 
 The IMDB presets, N batches of ours and N of the plain loop in turn. The plain one is what one
 writes by hand: all reviews padded to the preset's length once, a shuffling DataLoader,
-nn.Embedding, nn.RNN or nn.LSTM (packed where the last state of rows of unequal length is asked for), the same
-features, dropouts, clipping, optimiser and precision. Prints a Markdown table of medians, and of
-the ratio pair by pair with its spread.
+nn.Embedding, nn.RNN or nn.LSTM (packed where the last state of rows of unequal length is asked
+for), the same features, dropouts, clipping, optimiser and precision. Prints a Markdown table of
+medians, and of the ratio pair by pair with its spread.
 """
 
 from __future__ import annotations
