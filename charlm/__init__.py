@@ -10,6 +10,9 @@ The same parts that the command line is made of::
     run = Run.create(None, config, corpus)
     for event in train(run, corpus, device=torch.device("cpu")):
         print(event)
+
+`train` trains classifiers and taggers too: `ClassifierRun` with `load_reviews`, `TaggerRun` with
+`load_slots`.
 """
 
 from __future__ import annotations
@@ -19,25 +22,31 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from charlm.batches import Batch, consecutive_batches, random_batches
-    from charlm.config import Config
+    from charlm.config import ClassifyConfig, Config, TagConfig
     from charlm.corpus import Corpus, Vocabulary, catalogue, load_corpus
+    from charlm.corpus.reviews import load_reviews
+    from charlm.corpus.tagged import load_slots
     from charlm.errors import CharlmError
     from charlm.evaluation.baselines import baselines
     from charlm.evaluation.perplexity import evaluate
     from charlm.generation.decoding import Decoding, generate
     from charlm.models.language_model import LanguageModel
     from charlm.recurrent.build import build_stack
-    from charlm.runs import Run
+    from charlm.runs import ClassifierRun, Run, TaggerRun
     from charlm.training import train
 
 _HOMES = {
     "Batch": "batches",
     "CharlmError": "errors",
+    "ClassifierRun": "runs",
+    "ClassifyConfig": "config",
     "Config": "config",
     "Corpus": "corpus",
     "Decoding": "generation.decoding",
     "LanguageModel": "models.language_model",
     "Run": "runs",
+    "TagConfig": "config",
+    "TaggerRun": "runs",
     "Vocabulary": "corpus",
     "baselines": "evaluation.baselines",
     "build_stack": "recurrent.build",
@@ -46,6 +55,8 @@ _HOMES = {
     "evaluate": "evaluation.perplexity",
     "generate": "generation.decoding",
     "load_corpus": "corpus",
+    "load_reviews": "corpus.reviews",
+    "load_slots": "corpus.tagged",
     "random_batches": "batches",
     "train": "training",
 }
@@ -53,11 +64,15 @@ _HOMES = {
 __all__ = [
     "Batch",
     "CharlmError",
+    "ClassifierRun",
+    "ClassifyConfig",
     "Config",
     "Corpus",
     "Decoding",
     "LanguageModel",
     "Run",
+    "TagConfig",
+    "TaggerRun",
     "Vocabulary",
     "baselines",
     "build_stack",
@@ -66,6 +81,8 @@ __all__ = [
     "evaluate",
     "generate",
     "load_corpus",
+    "load_reviews",
+    "load_slots",
     "random_batches",
     "train",
 ]

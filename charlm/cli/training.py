@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from charlm.cli.interrupts import StopFlag, polled
-from charlm.cli.options import AnyRun
+from charlm.cli.options import AnyRun, open_run
 from charlm.cli.output import Output, clock, figure_words
 from charlm.cli.progress import ProgressBar
 from charlm.config import Layer, TaskConfig
@@ -42,9 +42,7 @@ def open_to_resume(
         folder = next(iter(run_folders(kind.task)), None)
         if folder is None:
             raise RunError("no run to go on with", f"train one: {kind.command} train")
-    run = kind.open(folder)
-    for notice in run.notices:
-        output.warn(notice)
+    run = open_run(kind, folder, output)
     run.change(run.config_type.from_layers([run.config.to_dict(), *layers]))
     return run
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os.path
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,7 +17,14 @@ from charlm.runs.checkpoint import (
     is_checkpoint,
     record,
 )
-from charlm.runs.fields import SAMPLES, check_run, check_settings, metrics_kinds
+from charlm.runs.fields import (
+    SAMPLES,
+    check_fields,
+    check_run,
+    check_settings,
+    metrics_kinds,
+    summary_kinds,
+)
 from charlm.runs.files import (
     MAX_LINES,
     MAX_SETTINGS,
@@ -25,6 +32,7 @@ from charlm.runs.files import (
     decode_json,
     decode_lines,
     read_file,
+    read_json,
 )
 from charlm.runs.folders import CHECKPOINTS, run_folders
 from charlm.runs.tensors import decode_tensors, most_bytes
@@ -160,3 +168,23 @@ def _read_checkpoint(
     )
     run.checkpoint, run.training, run.config = checkpoint, training, config
     run.metrics, run.samples = metrics, samples
+
+
+def read_summary(path: Path, figures: Iterable[str]) -> dict[str, Any]:
+    """What a training reported at its end.
+
+    Args:
+        figures: the names of what was measured.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    summary: Any = read_json(path)
+    kinds, known = summary_kinds(figures), summary
+    if isinstance(summary, dict):
+        known = {name: summary.get(name) for name in kinds}
+    try:
+        check_fields(known, kinds, "the summary")
+    except ValueError as error:
+        raise RunError(f"{path} is damaged: {error}") from None
+    return dict(summary)

@@ -42,18 +42,15 @@ from charlm.runs.checkpoint import (
 )
 from charlm.runs.fields import (
     Kinds,
-    check_fields,
-    summary_kinds,
 )
 from charlm.runs.files import (
     MAX_VOCABULARY,
     encode_json,
     encode_lines,
-    read_json,
     write_file,
 )
 from charlm.runs.folders import locked, new_folder
-from charlm.runs.opening import CHANGEABLE, TASKS, read_run
+from charlm.runs.opening import CHANGEABLE, TASKS, read_run, read_summary
 from charlm.runs.tensors import decode_tensors, encode_tensors, most_bytes
 from charlm.runs.texts import differences
 
@@ -350,14 +347,4 @@ class TaskRun(ABC):
             RunError: the file is damaged.
         """
         path = self.folder / "summary.json"
-        if not path.exists():
-            return None
-        summary: Any = read_json(path)
-        kinds, known = summary_kinds(self.figures), summary
-        if isinstance(summary, dict):
-            known = {name: summary.get(name) for name in kinds}
-        try:
-            check_fields(known, kinds, "the summary")
-        except ValueError as error:
-            raise RunError(f"{path} is damaged: {error}") from None
-        return dict(summary)
+        return read_summary(path, self.figures) if path.exists() else None

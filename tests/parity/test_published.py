@@ -17,8 +17,8 @@ KNESER_NEY = 4.15  # modified, order 6, on the same validation split
 def train(corpora, tmp_path):
     """Runs ``charlm train`` in an empty folder and gives its summary."""
 
-    def trained(*options):
-        command = [sys.executable, "-m", "charlm", "train", "--device", "cpu", *options]
+    def trained(*options, task=()):
+        command = [sys.executable, "-m", "charlm", *task, "train", "--device", "cpu", *options]
         command += ["--corpora-dir", str(corpora), "--json", "--quiet"]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
@@ -36,6 +36,18 @@ def test_a_preset_reaches_its_published_perplexity(real_corpus, train, name, fil
     result = train("--preset", name, "--seed", "0")
     assert result["valid_perplexity"] is None
     assert result["train_perplexity"] <= preset("language-model", name)["published"]["at_most"]
+
+
+def test_slots_reach_their_published_f1(real_corpus, train):
+    real_corpus("atis/test/seq.out")
+    result = train("--preset", "atis-elman", task=["tag"])
+    assert result["test_f1"] >= preset("tag", "atis-elman")["published"]["at_least"]
+
+
+def test_reviews_reach_their_published_accuracy(real_corpus, train):
+    options = ("--preset", "imdb-simple-rnn", "--data", str(real_corpus("aclImdb.tar.gz")))
+    result = train(*options, task=["classify"])
+    assert result["test_accuracy"] >= preset("classify", "imdb-simple-rnn")["published"]["at_least"]
 
 
 def test_the_default_settings_beat_the_n_gram_on_the_time_machine(real_corpus, train):
