@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import json
 import random
+import shutil
 import struct
 import sys
 import tempfile
@@ -20,13 +21,14 @@ import atheris
 import torch  # not instrumented: it is large, and not ours
 
 with atheris.instrument_imports(include=["charlm"]):
-    from charlm import config as config_module
-    from charlm.config import Config
-    from charlm.corpus import Vocabulary, load_corpus
+    from charlm.config import ClassifyConfig, Config, TagConfig, merging
+    from charlm.corpus import Vocabulary, load_corpus, load_labelled, load_tagged
+    from charlm.corpus.reviews import ReviewVocabulary
+    from charlm.corpus.tagged import TaggerVocabulary
     from charlm.corpus.text import read_text
     from charlm.errors import CharlmError
     from charlm.models.build import build_language_model
-    from charlm.runs import Run, checkpoint, run
+    from charlm.runs import Run, checkpoint, opening
     from charlm.runs.checkpoint import FILES, MANIFEST, RUN_FILES, decode_manifest, record
     from charlm.runs.fields import SAMPLES, check_run, check_settings, metrics_kinds
     from charlm.runs.files import decode_json, decode_lines, encode_json, read_file
@@ -84,18 +86,18 @@ def in_place_of(name: str, data: bytes) -> Iterator[None]:
     def read(path: Path, most: int) -> bytes:
         return files[path.name] if path.name in files else read_file(path, most)
 
-    run.read_file = checkpoint.read_file = read
+    opening.read_file = checkpoint.read_file = read
     try:
         yield
     finally:
-        run.read_file = checkpoint.read_file = read_file
+        opening.read_file = checkpoint.read_file = read_file
 
 
 def encode_manifest(files: dict[str, bytes]) -> bytes:
     """The manifest that vouches for these files."""
     rows = {name: dict(zip(("bytes", "sha256"), record(files[name]), strict=True))
             for name in sorted(files)}  # fmt: skip
-    return encode_json({"format": 2, "files": rows}, indent=2)
+    return encode_json({"format": checkpoint.FORMAT, "files": rows}, indent=2)
 
 
 # The readers
@@ -159,7 +161,7 @@ def read_run(data: bytes) -> None:
     """All of run.json; a ValueError is what the checks say that they raise."""
     content = decode_json(data, PATH)
     try:
-        check_run(content)
+        check_run(content, Config.sections(), Run.corpus_kinds)
         config = Config.from_layers([content["config"]])
         check_settings(content["config"], config.to_dict(), "config", complete=True)
     except ValueError as error:
@@ -169,7 +171,7 @@ def read_run(data: bytes) -> None:
 def read_toml(data: bytes) -> None:
     """A file of settings for --config."""
     text = data.decode("utf-8", "surrogateescape")
-    Config.from_layers([config_module._parse_toml(text, "fuzzed.toml")])
+    Config.from_layers([merging.parse_toml(text, "fuzzed.toml")])
 
 
 def read_assignments(data: bytes) -> None:
@@ -184,6 +186,51 @@ def read_vocabulary(data: bytes) -> None:
     text = "".join(vocabulary.characters)
     assert vocabulary.encode(text).tolist() == list(range(1, len(vocabulary)))
     assert vocabulary.decode(vocabulary.encode(text)) == text
+
+
+def read_other_vocabularies(data: bytes) -> None:
+    """Those of classifiers and taggers; what is taken is written as it was read."""
+    content = decode_json(data, PATH)
+    for kind in (ReviewVocabulary, TaggerVocabulary):
+        try:
+            assert kind.from_json(content).to_json() == content
+        except CharlmError as error:
+            one_line(str(error))
+
+
+def read_other_settings(data: bytes) -> None:
+    """Settings of classifiers and taggers, as JSON."""
+    content = decode_json(data, PATH)
+    for kind in (ClassifyConfig, TagConfig):
+        try:
+            kind.from_layers([content] if isinstance(content, dict) else [])
+        except CharlmError as error:
+            one_line(str(error))
+
+
+def read_labels(data: bytes) -> None:
+    """Labelled texts in a table or an archive; the first byte says in which."""
+    if data:
+        suffix = (".csv", ".tsv", ".jsonl", ".csv.gz", ".tar", ".tar.gz")[data[0] % 6]
+        path = PATH.with_suffix(suffix)
+        path.write_bytes(data[1:])
+        texts = load_labelled(str(path))
+        assert sum(map(len, texts.splits.values()))
+
+
+def read_sentences(data: bytes) -> None:
+    """Tagged sentences: words and tags apart, at a NUL, or in columns where there is none."""
+    folder = WORK / "sentences"
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "train").mkdir(parents=True)
+    words, nul, tags = data.partition(b"\0")
+    if nul:
+        (folder / "train" / "seq.in").write_bytes(words)
+        (folder / "train" / "seq.out").write_bytes(tags)
+    else:
+        (folder / "train.txt").write_bytes(data)
+    sentences = load_tagged(str(folder))
+    assert all(len(each.words) == len(each.tags) for each in sentences.splits["train"])
 
 
 def read_corpus(data: bytes) -> None:
@@ -211,7 +258,8 @@ def read_checkpoint(data: bytes) -> None:
 TARGETS: list[Callable[[bytes], None]] = [
     read_manifest, read_json, read_metrics, read_samples, read_weights, read_generator,
     read_position, read_settings, read_run, read_toml, read_assignments, read_vocabulary,
-    read_corpus, read_checkpoint,
+    read_corpus, read_checkpoint, read_other_vocabularies, read_other_settings, read_labels,
+    read_sentences,
 ]  # fmt: skip
 
 
@@ -265,6 +313,19 @@ def make_seeds() -> dict[str, bytes]:
         "read_corpus": [b"\0" + text.encode(), b"\3" + text.encode("utf-16")],
         "read_checkpoint": [bytes([NAMES.index(name)]) + WHOLE[name] for name in NAMES
                             if not name.startswith("training.s")],
+        "read_other_vocabularies": [
+            b'{"words": ["a", "b"], "labels": ["x", "y"]}',
+            b'{"characters": ["a", "b"], "labels": ["x", "y"]}',
+            b'{"words": ["a", "b"], "tags": ["O", "B-x", "I-x"]}',
+        ],
+        "read_other_settings": [
+            encode_json(kind.from_layers([]).to_dict()) for kind in (ClassifyConfig, TagConfig)
+        ],
+        "read_labels": [
+            b'\0text,label\n"a, b",x\nc,y\nd,x\n',
+            b'\2{"text": "a", "label": 1}\n{"text": "b", "label": 2}\n',
+        ],
+        "read_sentences": [b"to boston\non monday\n\0O B-to\nO B-day\n", b"to O\nboston B-to\n"],
     }  # fmt: skip
     return {
         f"{target.__name__[5:]}-{count}": bytes([number]) + data
