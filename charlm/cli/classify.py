@@ -228,11 +228,12 @@ def _with_layers_of_a_run(layers: list[Layer], output: Output) -> tuple[Classify
             "num_layers": model.num_layers,
             "bidirectional": False,
             "embedding": "one-hot" if model.embedding == "one-hot" else "learned",
-            "embedding_size": model.hidden_size if model.embedding == "tied" else None,
+            "embedding_size": (
+                model.hidden_size if model.embedding == "tied" else model.embedding_size
+            ),
             "ngrams": 1,
         },
     }
-    own["model"]["embedding_size"] = own["model"]["embedding_size"] or model.embedding_size
     for section, values in own.items():
         for key, wanted in values.items():
             value = getattr(getattr(config, section), key)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from charlm.corpus.catalogue import catalogue
-from charlm.corpus.fetch import fetch, locate
+from charlm.corpus.corpus import find_catalogued
 from charlm.corpus.nearest import name_hint
 from charlm.corpus.text import read_text, short_name
 from charlm.errors import CorpusError, UsageError, shown
@@ -123,11 +123,8 @@ def _find(source: str, corpora_dir: Path | None) -> tuple[Path, str, list[str]]:
     """The folder of ``source``, a short name, and a notice if it was downloaded."""
     entry = catalogue().get(source)
     if entry and entry.task == "tag":
-        path = locate(entry, corpora_dir)
-        if path:
-            return path, entry.name, []
-        path = fetch(entry, corpora_dir)
-        return path, entry.name, [f"downloaded {entry.name} from {entry.address} to {path}"]
+        path, found = find_catalogued(entry, corpora_dir)
+        return path, entry.name, list(found)
     if entry:
         raise UsageError(f"{entry.name} has no tags: it is for another task", entry.command)
     folder = Path(source)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from charlm.errors import Stopped
 from charlm.models.classifier import Classifier
+from charlm.models.recurrent_model import evaluating
 from charlm.sequences import Sequences, length_batches
 
 ROWS = 256  # texts that are read side by side
@@ -93,16 +94,12 @@ def class_logits(
     Raises:
         Stopped: ``should_stop`` said so; the model is as it was.
     """
-    training = model.training
-    model.eval()
     parts, order = [], length_batches(sequences.lengths, rows)
-    try:
+    with evaluating(model):
         for batch in order:
             if should_stop():
                 raise Stopped
             parts.append(model(*batch_inputs(model, sequences, batch)).float().cpu())
-    finally:
-        model.train(training)
     return torch.cat(parts)[torch.cat(order).argsort()]
 
 

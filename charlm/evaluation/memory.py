@@ -19,6 +19,7 @@ from torch.func import functional_call
 
 from charlm.errors import Stopped
 from charlm.models.language_model import LanguageModel
+from charlm.models.recurrent_model import evaluating
 from charlm.recurrent.core import StackState, map_state
 
 THRESHOLD = 0.01  # of the norm at k = 0: what falls below it counts as forgotten
@@ -119,16 +120,11 @@ def memory(
     units = sum(tensor.shape[1] for tensor in _tensors(state))
     inputs = model.embedding.embedding_dim if model.embedding else model.vocabulary_size
     rows = max(1, LIMIT // (model.stack.output_size * (units + inputs)))
-    training = model.training
-    model.eval()
-    try:
-        with _without_onednn():
-            norms = [
-                _norms(model, ids[group + steps], distances, should_stop)
-                for group in torch.split(ends, rows)
-            ]
-    finally:
-        model.train(training)
+    with evaluating(model), _without_onednn():
+        norms = [
+            _norms(model, ids[group + steps], distances, should_stop)
+            for group in torch.split(ends, rows)
+        ]
     return Memory(ends.tolist(), torch.cat(norms, dim=1))
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from charlm.errors import Stopped
 from charlm.models.language_model import LanguageModel, cross_entropy_sum
+from charlm.models.recurrent_model import evaluating
 from charlm.recurrent.core import map_state
 
 ROW_LENGTH = 2048  # characters that one row scores
@@ -88,26 +89,25 @@ def evaluate(
     rows = 1 if row_length is None else -(-count // row_length)
     length = -(-count // rows)
     starts = torch.arange(rows, device=ids.device) * length  # (rows,)
-    training = model.training
-    model.eval()
     state = model.initial_state(rows)
     nats = 0.0
     chunk = max(1, CHUNK // (rows * model.vocabulary_size))
     first = -min(warm_up, (rows - 1) * length)
     begins = {*range(first, 0, chunk), *range(0, length, chunk), *range(0, first, -length)}
-    for begin, end in itertools.pairwise([*sorted(begins), length]):
-        if should_stop():
-            model.train(training)
-            raise Stopped
-        if begin <= 0:  # some rows have read what is not there: they are before the first character
-            state = map_state(functools.partial(_keep, starts + begin > 0), state)
-        steps = torch.arange(begin, end, device=ids.device).unsqueeze(1)  # (T, 1)
-        positions = (starts + steps).clamp(0, count - 1)  # (T, rows)
-        logits, state = model(ids[positions], state)
-        if begin >= 0:
-            scored = starts + steps < count  # all but the end of the last row
-            nats += float(cross_entropy_sum(logits[scored], ids[positions + 1][scored]))
-    model.train(training)
+    with evaluating(model):
+        for begin, end in itertools.pairwise([*sorted(begins), length]):
+            if should_stop():
+                raise Stopped
+            if (
+                begin <= 0
+            ):  # some rows have read what is not there: they are before the first character
+                state = map_state(functools.partial(_keep, starts + begin > 0), state)
+            steps = torch.arange(begin, end, device=ids.device).unsqueeze(1)  # (T, 1)
+            positions = (starts + steps).clamp(0, count - 1)  # (T, rows)
+            logits, state = model(ids[positions], state)
+            if begin >= 0:
+                scored = starts + steps < count  # all but the end of the last row
+                nats += float(cross_entropy_sum(logits[scored], ids[positions + 1][scored]))
     return LossSum(nats, count)
 
 

@@ -10,6 +10,7 @@ from charlm.config import SlotsConfig
 from charlm.corpus.slots import TaggedSentence
 from charlm.corpus.tagged import TaggerVocabulary, parts_of
 from charlm.errors import Stopped
+from charlm.models.recurrent_model import evaluating
 from charlm.models.tagger import Tagger, WordInputs
 from charlm.sequences import Sequences, length_batches
 
@@ -83,18 +84,14 @@ def predict_tags(
     Raises:
         Stopped: ``should_stop`` said so; the model is as it was.
     """
-    training = model.training
-    model.eval()
     found: dict[int, list[str]] = {}
-    try:
+    with evaluating(model):
         for batch in length_batches(sentences.lengths, rows):
             if should_stop():
                 raise Stopped
             best = model(sentences.inputs(batch)).argmax(2).T.tolist()  # (B, T)
             for row, ids in zip(batch.tolist(), best, strict=True):
                 found[row] = [tags[index] for index in ids[: int(sentences.lengths[row])]]
-    finally:
-        model.train(training)
     return [found[row] for row in range(len(sentences))]
 
 

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from charlm.models.recurrent_model import RecurrentModel
-from charlm.recurrent.core import reset_book, reset_glorot
+from charlm.models.recurrent_model import RecurrentModel, evaluating
+from charlm.recurrent.padding import valid_steps
 
 
 class Classifier(RecurrentModel):
@@ -79,12 +79,7 @@ class Classifier(RecurrentModel):
         count = {"all": length, "mean-max": 2}.get(features, 1) * outputs
         self.dense = nn.Linear(count, dense_size) if dense_size else None
         self.head = nn.Linear(dense_size or count, classes if classes > 2 else 1)
-        if initialisation == "book":
-            reset_book(self)
-        elif initialisation == "glorot":
-            reset_glorot(self)
-        elif self.embedding is not None:
-            nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
+        self.initialise(initialisation, embedding_bound=0.1)
         for table in self.ngrams.parameters():
             nn.init.zeros_(table)  # so that rare ones say nothing
         self.mean = self.deviation = None
@@ -137,9 +132,8 @@ class Classifier(RecurrentModel):
         """Take the features' means and deviations over some rows; see `forward` for these."""
         assert self.mean is not None
         assert self.deviation is not None
-        training = self.training
-        features = self.eval()._features(*self._outputs(inputs, lengths))
-        self.train(training)
+        with evaluating(self):
+            features = self._features(*self._outputs(inputs, lengths))
         self.mean.copy_(features.mean(0))
         deviation = features.std(0)
         # What is the same in all of them, such as a unit that is never on, must not become huge
@@ -169,8 +163,7 @@ class Classifier(RecurrentModel):
         if "mean" in self.features:
             found.append(outputs.sum(0) / lengths.unsqueeze(1))  # zeros after a row's end
         if "max" in self.features:
-            steps = torch.arange(len(outputs), device=outputs.device)
-            ended = (steps.unsqueeze(1) >= lengths).unsqueeze(2)  # (T, B, 1)
+            ended = ~valid_steps(lengths, len(outputs)).unsqueeze(2)  # (T, B, 1)
             found.append(outputs.masked_fill(ended, -torch.inf).amax(0))
         return torch.cat(found, dim=1)
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from charlm.models.recurrent_model import RecurrentModel
-from charlm.recurrent.core import StackState, reset_book, reset_glorot
+from charlm.recurrent.core import StackState
 
 
 class LanguageModel(RecurrentModel):
@@ -66,12 +66,7 @@ class LanguageModel(RecurrentModel):
             weight_dropout=weight_dropout,
         )
         self.head = nn.Linear(hidden_size, vocabulary_size)
-        if initialisation == "book":
-            reset_book(self)
-        elif initialisation == "glorot":
-            reset_glorot(self)
-        elif self.embedding is not None:
-            nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
+        self.initialise(initialisation, embedding_bound=0.1)
         if embedding == "tied":
             assert self.embedding is not None
             self.head.weight = self.embedding.weight

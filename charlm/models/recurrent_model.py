@@ -5,13 +5,27 @@ T steps, B batch, V vocabulary, E embedding, O output of the top layer.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
 from charlm.errors import UsageError
 from charlm.recurrent.build import build_stack
-from charlm.recurrent.core import StackState
+from charlm.recurrent.core import StackState, reset_book, reset_glorot
 from charlm.recurrent.stack import LockedDropout
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Within, the model is in evaluation mode; after it, in the mode that it was in."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
 
 
 class RecurrentModel(nn.Module):
@@ -67,6 +81,20 @@ class RecurrentModel(nn.Module):
         )
         self.input_dropout = LockedDropout(input_dropout)
         self.output_dropout = LockedDropout(output_dropout)
+
+    def initialise(self, how: str, embedding_bound: float | None = None) -> None:
+        """Draw the weights anew, as far as they are not to stay as their modules drew them.
+
+        Args:
+            how: "torch", "book" or "glorot".
+            embedding_bound: with "torch", the table is uniform in +- this; None: as torch draws it.
+        """
+        if how == "book":
+            reset_book(self)
+        elif how == "glorot":
+            reset_glorot(self)
+        elif self.embedding is not None and embedding_bound is not None:
+            nn.init.uniform_(self.embedding.weight, -embedding_bound, embedding_bound)
 
     def initial_state(self, batch_size: int) -> StackState:
         """Zeros for each layer, (B, H) each."""

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from charlm.models.recurrent_model import RecurrentModel
-from charlm.recurrent.core import reset_book, reset_glorot
+from charlm.recurrent.padding import valid_steps
 
 
 class WordInputs(NamedTuple):
@@ -72,10 +72,7 @@ class Tagger(RecurrentModel):
             self.parts = nn.EmbeddingBag(buckets + 1, size, mode="sum", padding_idx=buckets)
             nn.init.normal_(self.parts.weight, std=0.2)
         self.head = nn.Linear(self.stack.output_size, tags)
-        if initialisation == "book":
-            reset_book(self)
-        elif initialisation == "glorot":
-            reset_glorot(self)
+        self.initialise(initialisation)
         if self.parts is not None:
             nn.init.zeros_(self.parts.weight[buckets])
 
@@ -89,8 +86,7 @@ class Tagger(RecurrentModel):
         xs = self.embedding(words)  # (T, B, E)
         if self.parts is not None:
             xs = xs + F.embedding(places, self.parts(parts))
-        steps = torch.arange(len(words), device=words.device).unsqueeze(1)
-        xs = self.input_dropout(xs) * (steps < lengths).unsqueeze(2)
+        xs = self.input_dropout(xs) * valid_steps(lengths, len(words)).unsqueeze(2)
         if self.window:
             around = F.pad(xs, (0, 0, 0, 0, self.window, self.window))
             seen = range(2 * self.window + 1)

@@ -22,6 +22,11 @@ def check_lengths(lengths: Tensor, xs: Tensor) -> None:
         raise ValueError(f"lengths are from {shortest} to {longest}; 1 to {steps} are possible")
 
 
+def valid_steps(lengths: Tensor, steps: int) -> Tensor:
+    """Which of T steps count, (T, B) bool, for rows of (B,) lengths; on their device."""
+    return torch.arange(steps, device=lengths.device).unsqueeze(1) < lengths
+
+
 def pack(xs: Tensor, lengths: Tensor) -> PackedSequence:
     """(T, B, ...) to the valid steps alone: for each step the rows that go on, the longest first.
 
@@ -44,5 +49,6 @@ def reverse(xs: Tensor, lengths: Tensor | None) -> Tensor:
         return xs.flip(0)
     steps = torch.arange(len(xs), device=xs.device).unsqueeze(1)  # (T, 1)
     lengths = lengths.to(xs.device)
-    sources = torch.where(steps < lengths, lengths - 1 - steps, steps)  # (T, B)
+    valid = valid_steps(lengths, len(xs))
+    sources = torch.where(valid, lengths - 1 - steps, steps)  # (T, B)
     return xs[sources, torch.arange(len(lengths), device=xs.device)]

@@ -24,7 +24,7 @@ from charlm.recurrent.core import (
 from charlm.recurrent.gru import GRUCell
 from charlm.recurrent.jordan import JordanCell
 from charlm.recurrent.lstm import LSTMCell
-from charlm.recurrent.padding import check_lengths, pack, unpack
+from charlm.recurrent.padding import check_lengths, pack, unpack, valid_steps
 
 
 class TorchLayer(RecurrentLayer):
@@ -71,8 +71,7 @@ class TorchLayer(RecurrentLayer):
             # what it makes of the padding could overflow, and then the gradient is no number.)
             check_lengths(lengths, xs)
             outputs, state = self._run(self._features(xs, state), state)
-            steps = torch.arange(len(xs), device=xs.device).unsqueeze(1)  # (T, 1)
-            ended = steps >= lengths.to(xs.device)  # (T, B)
+            ended = ~valid_steps(lengths.to(xs.device), len(xs))
             return outputs.masked_fill(ended.unsqueeze(2), 0), state
         packed = pack(xs, lengths)
         packed = packed._replace(data=self._features(packed.data, state))

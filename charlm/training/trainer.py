@@ -53,7 +53,7 @@ class Trainer:
         self.average = [each.detach().clone() for each in self.parameters if config.averaging]
         self.notices: tuple[str, ...] = ()
         self._started = time.monotonic()
-        if run.checkpoint is None:
+        if new:
             self.begin_epoch()
         else:
             keeping.restore(self)
