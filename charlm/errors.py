@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import reprlib
+from collections.abc import Iterable
 
 
 class CharlmError(Exception):
@@ -50,6 +52,18 @@ def shown(value: object) -> str:
     except ValueError:  # a whole number of thousands of digits, which Python does not write out
         text = f"a long {type(value).__name__}"
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str | None = None) -> str:
+    """The hint for an unknown name: the known name that is most like it, or all known names.
+
+    Args:
+        otherwise: the hint where no known name is close; None: the list of known names.
+    """
+    known = list(known)
+    # Comparing a name of millions of characters, as in a damaged file, would take minutes.
+    close = difflib.get_close_matches(name[:100], known, n=1)
+    return f"did you mean {close[0]}?" if close else otherwise or f"known: {', '.join(known)}"
 
 
 _SHOWN = 120

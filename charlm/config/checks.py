@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable
 
-from charlm.errors import UsageError, shown
+from charlm.errors import UsageError, did_you_mean, shown
 
 
 def check(ok: bool, message: str, hint: str | None = None) -> None:
@@ -49,7 +48,4 @@ def check_known(name: str, known: Iterable[str], what: str) -> None:
     """It must be a name that there is; the nearest is the hint."""
     names = sorted(known)
     if name not in names:
-        # A name of millions of characters, as a damaged file may have one, would take minutes.
-        nearest = difflib.get_close_matches(name[:100], names, n=1, cutoff=0.4)
-        hint = f"did you mean {nearest[0]}?" if nearest else f"known: {', '.join(names)}"
-        raise UsageError(f"unknown {what}: {shown(name)}", hint)
+        raise UsageError(f"unknown {what}: {shown(name)}", did_you_mean(name, names))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from charlm.corpus.nearest import name_hint
-from charlm.errors import UsageError
+from charlm.errors import UsageError, did_you_mean
 
 # ASCII letters to lower case, line ends kept, every other byte to a space.
 _TO_LETTERS = bytes(
@@ -49,5 +48,5 @@ def clean(text: str, name: str) -> str:
         UsageError: no cleaning has that name.
     """
     if name not in CLEANINGS:
-        raise UsageError(f"unknown cleaning {name!r}", name_hint(name, CLEANINGS))
+        raise UsageError(f"unknown cleaning {name!r}", did_you_mean(name, CLEANINGS))
     return CLEANINGS[name](text)

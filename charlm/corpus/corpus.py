@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 from charlm.corpus.catalogue import LANGUAGE_MODEL, CatalogueEntry, catalogue
 from charlm.corpus.cleaning import clean
 from charlm.corpus.fetch import fetch, locate
-from charlm.corpus.nearest import name_hint
 from charlm.corpus.own_texts import corpus_names, find_added
 from charlm.corpus.splits import DEFAULT_SPLIT, split_sizes
 from charlm.corpus.text import read_text, source_words
 from charlm.corpus.vocabulary import Vocabulary
-from charlm.errors import CorpusError, UsageError
+from charlm.errors import CorpusError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,7 +81,7 @@ class Corpus:
 
     def _part(self, split: str) -> slice:
         if split not in SPLITS:
-            raise UsageError(f"unknown split {split!r}", name_hint(split, SPLITS))
+            raise UsageError(f"unknown split {split!r}", did_you_mean(split, SPLITS))
         index = SPLITS.index(split)
         start = sum(self.split_sizes[:index])
         return slice(start, start + self.split_sizes[index])
@@ -158,7 +157,7 @@ def _check_arguments(max_chars: int | None, vocabulary_from: str) -> None:
     if max_chars is not None and max_chars < 1:
         raise UsageError(f"max_chars must be at least 1, not {max_chars}")
     if vocabulary_from not in ("whole", "kept"):
-        hint = name_hint(vocabulary_from, ("whole", "kept"))
+        hint = did_you_mean(vocabulary_from, ("whole", "kept"))
         raise UsageError(f"unknown vocabulary_from {vocabulary_from!r}", hint)
 
 
@@ -190,7 +189,7 @@ def _find(
         texts = (name for name, known in catalogue().items() if known.task == LANGUAGE_MODEL)
         raise CorpusError(
             f"no corpus, file or folder is called {source!r}",
-            name_hint(source, (*texts, *corpus_names(corpora_dir))),
+            did_you_mean(source, (*texts, *corpus_names(corpora_dir))),
         )
     return added, ()
 

@@ -15,9 +15,8 @@ from charlm.corpus.catalogue import catalogue
 from charlm.corpus.corpus import SPLITS, find_catalogued
 from charlm.corpus.labelled_files import Found, read_archive, read_folder
 from charlm.corpus.labelled_tables import TABLE_SUFFIXES, read_table
-from charlm.corpus.nearest import name_hint
 from charlm.corpus.text import check_encoding, normalised, reading, short_name
-from charlm.errors import CorpusError, UsageError, shown
+from charlm.errors import CorpusError, UsageError, did_you_mean, shown
 
 MAX_LABELS = 1000
 """More distinct labels than this are numbers, names or texts, and no classes."""
@@ -138,7 +137,7 @@ def _find(source: str, corpora_dir: Path | None) -> tuple[Path, tuple[str, ...]]
         names = [name for name, known in catalogue().items() if known.task == _TASK]
         raise CorpusError(
             f"no labelled texts, file or folder is called {shown(source)}",
-            name_hint(source, names),
+            did_you_mean(source, names),
         )
     return Path(source), ()
 

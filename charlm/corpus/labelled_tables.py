@@ -11,9 +11,8 @@ from typing import Any, Literal, TypeAlias
 
 from charlm.corpus.archives import MAX_BYTES, MAX_FILE_BYTES, read_gzip
 from charlm.corpus.labelled_files import SPLIT_CALLED, Found
-from charlm.corpus.nearest import name_hint
 from charlm.corpus.text import decode, reading
-from charlm.errors import CorpusError, shown
+from charlm.errors import CorpusError, did_you_mean, shown
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
 """The file names of tables; each may have ``.gz`` after it."""
@@ -112,7 +111,7 @@ def _column(
 
 def _known_columns(name: str, columns: Sequence[str]) -> str:
     """The hint for a column, however many and however long a damaged file's may be."""
-    return name_hint(name[:40], [shown(column[:40])[1:-1] for column in columns[:_LISTED]])
+    return did_you_mean(name[:40], [shown(column[:40])[1:-1] for column in columns[:_LISTED]])
 
 
 def _split(value: object, where: str) -> str:

@@ -20,9 +20,8 @@ from typing import NamedTuple
 
 from charlm.corpus.catalogue import catalogue
 from charlm.corpus.corpus import find_catalogued
-from charlm.corpus.nearest import name_hint
 from charlm.corpus.text import read_text, short_name
-from charlm.errors import CorpusError, UsageError, shown
+from charlm.errors import CorpusError, UsageError, did_you_mean, shown
 
 OUTSIDE = "O"
 """The tag of a word that is in no span."""
@@ -131,7 +130,7 @@ def _find(source: str, corpora_dir: Path | None) -> tuple[Path, str, list[str]]:
     if not source or not os.path.isdir(folder):
         tagged = (name for name, known in catalogue().items() if known.task == "tag")
         raise CorpusError(
-            f"no folder of tagged sentences is called {shown(source)}", name_hint(source, tagged)
+            f"no folder of tagged sentences is called {shown(source)}", did_you_mean(source, tagged)
         )
     return folder, short_name(folder), []
 

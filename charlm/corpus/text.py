@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from charlm.corpus.archives import TEXT_SUFFIXES, read_gzip, read_zip
-from charlm.errors import CorpusError, UsageError
+from charlm.errors import CorpusError, UsageError, did_you_mean
 
 _BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
 # UTF-32 before UTF-16: the little-endian mark of the first begins with that of the second.
@@ -100,14 +100,13 @@ def check_encoding(encoding: str) -> None:
         UsageError: it does not.
     """
     if not _is_encoding(encoding):
-        import difflib
         import encodings.aliases
 
         known = {*encodings.aliases.aliases, *encodings.aliases.aliases.values()}
         # Some of Python's names are not of text encodings: rot13, hex.
         known = {name for name in known if _is_encoding(name)}
-        close = difflib.get_close_matches(encoding.lower().replace("-", "_"), sorted(known), n=1)
-        hint = f"did you mean {close[0]}?" if close else "such as utf-8, utf-16, gb18030, cp1252"
+        wanted = encoding.lower().replace("-", "_")
+        hint = did_you_mean(wanted, sorted(known), "such as utf-8, utf-16, gb18030, cp1252")
         raise UsageError(f"unknown encoding {encoding!r}", hint)
 
 

@@ -143,7 +143,7 @@ def test_wrong_arguments(novel, options, message):
 def test_not_found(tmp_path):
     with pytest.raises(CorpusError, match="no corpus, file or folder is called 'timemachin'") as e:
         load_corpus("timemachin")
-    assert e.value.hint.startswith("did you mean timemachine? known names: traveller, night_train")
+    assert e.value.hint == "did you mean timemachine?"
     with pytest.raises(CorpusError, match="is called ''"):
         load_corpus("")
     with pytest.raises(CorpusError, match="no such file or folder: "):

@@ -271,8 +271,8 @@ SPLIT = "give train, valid and test as three fractions that sum to 1, or three c
 
 TRAIN = [
     Case("no-such-name", "--corpus timemachin", "no corpus, file or folder is called 'timemachin'",
-         "did you mean timemachine[?] known names: traveller, .*", own_process=True),
-    Case("name-empty", "--corpus=", "no corpus, file or folder is called ''", "known names: .*"),
+         "did you mean timemachine[?]", own_process=True),
+    Case("name-empty", "--corpus=", "no corpus, file or folder is called ''", "known: .*"),
     Case("one-character", "--corpus ./a.txt",
          "no character to train on: splits of 0, 0 and 1 characters", LONGER,
          make=file("a.txt", "a")),
@@ -290,8 +290,8 @@ TRAIN = [
          "the prefix '123' has nothing left after the cleaning 'letters'", PREFIX, code=2),
     # Options out of range
     Case("cleaning-unknown", "--cleaning leters", "unknown cleaning 'leters'",
-         "did you mean letters[?] .*", code=2),
-    Case("cleaning-empty", "--cleaning=", "unknown cleaning ''", "known names: .*", code=2),
+         "did you mean letters[?]", code=2),
+    Case("cleaning-empty", "--cleaning=", "unknown cleaning ''", "known: .*", code=2),
     Case("epochs-0", "--epochs 0", "training.epochs is 0; it must be more than 0, and finite",
          code=2),
     Case("epochs-too-many", "--epochs 99999999999 --dry-run",
@@ -396,7 +396,7 @@ OTHERS = [
     Case("eval-named-pipe", "eval --run RUN --text a.txt", ".*a.txt is not a regular file", A_FILE,
          make=pipe("a.txt"), own_process=True, marks=(POSIX,)),
     Case("eval-split-unknown", "eval --run RUN --split validation", "unknown split 'validation'",
-         "did you mean valid[?] .*", code=2),
+         "did you mean valid[?]", code=2),
     Case("add-without-a-name", "corpus add", "missing argument 'FILE'", HELP, code=2),
     Case("add-name-empty", "corpus add", "FILE is empty", "name a text of yours", code=2,
          more=("",)),
@@ -407,7 +407,7 @@ OTHERS = [
          "a.txt has U[+]D800, half a character, at character offset 2: no UTF-8 can hold it",
          "repair the text, or name another encoding", make=file("a.txt", b"ab+2AA-cd")),
     Case("show-no-such-name", "corpus show travelle", "no corpus, file or folder is called .*",
-         "did you mean traveller[?] .*"),
+         "did you mean traveller[?]"),
     Case("command-unknown", "fly", "no such command 'fly'", HELP, code=2),
 ]  # fmt: skip
 
