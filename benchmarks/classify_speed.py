@@ -26,7 +26,12 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils.data import DataLoader, TensorDataset
 
-from charlm.config import ClassifierConfig, ClassifyConfig, layer_from_preset, preset_names
+from charlm.config import (
+    ClassificationConfig,
+    ClassifierSection,
+    preset_names,
+    settings_from_preset,
+)
 from charlm.corpus.reviews import Reviews, load_reviews
 from charlm.models.build import computes_in_bfloat16
 from charlm.runs import ClassifierRun
@@ -39,7 +44,7 @@ CPU = torch.device("cpu")
 class Plain(nn.Module):
     """The preset's network, batch first, on (B, length) ids that are padded with 0."""
 
-    def __init__(self, config: ClassifierConfig, vocabulary: int, length: int) -> None:
+    def __init__(self, config: ClassifierSection, vocabulary: int, length: int) -> None:
         super().__init__()
         self.config = config
         size, hidden = config.embedding_size, config.hidden_size
@@ -86,7 +91,9 @@ class Plain(nn.Module):
         return logits
 
 
-def our_batches(config: ClassifyConfig, corpus: Reviews, folder: Path) -> Callable[[int], int]:
+def our_batches(
+    config: ClassificationConfig, corpus: Reviews, folder: Path
+) -> Callable[[int], int]:
     """A function that trains on so many batches and gives the reviews in them."""
     run = ClassifierRun.create(folder, config, corpus)
     trainer = Trainer(run, Classification(run, corpus, CPU), CPU)
@@ -100,7 +107,7 @@ def our_batches(config: ClassifyConfig, corpus: Reviews, folder: Path) -> Callab
     return train
 
 
-def plain_batches(config: ClassifyConfig, corpus: Reviews) -> Callable[[int], int]:
+def plain_batches(config: ClassificationConfig, corpus: Reviews) -> Callable[[int], int]:
     """The same in plain PyTorch."""
     length, training = config.corpus.length, config.training
     parts = [torch.from_numpy(ids).long() for ids in corpus.ids("train")]
@@ -157,8 +164,8 @@ def main() -> None:
     print("| preset | charlm reviews/s | plain PyTorch reviews/s | ratio | least to greatest |")
     print("| --- | --- | --- | --- | --- |")
     for name in preset_names("classify"):
-        layers = [layer_from_preset("classify", name), {"corpus": {"source": arguments.data}}]
-        config = ClassifyConfig.from_layers(layers)
+        layers = [settings_from_preset("classify", name), {"corpus": {"source": arguments.data}}]
+        config = ClassificationConfig.from_settings(layers)
         corpus = load_reviews(config.corpus)
         with tempfile.TemporaryDirectory() as folder:
             ours = our_batches(config, corpus, Path(folder) / "run")

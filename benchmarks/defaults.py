@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from charlm.config import LanguageTrainingConfig
+from charlm.config import LanguageTrainingSection
 from charlm.corpus import catalogue, locate
 
 PAGE = Path(__file__).parents[1] / "docs" / "results.md"
@@ -96,7 +96,7 @@ def page(results: list[dict[str, Any]], help_times: list[float]) -> str:
     """The whole page."""
     import torch
 
-    defaults = LanguageTrainingConfig()
+    defaults = LanguageTrainingSection()
     samples = []
     for result in results:
         entry = catalogue().get(result["corpus"])

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from charlm.config import Config
+from charlm.config import LanguageModelConfig
 from charlm.corpus import Corpus, load_corpus
 from charlm.runs import Run
 from charlm.training.language import LanguageModelling
@@ -46,7 +46,7 @@ def our_epoch(corpus: Corpus, cell: str, backend: str, folder: Path, device: tor
     model |= {"input_dropout": 0, "output_dropout": 0, "weight_dropout": 0}
     training = {"batch_size": BATCH, "seq_len": STEPS, "optimiser": "sgd", "lr": 1.0}
     training |= {"schedule": "constant", "warmup": 0, "precision": "float32", "epochs": 1}
-    config = Config.from_layers([{"model": model, "training": training}])
+    config = LanguageModelConfig.from_settings([{"model": model, "training": training}])
     run = Run.create(folder, config, corpus)
     trainer = Trainer(run, LanguageModelling(run, corpus, device), device)
 

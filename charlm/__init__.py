@@ -3,9 +3,9 @@
 The same parts that the command line is made of::
 
     import torch
-    from charlm import Config, Run, load_corpus, train
+    from charlm import LanguageModelConfig, Run, load_corpus, train
 
-    config = Config.from_layers([{"training": {"epochs": 1, "prefixes": ["The "]}}])
+    config = LanguageModelConfig.from_settings([{"training": {"epochs": 1, "prefixes": ["The "]}}])
     corpus = load_corpus("traveller")
     run = Run.create(None, config, corpus)
     for event in train(run, corpus, device=torch.device("cpu")):
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from charlm.batches import Batch, consecutive_batches, random_batches
-    from charlm.config import ClassifyConfig, Config, TagConfig
+    from charlm.config import ClassificationConfig, LanguageModelConfig, TaggingConfig
     from charlm.corpus import Corpus, Vocabulary, catalogue, load_corpus
     from charlm.corpus.reviews import load_reviews
     from charlm.corpus.tagged import load_slots
@@ -39,13 +39,13 @@ _HOMES = {
     "Batch": "batches",
     "CharlmError": "errors",
     "ClassifierRun": "runs",
-    "ClassifyConfig": "config",
-    "Config": "config",
+    "ClassificationConfig": "config",
+    "LanguageModelConfig": "config",
     "Corpus": "corpus",
     "Decoding": "generation.decoding",
     "LanguageModel": "models.language_model",
     "Run": "runs",
-    "TagConfig": "config",
+    "TaggingConfig": "config",
     "TaggerRun": "runs",
     "Vocabulary": "corpus",
     "baselines": "evaluation.baselines",
@@ -64,15 +64,15 @@ _HOMES = {
 __all__ = [
     "Batch",
     "CharlmError",
+    "ClassificationConfig",
     "ClassifierRun",
-    "ClassifyConfig",
-    "Config",
     "Corpus",
     "Decoding",
     "LanguageModel",
+    "LanguageModelConfig",
     "Run",
-    "TagConfig",
     "TaggerRun",
+    "TaggingConfig",
     "Vocabulary",
     "baselines",
     "build_stack",

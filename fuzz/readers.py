@@ -21,7 +21,7 @@ import atheris
 import torch  # not instrumented: it is large, and not ours
 
 with atheris.instrument_imports(include=["charlm"]):
-    from charlm.config import ClassifyConfig, Config, TagConfig, merging
+    from charlm.config import ClassificationConfig, LanguageModelConfig, TaggingConfig, merging
     from charlm.corpus import Vocabulary, load_corpus, load_labelled, load_tagged
     from charlm.corpus.reviews import ReviewVocabulary
     from charlm.corpus.tagged import TaggerVocabulary
@@ -61,7 +61,7 @@ def make_run() -> tuple[Run, dict[str, bytes]]:
     text = WORK / "text.txt"
     text.write_text("abc cab bca\n" * 10)
     corpus = load_corpus(str(text))
-    made = Run.create(WORK / "run", Config.from_layers([SETTINGS]), corpus)
+    made = Run.create(WORK / "run", LanguageModelConfig.from_settings([SETTINGS]), corpus)
     steps: list[object] = []
     for event in train(made, corpus, device=CPU, should_stop=lambda: len(steps) > 8):
         steps.append(event)  # noqa: PERF402 - should_stop looks at them on the way
@@ -154,15 +154,15 @@ def read_settings(data: bytes) -> None:
     """The settings in run.json, as JSON."""
     content = decode_json(data, PATH)
     if isinstance(content, dict):
-        Config.from_layers([content])
+        LanguageModelConfig.from_settings([content])
 
 
 def read_run(data: bytes) -> None:
     """All of run.json; a ValueError is what the checks say that they raise."""
     content = decode_json(data, PATH)
     try:
-        check_run(content, Config.sections(), Run.corpus_kinds)
-        config = Config.from_layers([content["config"]])
+        check_run(content, LanguageModelConfig.sections(), Run.corpus_kinds)
+        config = LanguageModelConfig.from_settings([content["config"]])
         check_settings(content["config"], config.to_dict(), "config", complete=True)
     except ValueError as error:
         one_line(str(error))
@@ -171,13 +171,13 @@ def read_run(data: bytes) -> None:
 def read_toml(data: bytes) -> None:
     """A file of settings for --config."""
     text = data.decode("utf-8", "surrogateescape")
-    Config.from_layers([merging.parse_toml(text, "fuzzed.toml")])
+    LanguageModelConfig.from_settings([merging.parse_toml(text, "fuzzed.toml")])
 
 
 def read_assignments(data: bytes) -> None:
     """The words after --set; each ends with a NUL."""
     words = data.decode("utf-8", "surrogateescape").split("\0")
-    Config.from_layers([Config.layer_from_assignments(words)])
+    LanguageModelConfig.from_settings([LanguageModelConfig.settings_from_assignments(words)])
 
 
 def read_vocabulary(data: bytes) -> None:
@@ -201,9 +201,9 @@ def read_other_vocabularies(data: bytes) -> None:
 def read_other_settings(data: bytes) -> None:
     """Settings of classifiers and taggers, as JSON."""
     content = decode_json(data, PATH)
-    for kind in (ClassifyConfig, TagConfig):
+    for kind in (ClassificationConfig, TaggingConfig):
         try:
-            kind.from_layers([content] if isinstance(content, dict) else [])
+            kind.from_settings([content] if isinstance(content, dict) else [])
         except CharlmError as error:
             one_line(str(error))
 
@@ -319,7 +319,8 @@ def make_seeds() -> dict[str, bytes]:
             b'{"words": ["a", "b"], "tags": ["O", "B-x", "I-x"]}',
         ],
         "read_other_settings": [
-            encode_json(kind.from_layers([]).to_dict()) for kind in (ClassifyConfig, TagConfig)
+            encode_json(kind.from_settings([]).to_dict())
+            for kind in (ClassificationConfig, TaggingConfig)
         ],
         "read_labels": [
             b'\0text,label\n"a, b",x\nc,y\nd,x\n',

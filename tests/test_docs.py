@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from charlm.cli import run
-from charlm.config import Config, preset_names
+from charlm.config import LanguageModelConfig, preset_names
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -36,7 +36,9 @@ def test_presets_and_settings_named_in_readme_exist():
     assert {task for task, _ in named} == {"", "classify", "tag"}
     assert all(name in preset_names(task or "language-model") for task, name in named)
     settings = {
-        key for section in Config.sections().values() for key in section.__dataclass_fields__
+        key
+        for section in LanguageModelConfig.sections().values()
+        for key in section.__dataclass_fields__
     }
     assert {key.rpartition(".")[2] for key in re.findall(r"--set (\S+)=", README)} <= settings
 

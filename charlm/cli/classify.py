@@ -12,43 +12,30 @@ import typer
 from charlm.cli.interrupts import polled
 from charlm.cli.options import (
     AsJson,
-    Assignments,
-    Backend,
-    BatchSize,
-    Bidirectional,
-    Cell,
-    ClipNorm,
-    ConfigFile,
     CorporaDir,
-    Deterministic,
     Device,
     DryRun,
-    Encoding,
-    Epochs,
-    HiddenSize,
-    LearningRate,
-    Minutes,
     MovedData,
     NewRun,
-    NumLayers,
-    Patience,
     Quiet,
     Resume,
     RunFolder,
-    Seed,
     Split,
-    TrainDevice,
     Version,
     chosen_split,
     lines_given,
     open_run,
     open_with_data,
-    preset_option,
-    settings_layers,
 )
 from charlm.cli.output import Output, figure
+from charlm.cli.settings import takes_settings, warn_of_idle_settings
 from charlm.cli.training import open_to_resume, train_examples
-from charlm.config import FEATURES, ClassifyConfig, Layer
+from charlm.config import (
+    SETTINGS_FOR_CHARACTERS,
+    SETTINGS_FOR_PRETRAINED,
+    ClassificationConfig,
+    Settings,
+)
 from charlm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -63,123 +50,39 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-CHARACTERS = 1_500  # of a text that are kept, unless told: about as much as 300 words
-Preset = Annotated[str | None, preset_option("classify")]
 
 
 @app.command()
+@takes_settings(ClassificationConfig)
 def train(
-    data: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|FOLDER|FILE",
-            help="Labelled texts: imdb; a folder or .tar.gz of train/LABEL/*.txt; a .csv or "
-            ".jsonl file of texts and labels. [default: imdb]",
-        ),
-    ] = None,
-    preset: Preset = None,
-    config: ConfigFile = None,
-    assignments: Assignments = None,
-    encoding: Encoding = None,
-    text_column: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Of the texts in a .csv or .jsonl file.")
-    ] = None,
-    label_column: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Of the labels in a .csv or .jsonl file.")
-    ] = None,
-    tokens: Annotated[
-        str | None, typer.Option(metavar="words|characters", help="What a text is made of.")
-    ] = None,
-    length: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="Keep N words or characters of a text. [default: 400 words or 1,500 characters]",
-        ),
-    ] = None,
-    cell: Cell = None,
-    backend: Backend = None,
-    hidden_size: HiddenSize = None,
-    num_layers: NumLayers = None,
-    bidirectional: Bidirectional = None,
-    features: Annotated[
-        str | None,
-        typer.Option(metavar="|".join(FEATURES), help="What is made of the outputs over time."),
-    ] = None,
-    from_run: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="Begin with the layers of a trained language model."),
-    ] = None,
-    frozen: Annotated[
-        bool, typer.Option("--frozen", help="With --from-run: its layers stay as they are.")
-    ] = False,
-    batch_size: BatchSize = None,
-    epochs: Epochs = None,
-    minutes: Minutes = None,
-    patience: Patience = None,
-    lr: LearningRate = None,
-    clip_norm: ClipNorm = None,
-    seed: Seed = None,
-    device: TrainDevice = None,
+    given: list[Settings],
     run: NewRun = None,
     resume: Resume = False,
-    deterministic: Deterministic = False,
     dry_run: DryRun = False,
     corpora_dir: CorporaDir = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     version: Version = False,
 ) -> None:
-    """Train a classifier: embedding, recurrent layers, features over time, a head.
+    """Train a classifier: embedding, recurrent layers, features over time, output layer.
 
-    A part of the train texts is held out for validation, the weights with the best accuracy on it
+    A part of the train texts is used for validation. The weights with the best validation accuracy
     are kept, and the test texts are scored with them at the end.
 
-    Settings are taken from the defaults, then --preset, then --config, then the options, then
-    --set. See them all with --dry-run.
+    Settings are merged in this order, and the last one wins: the defaults, --preset, --config, the
+    options, --set. --dry-run shows the result.
     """
-    options: Layer = {
-        "corpus": {
-            "source": data,
-            "encoding": encoding,
-            "text_column": text_column,
-            "label_column": label_column,
-            "tokens": tokens,
-            "length": length,
-        },
-        "model": {
-            "cell": cell,
-            "backend": backend,
-            "hidden_size": hidden_size,
-            "num_layers": num_layers,
-            "bidirectional": bidirectional,
-            "features": features,
-            "from_run": from_run and str(from_run.resolve() if resume else from_run),
-            "tune": False if frozen else None,
-        },
-        "training": {
-            "batch_size": batch_size,
-            "epochs": epochs,
-            "minutes": minutes,
-            "patience": patience,
-            "lr": lr,
-            "clip_norm": clip_norm,
-            "seed": seed,
-            "device": device,
-            "deterministic": deterministic or None,
-        },
-    }
-    layers = settings_layers(ClassifyConfig, preset, config, options, assignments)
     output = Output(as_json=as_json, quiet=quiet)
     from charlm.corpus.reviews import load_reviews
     from charlm.runs import ClassifierRun
 
     opened = None
     if resume:
-        opened = open_to_resume(ClassifierRun, run, layers, output)
+        opened = open_to_resume(ClassifierRun, run, [*map(_absolute, given)], output)
         settings, corpus = opened.config, opened.load_corpus(corpora_dir)
     else:
-        settings, source = _with_layers_of_a_run(layers, output)
+        settings, source = _with_layers_of_a_run(given, output)
+        warn_of_idle_settings(settings, given, output)
         known = None if source is None else source.vocabulary
         corpus = load_reviews(settings.corpus, corpora_dir, tokens=known)
     labels = list(corpus.data.labels)
@@ -198,26 +101,35 @@ def train(
     )
 
 
-def _with_layers_of_a_run(layers: list[Layer], output: Output) -> tuple[ClassifyConfig, Run | None]:
-    """The settings, and the language model whose layers the classifier begins with.
+def _absolute(settings: Settings) -> Settings:
+    """The settings with the absolute path of the language model's run, as run.json has it."""
+    model = dict(settings.get("model", {}))
+    if isinstance(model.get("from_run"), str) and model["from_run"] != "none":
+        model["from_run"] = str(Path(model["from_run"]).resolve())
+    return {**settings, "model": model}
+
+
+def _with_layers_of_a_run(
+    given: list[Settings], output: Output
+) -> tuple[ClassificationConfig, Run | None]:
+    """The configuration, and the run of the language model that the classifier starts from.
 
     Raises:
-        UsageError: the user's settings are not those of that run.
-        RunError: there is no such run, or it has learned nothing yet.
+        UsageError: the user's settings differ from those of that run.
+        RunError: there is no such run, or it has no checkpoint yet.
     """
     from charlm.runs import Run
 
-    config = ClassifyConfig.from_layers(layers)
-    characters: Layer = {"corpus": {"length": CHARACTERS}}
+    config = ClassificationConfig.from_settings(given)
     if config.model.from_run is None:
         if config.corpus.tokens == "characters":
-            config = ClassifyConfig.from_layers([characters, *layers])
+            config = ClassificationConfig.from_settings([SETTINGS_FOR_CHARACTERS, *given])
         return config, None
-    given = Path(config.model.from_run)
-    run = Run.open(given)
+    folder = Path(config.model.from_run)
+    run = Run.open(folder)
     for notice in run.notices:
         output.warn(notice)
-    run.read_weights("best")  # before a folder is made for what could not begin
+    run.read_weights("best")  # raises before the new run's folder is created
     model = run.config.model
     own = {
         "corpus": {"tokens": "characters", "cleaning": run.corpus["cleaning"]},
@@ -237,18 +149,13 @@ def _with_layers_of_a_run(layers: list[Layer], output: Output) -> tuple[Classify
     for section, values in own.items():
         for key, wanted in values.items():
             value = getattr(getattr(config, section), key)
-            if value != wanted and any(key in layer.get(section, {}) for layer in layers):
+            if value != wanted and any(key in each.get(section, {}) for each in given):
                 raise UsageError(
                     f"{section}.{key} is {wanted} in {run.folder}, not {value}",
-                    "leave it out: the run brings its own",
+                    "leave it out: it is taken from the run",
                 )
-    own["model"]["from_run"] = str(given.resolve())
-    # A state that was trained on whole texts does not know gaps in them.
-    suited = {
-        **characters,
-        "model": {"standardise": True, "word_dropout": 0.0, "input_dropout": 0.0},
-    }
-    return ClassifyConfig.from_layers([suited, *layers, own]), run
+    own["model"]["from_run"] = str(folder.resolve())
+    return ClassificationConfig.from_settings([SETTINGS_FOR_PRETRAINED, *given, own]), run
 
 
 @app.command()

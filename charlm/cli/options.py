@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from charlm.config import (
-    CELLS,
-    Layer,
-    TaskConfig,
-    layer_from_preset,
-    layer_from_toml,
-    preset_names,
-)
 from charlm.corpus import SPLITS, read_text
 from charlm.errors import CorpusError, UsageError
 
@@ -35,28 +26,35 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-# Every command takes the next four, those too that have no use for one of them, so that a script
-# can give the same options to all.
+# Every command takes the next four, even if it has no use for one of them, so that a script can
+# give the same options to all.
 CorporaDir = Annotated[
     Path | None,
     typer.Option(
         metavar="FOLDER",
-        help="Where corpora lie. [default: $CHARLM_CORPORA, else corpora in the working folder]",
+        help="The folder of corpora. [default: $CHARLM_CORPORA, or corpora in the working folder]",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only results, warnings and errors.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print only results, warnings and errors.")
+]
 Version = Annotated[
     bool,
-    typer.Option("--version", callback=_show_version, is_eager=True, help="Show it and exit."),
+    typer.Option(
+        "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+    ),
 ]
 Split = Annotated[
     str | None,
-    typer.Option(metavar="train|valid|test", help="[default: test, or valid without one]"),
+    typer.Option(
+        metavar="train|valid|test",
+        help="The split to score. [default: test, or valid if there is no test split]",
+    ),
 ]
 MovedData = Annotated[
     str | None,
-    typer.Option("--data", metavar="PATH", help="Where the data of the run lie now."),
+    typer.Option("--data", metavar="PATH", help="The run's data, if it was moved."),
 ]
 RunFolder = Annotated[
     Path | None,
@@ -64,58 +62,14 @@ RunFolder = Annotated[
 ]
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute.")]
 
-# The next are of all commands that train.
+# The train commands take these beside their settings.
 
-
-def preset_option(task: str) -> Any:
-    """``--preset`` of a task, with the names that it takes."""
-    names = ", ".join(preset_names(task))
-    return typer.Option(metavar="NAME", help=f"Settings by name: {names}.")
-
-
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE.toml", help="Settings from a file.")
-]
-Assignments = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Any setting; can be given repeatedly."),
-]
-Encoding = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Of an own text. [default: UTF-8]")
-]
-Cell = Annotated[str | None, typer.Option(metavar="|".join(CELLS), help="The recurrent cell.")]
-Backend = Annotated[
-    str | None, typer.Option(metavar="scratch|torch", help="By the equations, or torch's own.")
-]
-HiddenSize = Annotated[int | None, typer.Option(metavar="N", help="Units of a layer.")]
-NumLayers = Annotated[int | None, typer.Option(metavar="N", help="Recurrent layers.")]
-Bidirectional = Annotated[
-    bool | None,
-    typer.Option("--bidirectional/--one-way", help="Read both ways, or from the start alone."),
-]
-BatchSize = Annotated[int | None, typer.Option(metavar="N", help="Rows of a batch.")]
-Epochs = Annotated[
-    int | None, typer.Option(metavar="N", help="End after N times through the data.")
-]
-Minutes = Annotated[float | None, typer.Option(metavar="F", help="End after F minutes.")]
-LearningRate = Annotated[float | None, typer.Option("--lr", metavar="F", help="Learning rate.")]
-ClipNorm = Annotated[
-    float | None, typer.Option(metavar="F", help="Clip the global gradient norm to F.")
-]
-Patience = Annotated[
-    int | None,
-    typer.Option(metavar="N", help="End after N validations in a row without a better figure."),
-]
-Seed = Annotated[int | None, typer.Option(metavar="N", help="Of every random choice.")]
-TrainDevice = Annotated[
-    str | None, typer.Option("--device", metavar="auto|cpu|cuda|mps", help="Where to train.")
-]
 NewRun = Annotated[
     Path | None,
     typer.Option(
         "--run",
         metavar="FOLDER",
-        help="The folder to make, or to go on with. [default: "
+        help="The run folder to create, or to resume. [default: "
         "checkpoints/<time>-<corpus>-<cell>; with --resume: the newest run]",
     ),
 ]
@@ -123,51 +77,20 @@ Resume = Annotated[
     bool,
     typer.Option(
         "--resume",
-        help="Go on with a run exactly where it was saved; --epochs, --minutes and the like "
-        "may be others.",
+        help="Resume a run exactly where it was saved. Settings such as --epochs and --minutes may "
+        "change.",
     ),
 ]
-Deterministic = Annotated[
-    bool,
-    typer.Option(
-        "--deterministic", help="On CUDA: slower, and the same numbers for the same seed."
-    ),
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Show all settings and the size of the model, and stop.")
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be trained, and stop.")]
-
-
-def settings_layers(
-    config: type[TaskConfig],
-    preset: str | None,
-    file: Path | None,
-    options: Mapping[str, Mapping[str, Any]],
-    assignments: list[str] | None,
-) -> list[Layer]:
-    """What the user gave, from the lowest layer up.
-
-    Raises:
-        UsageError: there is no such preset, file or setting.
-    """
-    layers: list[Layer] = []
-    if preset is not None:
-        layers.append(layer_from_preset(config.task, preset))
-    if file is not None:
-        layers.append(layer_from_toml(file))
-    layers.append(
-        {
-            section: {key: value for key, value in values.items() if value is not None}
-            for section, values in options.items()
-        }
-    )
-    layers.append(config.layer_from_assignments(assignments or []))
-    return layers
 
 
 def open_run(kind: type[AnyRun], folder: Path | None, output: Output) -> AnyRun:
-    """The run that was asked for, or the newest one, which is then named on stderr.
+    """The run in a folder; without a folder the newest run, whose name goes to stderr.
 
     Raises:
-        RunError: there is none, or it is damaged, or of another task.
+        RunError: there is no run, or it is damaged, or it belongs to another task.
     """
     from charlm.runs import newest_run
 
@@ -181,7 +104,7 @@ def open_run(kind: type[AnyRun], folder: Path | None, output: Output) -> AnyRun:
 
 
 def lines_given(arguments: list[str]) -> list[str]:
-    """The arguments; or, where they are ``-`` alone, the lines of standard input.
+    """The arguments; if there is only ``-``, the lines of standard input.
 
     Raises:
         CorpusError: standard input is empty, or not UTF-8.
@@ -197,7 +120,7 @@ def lines_given(arguments: list[str]) -> list[str]:
 def open_with_data(
     kind: type[AnyRun], folder: Path | None, data: str | None, output: Output
 ) -> AnyRun:
-    """As `open_run`; its data may lie elsewhere than they did.
+    """The run as from `open_run`, with a new path of its data if one is given.
 
     Raises:
         RunError: as `open_run`.
@@ -210,7 +133,7 @@ def open_with_data(
 
 
 def chosen_split(split: str | None, sizes: tuple[int, ...]) -> str:
-    """The split that was asked for, or the test split, or what there is.
+    """The split to score: the given one, or the first of test, valid and train that has data.
 
     Raises:
         UsageError: there is no such split, or it is empty.

@@ -11,43 +11,25 @@ import typer
 from charlm.cli.interrupts import polled
 from charlm.cli.options import (
     AsJson,
-    Assignments,
-    Backend,
-    BatchSize,
-    Bidirectional,
-    Cell,
-    ClipNorm,
-    ConfigFile,
     CorporaDir,
-    Deterministic,
     Device,
     DryRun,
-    Encoding,
-    Epochs,
-    HiddenSize,
-    LearningRate,
-    Minutes,
     MovedData,
     NewRun,
-    NumLayers,
-    Patience,
     Quiet,
     Resume,
     RunFolder,
-    Seed,
     Split,
-    TrainDevice,
     Version,
     chosen_split,
     lines_given,
     open_run,
     open_with_data,
-    preset_option,
-    settings_layers,
 )
 from charlm.cli.output import Output
+from charlm.cli.settings import takes_settings, warn_of_idle_settings
 from charlm.cli.training import open_to_resume, train_examples
-from charlm.config import Layer, TagConfig
+from charlm.config import Settings, TaggingConfig
 from charlm.errors import UsageError, shown
 
 if TYPE_CHECKING:
@@ -62,89 +44,39 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-Preset = Annotated[str | None, preset_option("tag")]
 
 
 @app.command()
+@takes_settings(TaggingConfig)
 def train(
-    data: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|FOLDER",
-            help="Tagged sentences: atis; a folder of train, valid and test with seq.in and "
-            "seq.out each; or with train.txt in columns. [default: atis]",
-        ),
-    ] = None,
-    preset: Preset = None,
-    config: ConfigFile = None,
-    assignments: Assignments = None,
-    encoding: Encoding = None,
-    cell: Cell = None,
-    backend: Backend = None,
-    hidden_size: HiddenSize = None,
-    num_layers: NumLayers = None,
-    bidirectional: Bidirectional = None,
-    window: Annotated[
-        int | None, typer.Option(metavar="N", help="Words to each side that a step sees.")
-    ] = None,
-    batch_size: BatchSize = None,
-    epochs: Epochs = None,
-    minutes: Minutes = None,
-    patience: Patience = None,
-    lr: LearningRate = None,
-    clip_norm: ClipNorm = None,
-    seed: Seed = None,
-    device: TrainDevice = None,
+    given: list[Settings],
     run: NewRun = None,
     resume: Resume = False,
-    deterministic: Deterministic = False,
     dry_run: DryRun = False,
     corpora_dir: CorporaDir = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     version: Version = False,
 ) -> None:
-    """Train a tagger: words, their n-grams, recurrent layers, a tag for each word.
+    """Train a tagger: words and their n-grams, recurrent layers, a tag for each word.
 
     The weights with the best F1 on the validation sentences are kept, and the test sentences are
-    scored with them at the end. Without --epochs and --minutes it takes 20 epochs.
+    scored with them at the end.
 
-    Settings are taken from the defaults, then --preset, then --config, then the options, then
-    --set. See them all with --dry-run.
+    Settings are merged in this order, and the last one wins: the defaults, --preset, --config, the
+    options, --set. --dry-run shows the result.
     """
-    options: Layer = {
-        "corpus": {"source": data, "encoding": encoding},
-        "model": {
-            "cell": cell,
-            "backend": backend,
-            "hidden_size": hidden_size,
-            "num_layers": num_layers,
-            "bidirectional": bidirectional,
-            "window": window,
-        },
-        "training": {
-            "batch_size": batch_size,
-            "epochs": epochs,
-            "minutes": minutes,
-            "patience": patience,
-            "lr": lr,
-            "clip_norm": clip_norm,
-            "seed": seed,
-            "device": device,
-            "deterministic": deterministic or None,
-        },
-    }
-    layers = settings_layers(TagConfig, preset, config, options, assignments)
     output = Output(as_json=as_json, quiet=quiet)
     from charlm.corpus.tagged import load_slots
     from charlm.runs import TaggerRun
 
     opened = None
     if resume:
-        opened = open_to_resume(TaggerRun, run, layers, output)
+        opened = open_to_resume(TaggerRun, run, given, output)
         settings, corpus = opened.config, opened.load_corpus(corpora_dir)
     else:
-        settings = TagConfig.from_layers(layers)
+        settings = TaggingConfig.from_settings(given)
+        warn_of_idle_settings(settings, given, output)
         corpus = load_slots(settings.corpus, corpora_dir)
     train_examples(
         TaggerRun,

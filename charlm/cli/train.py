@@ -9,39 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from charlm.cli.interrupts import polled
-from charlm.cli.options import (
-    AsJson,
-    Assignments,
-    Backend,
-    BatchSize,
-    Cell,
-    ClipNorm,
-    ConfigFile,
-    CorporaDir,
-    Deterministic,
-    DryRun,
-    Encoding,
-    Epochs,
-    HiddenSize,
-    LearningRate,
-    Minutes,
-    NewRun,
-    NumLayers,
-    Patience,
-    Quiet,
-    Resume,
-    Seed,
-    TrainDevice,
-    Version,
-    preset_option,
-    settings_layers,
-)
+from charlm.cli.options import AsJson, CorporaDir, DryRun, NewRun, Quiet, Resume, Version
 from charlm.cli.output import Output
+from charlm.cli.settings import takes_settings, warn_of_idle_settings
 from charlm.cli.training import (
     conclude,
     follow,
@@ -50,7 +23,7 @@ from charlm.cli.training import (
     show_plan,
     with_resolved_source,
 )
-from charlm.config import Config, Layer, layer_for_text
+from charlm.config import LanguageModelConfig, Settings, settings_for_text
 from charlm.errors import CorpusError
 
 if TYPE_CHECKING:
@@ -59,108 +32,32 @@ if TYPE_CHECKING:
     from charlm.corpus import Corpus
     from charlm.runs import Run
 
-Preset = Annotated[str | None, preset_option("language-model")]
 
-
+@takes_settings(LanguageModelConfig)
 def train(
-    corpus: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|FILE|FOLDER",
-            help="A corpus by name (see charlm corpus list), a text of yours, or - for standard "
-            "input. [default: traveller, which comes with charlm]",
-        ),
-    ] = None,
-    preset: Preset = None,
-    config: ConfigFile = None,
-    assignments: Assignments = None,
-    cleaning: Annotated[
-        str | None,
-        typer.Option(
-            metavar="letters|spaces|none",
-            help="How the text is cleaned. [default: the corpus's own; own text: none]",
-        ),
-    ] = None,
-    encoding: Encoding = None,
-    max_chars: Annotated[
-        int | None, typer.Option(metavar="N", help="Keep the first N characters.")
-    ] = None,
-    cell: Cell = None,
-    backend: Backend = None,
-    hidden_size: HiddenSize = None,
-    num_layers: NumLayers = None,
-    sampling: Annotated[
-        str | None, typer.Option(metavar="random|consecutive", help="How batches are taken.")
-    ] = None,
-    seq_len: Annotated[
-        int | None, typer.Option("--seq-len", "--num-steps", metavar="N", help="Steps of a batch.")
-    ] = None,
-    batch_size: BatchSize = None,
-    epochs: Epochs = None,
-    minutes: Minutes = None,
-    patience: Patience = None,
-    lr: LearningRate = None,
-    clip_norm: ClipNorm = None,
-    prefix: Annotated[
-        list[str] | None,
-        typer.Option(metavar="TEXT", help="Sample after this text; can be given repeatedly."),
-    ] = None,
-    seed: Seed = None,
-    device: TrainDevice = None,
+    given: list[Settings],
     run: NewRun = None,
     resume: Resume = False,
-    deterministic: Deterministic = False,
     dry_run: DryRun = False,
     corpora_dir: CorporaDir = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     version: Version = False,
 ) -> None:
-    """Train a model on a text; without options, for half a minute on one that comes along.
+    """Train a language model. With no options it trains on a bundled short story.
 
-    Without --epochs and --minutes it takes 40 epochs or 96 seconds, whichever comes first.
-
-    Settings are taken from the defaults for a text of this length, then --preset, then --config,
-    then the options, then --set. See them all with --dry-run.
+    Settings are merged in this order, and the last one wins: the defaults, settings that suit the
+    size of the text, --preset, --config, the options, --set. --dry-run shows the result.
     """
-    options: Layer = {
-        "corpus": {
-            "source": corpus,
-            "cleaning": cleaning,
-            "encoding": encoding,
-            "max_chars": max_chars,
-        },
-        "model": {
-            "cell": cell,
-            "backend": backend,
-            "hidden_size": hidden_size,
-            "num_layers": num_layers,
-        },
-        "training": {
-            "sampling": sampling,
-            "seq_len": seq_len,
-            "batch_size": batch_size,
-            "epochs": epochs,
-            "minutes": minutes,
-            "patience": patience,
-            "lr": lr,
-            "clip_norm": clip_norm,
-            "prefixes": prefix or None,
-            "seed": seed,
-            "device": device,
-            "deterministic": deterministic or None,
-        },
-    }
-    layers = settings_layers(Config, preset, config, options, assignments)
     output = Output(as_json=as_json, quiet=quiet)
     if resume:
-        _resume(layers, run, corpora_dir, dry_run=dry_run, output=output)
+        _resume(given, run, corpora_dir, dry_run=dry_run, output=output)
     else:
-        _train(layers, run, corpora_dir, dry_run=dry_run, output=output)
+        _train(given, run, corpora_dir, dry_run=dry_run, output=output)
 
 
 def _train(
-    layers: list[Layer],
+    given: list[Settings],
     folder: Path | None,
     corpora_dir: Path | None,
     *,
@@ -171,14 +68,15 @@ def _train(
     from charlm.runs import Run, load_run_corpus
     from charlm.training.language import check_train_split
 
-    config = Config.from_layers(layers)
+    config = LanguageModelConfig.from_settings(given)
     device = select_device(config.training.device)
     with _standard_input_as_file(config.corpus.source) as kept:
         corpus = load_run_corpus(config.corpus, kept, corpora_dir)
         for notice in corpus.notices:
             output.note(notice)
-        suited = layer_for_text(corpus.split_sizes[0], len(corpus.vocabulary))
-        config = _resolve(Config.from_layers([suited, *layers]), corpus, output)
+        suited = settings_for_text(corpus.split_sizes[0], len(corpus.vocabulary))
+        config = _resolve(LanguageModelConfig.from_settings([suited, *given]), corpus, output)
+        warn_of_idle_settings(config, given, output)
         check_train_split(config.training, corpus.split_sizes[0])
         if dry_run:
             _show_plan(config, corpus, str(device), output)
@@ -188,7 +86,7 @@ def _train(
 
 
 def _resume(
-    layers: list[Layer],
+    given: list[Settings],
     folder: Path | None,
     corpora_dir: Path | None,
     *,
@@ -198,7 +96,7 @@ def _resume(
     from charlm.models.build import select_device
     from charlm.runs import Run
 
-    run = open_to_resume(Run, folder, layers, output)
+    run = open_to_resume(Run, folder, given, output)
     device = select_device(run.config.training.device)
     corpus = run.load_corpus(corpora_dir)
     run.config = _resolve(run.config, corpus, output)
@@ -236,7 +134,7 @@ def _standard_input_as_file(source: str) -> Iterator[Path | None]:
             raise CorpusError(message, error.hint) from None
 
 
-def _resolve(config: Config, corpus: Corpus, output: Output) -> Config:
+def _resolve(config: LanguageModelConfig, corpus: Corpus, output: Output) -> LanguageModelConfig:
     """Fill in what depends on the text: where it lies for good, and the prefixes."""
     from charlm.corpus import catalogue
     from charlm.generation.prefix import prepare_prefix
@@ -267,7 +165,7 @@ def _beginning(text: str) -> str:
     return start if len(start) <= 12 else words[0][:12]
 
 
-def _show_plan(config: Config, corpus: Corpus, device: str, output: Output) -> None:
+def _show_plan(config: LanguageModelConfig, corpus: Corpus, device: str, output: Output) -> None:
     """What ``--dry-run`` prints."""
     from charlm.runs import Run
 

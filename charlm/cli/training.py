@@ -13,7 +13,7 @@ from charlm.cli.interrupts import StopFlag, polled
 from charlm.cli.options import AnyRun, open_run
 from charlm.cli.output import Output, clock, figure_words
 from charlm.cli.progress import ProgressBar
-from charlm.config import Layer, TaskConfig
+from charlm.config import Settings, TaskConfig
 from charlm.corpus import SPLITS
 from charlm.errors import RunError, Stopped
 
@@ -28,7 +28,7 @@ AnyConfig = TypeVar("AnyConfig", bound=TaskConfig)
 
 
 def open_to_resume(
-    kind: type[AnyRun], folder: Path | None, layers: list[Layer], output: Output
+    kind: type[AnyRun], folder: Path | None, given: list[Settings], output: Output
 ) -> AnyRun:
     """The run to go on with, or the newest of its kind, with the settings that may be others.
 
@@ -43,7 +43,7 @@ def open_to_resume(
         if folder is None:
             raise RunError("no run to go on with", f"train one: {kind.command} train")
     run = open_run(kind, folder, output)
-    run.change(run.config_type.from_layers([run.config.to_dict(), *layers]))
+    run.change(run.config_type.from_settings([run.config.to_dict(), *given]))
     return run
 
 

@@ -1,48 +1,61 @@
-"""What a run is made of: three frozen sections for each task, read from TOML, JSON and words."""
+"""The configuration of a run: three frozen sections of settings for each task."""
 
 from charlm.config.classification import (
     FEATURES,
-    ClassifierConfig,
-    ClassifierTrainingConfig,
-    ClassifyConfig,
-    ReviewsConfig,
+    SETTINGS_FOR_CHARACTERS,
+    SETTINGS_FOR_PRETRAINED,
+    ClassificationConfig,
+    ClassifierSection,
+    ClassifierTrainingSection,
+    LabelledTextsSection,
 )
 from charlm.config.language import (
-    Config,
-    CorpusConfig,
-    LanguageTrainingConfig,
-    ModelConfig,
-    layer_for_text,
+    LanguageModelConfig,
+    LanguageModelSection,
+    LanguageTrainingSection,
+    TextSection,
+    settings_for_text,
 )
-from charlm.config.merging import Layer, TaskConfig, layer_from_toml
-from charlm.config.network import CELLS, SCRATCH_ONLY, NetworkConfig
-from charlm.config.presets import layer_from_preset, preset, preset_names
-from charlm.config.tagging import SlotsConfig, TagConfig, TaggerConfig, TaggerTrainingConfig
-from charlm.config.training import TrainingConfig
+from charlm.config.merging import Settings, TaskConfig, settings_from_toml
+from charlm.config.network import CELLS, SCRATCH_ONLY, NetworkSection
+from charlm.config.presets import preset, preset_names, settings_from_preset
+from charlm.config.settings import Section, Setting, setting
+from charlm.config.tagging import (
+    TaggedSentencesSection,
+    TaggerSection,
+    TaggerTrainingSection,
+    TaggingConfig,
+)
+from charlm.config.training import TrainingSection
 
 __all__ = [
     "CELLS",
     "FEATURES",
     "SCRATCH_ONLY",
-    "ClassifierConfig",
-    "ClassifierTrainingConfig",
-    "ClassifyConfig",
-    "Config",
-    "CorpusConfig",
-    "LanguageTrainingConfig",
-    "Layer",
-    "ModelConfig",
-    "NetworkConfig",
-    "ReviewsConfig",
-    "SlotsConfig",
-    "TagConfig",
-    "TaggerConfig",
-    "TaggerTrainingConfig",
+    "SETTINGS_FOR_CHARACTERS",
+    "SETTINGS_FOR_PRETRAINED",
+    "ClassificationConfig",
+    "ClassifierSection",
+    "ClassifierTrainingSection",
+    "LabelledTextsSection",
+    "LanguageModelConfig",
+    "LanguageModelSection",
+    "LanguageTrainingSection",
+    "NetworkSection",
+    "Section",
+    "Setting",
+    "Settings",
+    "TaggedSentencesSection",
+    "TaggerSection",
+    "TaggerTrainingSection",
+    "TaggingConfig",
     "TaskConfig",
-    "TrainingConfig",
-    "layer_for_text",
-    "layer_from_preset",
-    "layer_from_toml",
+    "TextSection",
+    "TrainingSection",
     "preset",
     "preset_names",
+    "setting",
+    "settings_for_text",
+    "settings_from_preset",
+    "settings_from_toml",
 ]

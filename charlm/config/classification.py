@@ -5,121 +5,195 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from charlm.config.checks import check, check_at_most, check_choice, check_part, check_positive
-from charlm.config.merging import TaskConfig
-from charlm.config.network import NetworkConfig
-from charlm.config.training import TrainingConfig
-from charlm.errors import shown
+from charlm.config.merging import Settings, TaskConfig
+from charlm.config.network import NetworkSection
+from charlm.config.settings import Section, check, setting
+from charlm.config.training import TrainingSection
 
 FEATURES = ("last", "all", "mean", "max", "mean-max")
 
+SETTINGS_FOR_CHARACTERS: Settings = {"corpus": {"length": 1_500}}  # about as much as 300 words
+"""What suits texts that are read as characters better than the defaults."""
 
-@dataclass(frozen=True, kw_only=True)
-class ReviewsConfig:
-    """Which labelled texts, and how they become sequences."""
-
-    source: str = "imdb"
-    """a name of the catalogue, a folder, an archive, or a file of texts and labels"""
-    encoding: str | None = None
-    """of an own source; None: UTF-8"""
-    text_column: str | None = None
-    """of a CSV or JSON-lines file; None: the first of text, review, sentence, ..."""
-    label_column: str | None = None
-    """None: the first of label, sentiment, class, ..."""
-    valid: float = 0.1
-    """fraction of the train texts that is held out, where the source has no valid split"""
-    test: float = 0.1
-    """likewise, for the test split"""
-    tokens: str = "words"
-    """words, lower-cased; or characters"""
-    punctuation: bool = False
-    """whether punctuation marks are words too"""
-    cleaning: str = "none"
-    """of characters: letters, spaces or none"""
-    vocabulary_size: int | None = 20_000
-    """ids of words in all, padding and unknown included: the most frequent of the train split"""
-    length: int = 400
-    """tokens that are kept of a text"""
-    cut: str = "before"
-    """where a longer text is cut: before what is kept (its end), or after it (its start)"""
-
-    def __post_init__(self) -> None:
-        check_choice("corpus.tokens", self.tokens, ("words", "characters"))
-        check_choice("corpus.cleaning", self.cleaning, ("letters", "spaces", "none"))
-        check_choice("corpus.cut", self.cut, ("before", "after"))
-        check_part("corpus.valid", self.valid)
-        check_part("corpus.test", self.test)
-        for name in ("vocabulary_size", "length"):
-            check_positive(f"corpus.{name}", getattr(self, name))
-            check_at_most(f"corpus.{name}", getattr(self, name), 1_000_000)
-        ok = self.vocabulary_size is None or self.vocabulary_size > 2
-        check(ok, f"corpus.vocabulary_size is {self.vocabulary_size}; it must be at least 3")
+SETTINGS_FOR_PRETRAINED: Settings = {
+    **SETTINGS_FOR_CHARACTERS,
+    # The states of a language model vary little around large constants, and it was trained on whole
+    # texts, without gaps in them.
+    "model": {"standardise": True, "word_dropout": 0.0, "input_dropout": 0.0},
+}
+"""What suits a classifier that starts from a language model."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifierConfig(NetworkConfig):
-    """The classifier: embedding, recurrent layers, features of their outputs, head."""
+class LabelledTextsSection(Section, section="corpus"):
+    """The labelled texts, and how they become sequences of token ids."""
 
-    hidden_size: int = 64
-    bidirectional: bool = True
-    """whether each layer reads both ways, by ``hidden_size`` units each"""
-    embedding: str = "learned"
-    """learned: a table; one-hot: none, the token picks a row of the input weights"""
-    ngrams: int = 2
-    """2: each pair of neighbouring tokens has a vector too, hashed; 3: triples too; 1: none"""
-    buckets: int = 65_536
-    """that they are hashed into"""
-    features: str = "mean-max"
-    """of the top layer's outputs: last: the one after the last token (of each direction); all:
-    all of them, side by side; mean, max: over time; mean-max: both"""
-    padding: str = "after"
-    """where shorter texts are filled up"""
-    skip_padding: bool = True
-    """whether the recurrent layers leave the padding out"""
-    standardise: bool = False
-    """whether each feature is brought to mean 0 and deviation 1 on the train texts; with
-    ``from_run`` it is, unless told"""
-    dense_size: int = 0
-    """units (ReLU) between the features and the head; 0: none"""
+    source: str = setting(
+        "imdb",
+        "The labelled texts: imdb; a folder or .tar.gz with train/LABEL/*.txt; or a .csv or .jsonl "
+        "file of texts and labels.",
+        option="--data",
+        metavar="NAME|FOLDER|FILE",
+        resumable=True,  # the texts may have moved; their hash is compared
+    )
+    encoding: str | None = setting(
+        None,
+        "Encoding of your own texts.",
+        option="--encoding",
+        metavar="NAME",
+        none_means="UTF-8",
+    )
+    text_column: str | None = setting(
+        None,
+        "Column of the texts in a .csv or .jsonl file.",
+        option="--text-column",
+        metavar="NAME",
+        none_means="the first of text, review, sentence, ...",
+    )
+    label_column: str | None = setting(
+        None,
+        "Column of the labels in a .csv or .jsonl file.",
+        option="--label-column",
+        metavar="NAME",
+        none_means="the first of label, sentiment, class, ...",
+    )
+    valid: float = setting(
+        0.1,
+        "Fraction of the train texts used for validation, if the data has no valid split.",
+        at_least=0,
+        below=1,
+    )
+    test: float = setting(
+        0.1,
+        "Fraction of the train texts used for the test, if the data has no test split.",
+        at_least=0,
+        below=1,
+    )
+    tokens: str = setting(
+        "words",
+        "Read a text as lower-case words or as characters.",
+        option="--tokens",
+        choices=("words", "characters"),
+    )
+    punctuation: bool = setting(False, "Keep punctuation marks as words.")
+    cleaning: str = setting(
+        "none",
+        "How a text is cleaned when it is read as characters; see charlm train.",
+        choices=("letters", "spaces", "none"),
+    )
+    vocabulary_size: int | None = setting(
+        20_000,
+        "Number of word ids, padding and unknown included. The most frequent words of the train "
+        "split have one.",
+        none_means="all words",
+        at_least=3,
+        at_most=1_000_000,
+    )
+    length: int = setting(
+        400,
+        "Keep this many words or characters of a text; 1,500 by default with --tokens characters "
+        "or --from-run.",
+        option="--length",
+        at_least=1,
+        at_most=1_000_000,
+    )
+    cut: str = setting(
+        "before",
+        "Where a longer text is cut. before: keep its end. after: keep its start.",
+        choices=("before", "after"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierSection(NetworkSection):
+    """The classifier: embedding, recurrent layers, features of their outputs, output layer."""
+
+    hidden_size: int = setting(64, "Hidden units of each recurrent layer and direction.")
+    bidirectional: bool = setting(
+        True,
+        "Read in both directions, or only from the start.",
+        option="--bidirectional/--one-way",
+    )
+    embedding: str = setting(
+        "learned",
+        "The input. learned: an embedding. one-hot: no embedding.",
+        choices=("learned", "one-hot"),
+    )
+    ngrams: int = setting(
+        2,
+        "Add an embedding of the n tokens that end at each token, hashed, for n from 2 to this "
+        "(Joulin et al. 2017); 1: none.",
+        at_least=1,
+        at_most=5,
+    )
+    buckets: int = setting(
+        65_536, "Hash buckets for each n of ngrams.", at_least=1, at_most=10_000_000
+    )
+    features: str = setting(
+        "mean-max",
+        "What the output layer sees of the top layer's outputs. last: the last one of each "
+        "direction. all: all of them, side by side. mean, max: over time. mean-max: both.",
+        option="--features",
+        choices=FEATURES,
+    )
+    padding: str = setting(
+        "after",
+        "Where shorter texts are padded.",
+        choices=("before", "after"),
+    )
+    skip_padding: bool = setting(True, "Leave the padding out of the recurrent layers.")
+    standardise: bool = setting(
+        False,
+        "Scale each feature to mean 0 and standard deviation 1 on the train texts; true by default "
+        "with --from-run.",
+    )
+    dense_size: int = setting(
+        0,
+        "Units of a ReLU layer before the output layer; 0: there is none.",
+        at_least=0,
+        at_most=1_000_000,
+    )
     initialisation: str = "glorot"
     input_dropout: float = 0.3
     dropout: float = 0.3
     output_dropout: float = 0.3
     weight_dropout: float = 0.0
-    word_dropout: float = 0.1
-    """probability that a token is made unknown, in training"""
-    from_run: str | None = None
-    """a run of a language model whose embedding and recurrent layers are the first ones here"""
-    tune: bool = True
-    """whether embedding and recurrent layers learn; if not, the head alone does"""
+    word_dropout: float = setting(
+        0.1,
+        "Probability that a token is replaced by the unknown token in training.",
+        at_least=0,
+        below=1,
+    )
+    from_run: str | None = setting(
+        None,
+        "Start with the embedding and recurrent layers of this language model.",
+        option="--from-run",
+        metavar="FOLDER",
+        none_means="random weights",
+    )
+    freeze: bool = setting(
+        False,
+        "With --from-run, train only the output layer.",
+        option="--frozen",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice("model.embedding", self.embedding, ("learned", "one-hot"))
-        check_choice("model.features", self.features, FEATURES)
-        check_choice("model.padding", self.padding, ("before", "after"))
-        check_part("model.word_dropout", self.word_dropout)
-        ok = 0 <= self.dense_size <= 1_000_000
-        check(ok, f"model.dense_size is {shown(self.dense_size)}; it must be from 0 to 1,000,000")
-        ok = 1 <= self.ngrams <= 5
-        check(ok, f"model.ngrams is {shown(self.ngrams)}; it must be from 1 to 5")
         check(
             self.ngrams == 1 or self.embedding == "learned",
             f"model.ngrams is {self.ngrams}, but one-hot tokens have no vectors to add theirs to",
             "set model.ngrams=1, or model.embedding=learned",
         )
-        check_positive("model.buckets", self.buckets)
-        check_at_most("model.buckets", self.buckets, 10_000_000)
         check(
-            self.tune or self.from_run is not None,
-            "model.tune is false, but nothing has been learned that could stay as it is",
+            not self.freeze or self.from_run is not None,
+            "model.freeze (--frozen) is true, but there are no trained layers to freeze",
             "give --from-run a language model",
         )
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifierTrainingConfig(TrainingConfig):
-    """As of all tasks, with what suits some thousands of texts."""
+class ClassifierTrainingSection(TrainingSection):
+    """Optimisation, with defaults for some thousands of texts."""
 
     batch_size: int = 64
     epochs: int | None = 8
@@ -129,10 +203,10 @@ class ClassifierTrainingConfig(TrainingConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifyConfig(TaskConfig):
-    """Everything that a run of a classifier is made of."""
+class ClassificationConfig(TaskConfig):
+    """The whole configuration of a classifier."""
 
     task: ClassVar[str] = "classify"
-    corpus: ReviewsConfig = field(default_factory=ReviewsConfig)
-    model: ClassifierConfig = field(default_factory=ClassifierConfig)
-    training: ClassifierTrainingConfig = field(default_factory=ClassifierTrainingConfig)
+    corpus: LabelledTextsSection = field(default_factory=LabelledTextsSection)
+    model: ClassifierSection = field(default_factory=ClassifierSection)
+    training: ClassifierTrainingSection = field(default_factory=ClassifierTrainingSection)

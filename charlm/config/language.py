@@ -3,42 +3,64 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-from charlm.config.checks import (
-    check,
-    check_at_most,
-    check_choice,
-    check_not_negative,
-    check_positive,
-)
-from charlm.config.merging import Layer, TaskConfig
-from charlm.config.network import NetworkConfig
-from charlm.config.training import TrainingConfig
+from charlm.config.merging import Settings, TaskConfig
+from charlm.config.network import NetworkSection
+from charlm.config.settings import Section, check, setting
+from charlm.config.training import TrainingSection
 
 
 @dataclass(frozen=True, kw_only=True)
-class CorpusConfig:
-    """Which text, and how it is read."""
+class TextSection(Section, section="corpus"):
+    """The text of a language model, and how it is read."""
 
-    source: str = "traveller"
-    """a name of the catalogue, a file, a folder, or - for standard input"""
-    cleaning: str | None = None
-    """letters, spaces or none; None: the corpus's own, and none for an own text"""
-    encoding: str | None = None
-    """of an own text; None: UTF-8"""
-    max_chars: int | None = None
-    """characters kept, from the start, after cleaning; None: all"""
-    vocabulary_from: Literal["whole", "kept"] = "whole"
-    """whole: from the whole text, as d2l 0.17; kept: from the first ``max_chars`` only"""
-    split: tuple[float, ...] | None = None
-    """train, valid, test: fractions that sum to 1, or numbers of characters; None: the
-    corpus's own, and 0.9, 0.05, 0.05 for an own text"""
+    source: str = setting(
+        "traveller",
+        "The text: the name of a corpus (see charlm corpus list), a text file, a folder of text "
+        "files, or - for standard input.",
+        option="--corpus",
+        metavar="NAME|FILE|FOLDER",
+        resumable=True,  # the text may have moved; its hash is compared
+    )
+    cleaning: str | None = setting(
+        None,
+        "How the text is cleaned. letters: lower-case a to z and single spaces; spaces: line "
+        "breaks become spaces; none: nothing is changed.",
+        option="--cleaning",
+        choices=("letters", "spaces", "none"),
+        none_means="the corpus's own; for your own text: none",
+    )
+    encoding: str | None = setting(
+        None,
+        "Encoding of your own text.",
+        option="--encoding",
+        metavar="NAME",
+        none_means="UTF-8",
+    )
+    max_chars: int | None = setting(
+        None,
+        "Keep only the first N characters of the cleaned text.",
+        option="--max-chars",
+        none_means="all",
+        at_least=1,
+        at_most=10**12,
+    )
+    vocabulary_from: str = setting(
+        "whole",
+        "Make the vocabulary from the whole text (d2l 0.17), or only from the max_chars "
+        "characters that are kept.",
+        choices=("whole", "kept"),
+    )
+    split: tuple[float, ...] | None = setting(
+        None,
+        "Sizes of the train, valid and test splits: three fractions with the sum 1, or numbers of "
+        "characters.",
+        none_means="the corpus's own; for your own text: 0.9,0.05,0.05",
+    )
 
     def __post_init__(self) -> None:
-        check_choice("corpus.vocabulary_from", self.vocabulary_from, ("whole", "kept"))
-        check_positive("corpus.max_chars", self.max_chars)
-        check_at_most("corpus.max_chars", self.max_chars, 10**12)
+        super().__post_init__()
         check(
             self.split is None or len(self.split) == 3,
             f"corpus.split has {len(self.split or ())} parts; it needs three: train, valid, test",
@@ -46,16 +68,18 @@ class CorpusConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig(NetworkConfig):
-    """The language model: input, recurrent layers, head."""
+class LanguageModelSection(NetworkSection):
+    """The language model: embedding, recurrent layers, output layer."""
 
-    embedding: str = "learned"
-    """one-hot: none, the token picks a row of the input weights; learned: a table of its own;
-    tied: the head's weights, transposed (Press and Wolf 2017)"""
+    embedding: str = setting(
+        "learned",
+        "The input. one-hot: no embedding. learned: an embedding of its own. tied: the transposed "
+        "weights of the output layer (Press and Wolf 2017).",
+        choices=("one-hot", "learned", "tied"),
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice("model.embedding", self.embedding, ("one-hot", "learned", "tied"))
         check(
             self.embedding == "learned" or self.embedding_size in (None, self.hidden_size),
             f"model.embedding_size is {self.embedding_size}, but the embedding is "
@@ -65,61 +89,80 @@ class ModelConfig(NetworkConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LanguageTrainingConfig(TrainingConfig):
-    """Batches of a text, and what is sampled on the way."""
+class LanguageTrainingSection(TrainingSection):
+    """Optimisation, the batches of a text, and the samples."""
 
-    sampling: str = "consecutive"
-    """consecutive: each batch goes on where the last one ended and the state is carried;
-    random: subsequences in shuffled order, the state zero at each batch"""
-    seq_len: int = 64
-    """steps of truncated back-propagation through time"""
-    offset: str = "random"
-    """where an epoch starts: random: within the first ``seq_len`` characters, drawn anew for
-    each epoch (d2l 0.17); none: at the first character (v1 of the book)"""
-    drop_last: bool = False
-    """random sampling only: leave out the last batch where it is smaller (the book does)"""
-    prefixes: tuple[str, ...] = ()
-    """samples start with these; none given: the corpus's own, else the held-out text's start"""
-    sample_every: int | None = None
-    """epochs from one set of samples to the next; None: about five sets in all"""
-    sample_length: int = 100
-    """characters after each prefix"""
-    sample_temperature: float = 0.7
-    """0: greedy, as the book"""
+    sampling: str = setting(
+        "consecutive",
+        "How batches are drawn. consecutive: each batch continues where the one before ended, and "
+        "the hidden state is carried over. random: sequences in random order, each from a zero "
+        "state.",
+        option="--sampling",
+        choices=("random", "consecutive"),
+    )
+    seq_len: int = setting(
+        64,
+        "Steps of a sequence, for truncated back-propagation through time.",
+        option=("--seq-len", "--num-steps"),
+        at_least=1,
+        at_most=10**9,
+    )
+    offset: str = setting(
+        "random",
+        "Where an epoch starts in the text. random: within the first seq_len characters, drawn "
+        "anew for each epoch (d2l 0.17). none: at the first character (first Chinese edition).",
+        choices=("random", "none"),
+    )
+    drop_last: bool = setting(
+        False, "With random sampling, leave out the last batch if it is smaller than the others."
+    )
+    prefixes: tuple[str, ...] = setting(
+        (),
+        "Start a sample with this text. With --set, separate several by commas.",
+        option="--prefix",
+        none_means="the corpus's own, or the start of the validation text",
+        resumable=True,
+    )
+    sample_every: int | None = setting(
+        None,
+        "Epochs between samples.",
+        none_means="about five times in all",
+        resumable=True,
+        at_least=1,
+        at_most=10**9,
+    )
+    sample_length: int = setting(
+        100, "Characters of a sample after its prefix.", resumable=True, at_least=0, at_most=10**6
+    )
+    sample_temperature: float = setting(
+        0.7, "Temperature of the samples; 0: greedy.", resumable=True, at_least=0
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice("training.sampling", self.sampling, ("random", "consecutive"))
-        check_choice("training.offset", self.offset, ("random", "none"))
-        for name in ("seq_len", "sample_every"):
-            check_positive(f"training.{name}", getattr(self, name))
-            check_at_most(f"training.{name}", getattr(self, name), 10**9)
-        for name in ("sample_length", "sample_temperature"):
-            check_not_negative(f"training.{name}", getattr(self, name))
-        check_at_most("training.sample_length", self.sample_length, 10**6)
         length = sum(map(len, self.prefixes))
         ok = length <= 10**5
         check(ok, f"training.prefixes have {length:,} characters; they must have at most 100,000")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(TaskConfig):
-    """Everything that a run of a language model is made of."""
+class LanguageModelConfig(TaskConfig):
+    """The whole configuration of a language model."""
 
     task: ClassVar[str] = "language-model"
-    corpus: CorpusConfig = field(default_factory=CorpusConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
-    training: LanguageTrainingConfig = field(default_factory=LanguageTrainingConfig)
+    corpus: TextSection = field(default_factory=TextSection)
+    model: LanguageModelSection = field(default_factory=LanguageModelSection)
+    training: LanguageTrainingSection = field(default_factory=LanguageTrainingSection)
 
 
-def layer_for_text(train_characters: int, vocabulary_size: int) -> Layer:
-    """What suits a text better than the defaults: the lowest layer of ``charlm train``.
+def settings_for_text(train_characters: int, vocabulary_size: int) -> Settings:
+    """Settings that suit a text better than the defaults; ``charlm train`` merges them first.
 
-    The defaults suit a novel. A shorter text is learned by heart sooner, and so is one of many
-    characters, as in Chinese, where most of them are rare: they take more dropout, and sharing
-    the embedding of many characters with the head helps. Of a long text, a short training sees
-    each part but a few times, and dropout only slows it down. docs/results.md has what this
-    reaches.
+    The defaults suit a novel. A short text is overfitted sooner. So is a text with many distinct
+    characters, such as Chinese, because most of them are rare. Both take more dropout, and with
+    many characters it helps to tie the embedding to the output layer. A short training sees each
+    part of a long text only a few times, so dropout only slows it down. See docs/results.md for
+    measurements.
     """
     many = vocabulary_size > 256
     model: dict[str, Any] = {"embedding": "tied"} if many else {}

@@ -1,7 +1,6 @@
-"""A configuration is built up in layers: plain mappings of section to keys to values.
+"""A configuration is merged from several sources of settings, later ones over earlier ones.
 
-The defaults, then a preset, then the user's file, then the command line. Layers come from TOML,
-JSON and ``KEY=VALUE``.
+The sources are the defaults, a preset, the user's file, the options and ``--set``.
 """
 
 from __future__ import annotations
@@ -9,22 +8,22 @@ from __future__ import annotations
 import dataclasses
 import stat
 import tomllib
-import types
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
-from charlm.config.checks import check_known
+from charlm.config.settings import Section, check_known
 from charlm.errors import UsageError, shown
 
-Layer = Mapping[str, Mapping[str, Any]]
+Settings = Mapping[str, Mapping[str, Any]]
+"""Values by section and key, from one source; not checked yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskConfig:
-    """Everything that a run of one task is made of: three frozen sections.
+    """The whole configuration of a run: three frozen sections.
 
     A subclass names its task and gives the sections their types.
     """
@@ -35,53 +34,60 @@ class TaskConfig:
     training: Any
 
     @classmethod
-    def sections(cls) -> dict[str, type]:
+    def sections(cls) -> dict[str, type[Section]]:
         """The type of each section."""
         hints = typing.get_type_hints(cls)
         return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+
+    @classmethod
+    def resumable(cls) -> frozenset[tuple[str, str]]:
+        """Section and key of each setting that may change when a training is resumed."""
+        return frozenset(
+            (name, key) for name, section in cls.sections().items() for key in section.resumable()
+        )
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """The sections as plain mappings, fit for JSON."""
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_layers(cls, layers: Iterable[Layer]) -> Self:
-        """Merge ``layers`` over the defaults, later ones over earlier ones.
+    def from_settings(cls, sources: Iterable[Settings]) -> Self:
+        """Merge sources of settings over the defaults, later ones over earlier ones.
 
         Raises:
             UsageError: an unknown section or key (the nearest known one is named), a value of
-                another type, or one out of its range.
+                another type, or one that is not allowed.
         """
         sections = cls.sections()
         merged: dict[str, dict[str, Any]] = {name: {} for name in sections}
-        for layer in layers:
-            for section, values in layer.items():
-                check_known(section, sections, "section")
+        for settings in sources:
+            for name, values in settings.items():
+                check_known(name, sections, "section")
                 if not isinstance(values, Mapping):
-                    raise UsageError(f"{section} is a section; write its keys under [{section}]")
-                known = typing.get_type_hints(sections[section])
-                for key, value in values.items():
-                    check_known(key, known, f"key of [{section}]")
-                    merged[section][key] = _convert(f"{section}.{key}", known[key], value)
-            # How training ends is one choice: a later layer's takes the place of earlier ones.
-            given = layer.get("training", {})
-            ends = {key for key in ("epochs", "minutes") if given.get(key) not in (None, "none")}
-            if len(ends) == 1:
-                merged["training"][({"epochs", "minutes"} - ends).pop()] = None
-        return cls(**{name: kind(**merged[name]) for name, kind in sections.items()})
+                    raise UsageError(f"{name} is a section; write its keys under [{name}]")
+                known = sections[name].settings()
+                for key in values:
+                    check_known(key, known, f"key of [{name}]")
+                given = {key: sections[name].convert(key, value) for key, value in values.items()}
+                groups = {known[key].group for key, value in given.items() if value is not None}
+                replaced = {
+                    key: None
+                    for key, about in known.items()
+                    if about.group is not None and about.group in groups
+                }
+                merged[name] |= replaced | given
+        return cls(**{name: section(**merged[name]) for name, section in sections.items()})
 
     @classmethod
-    def layer_from_assignments(cls, assignments: Iterable[str]) -> Layer:
-        """A layer from ``KEY=VALUE`` words; the key with or without its section.
+    def settings_from_assignments(cls, assignments: Iterable[str]) -> Settings:
+        """Settings from ``KEY=VALUE`` words; the key with or without its section.
 
         Raises:
-            UsageError: no ``=``, or a key that no section has.
+            UsageError: a word has no ``=``, or no section has the key.
         """
-        layer: dict[str, dict[str, Any]] = {}
+        settings: dict[str, dict[str, Any]] = {}
         homes = {
-            field.name: section
-            for section, kind in cls.sections().items()
-            for field in dataclasses.fields(kind)
+            key: name for name, section in cls.sections().items() for key in section.settings()
         }
         for word in assignments:
             key, equals, value = word.partition("=")
@@ -90,57 +96,16 @@ class TaskConfig:
                 raise UsageError(
                     f"--set {shown(word)}: it takes KEY=VALUE", "for example --set lr=0.01"
                 )
-            section, dot, short = key.rpartition(".")
+            name, dot, short = key.rpartition(".")
             if not dot:
                 check_known(key, homes, "key")
-                section = homes[key]
-            layer.setdefault(section, {})[short] = value.strip()
-        return layer
+                name = homes[key]
+            settings.setdefault(name, {})[short] = value.strip()
+        return settings
 
 
-def _convert(name: str, wanted: Any, value: Any) -> Any:
-    """``value``, from TOML, JSON or a ``KEY=VALUE``'s text, as the type that a field has."""
-    options = typing.get_args(wanted) if isinstance(wanted, types.UnionType) else (wanted,)
-    if type(None) in options and (value is None or value == "none"):
-        # The word must stay a value where the field knows it as one.
-        return "none" if name == "corpus.cleaning" and value == "none" else None
-    kind = next(option for option in options if option is not type(None))
-    if typing.get_origin(kind) is Literal:
-        kind = str
-    try:
-        if typing.get_origin(kind) is tuple:
-            item = typing.get_args(kind)[0]
-            parts = value.split(",") if isinstance(value, str) else value
-            if not isinstance(parts, list | tuple):
-                raise TypeError
-            if item is int and value in ("", "none"):
-                return ()
-            return tuple(_scalar(item, part) for part in parts)
-        return _scalar(kind, value)
-    except (TypeError, ValueError, OverflowError):
-        noun = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-        noun[tuple[int, ...]] = "a list of whole numbers"
-        raise UsageError(
-            f"{name} is {shown(value)}; it must be {noun.get(kind, 'a list')}"
-        ) from None
-
-
-def _scalar(kind: Any, value: Any) -> Any:
-    if kind is bool:
-        if isinstance(value, str) and value.lower() in ("true", "false"):
-            return value.lower() == "true"
-        if not isinstance(value, bool):
-            raise TypeError
-        return value
-    if isinstance(value, bool) or (kind is str and not isinstance(value, str)):
-        raise TypeError
-    if kind is int and isinstance(value, float):
-        raise TypeError
-    return kind(value)
-
-
-def layer_from_toml(path: Path) -> Layer:
-    """A layer from a TOML file with the sections ``[corpus]``, ``[model]``, ``[training]``.
+def settings_from_toml(path: Path) -> Settings:
+    """Settings from a TOML file with the sections ``[corpus]``, ``[model]``, ``[training]``.
 
     Raises:
         UsageError: the file cannot be read or is not TOML.
@@ -148,7 +113,7 @@ def layer_from_toml(path: Path) -> Layer:
     try:
         mode = path.stat().st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-            # A pipe may keep the command waiting for ever, and a device never end.
+            # Reading a pipe may wait for ever, and a device may never end.
             raise UsageError(f"cannot read the configuration {path}: it is not a regular file")
         return parse_toml(path.read_text(encoding="utf-8-sig"), str(path))
     except (OSError, UnicodeDecodeError) as error:
@@ -156,11 +121,14 @@ def layer_from_toml(path: Path) -> Layer:
         raise UsageError(f"cannot read the configuration {path}: {reason}") from None
 
 
-def parse_toml(text: str, name: str) -> Layer:
-    """A layer from TOML.
+def parse_toml(text: str, name: str) -> Settings:
+    """Settings from the text of a TOML file.
+
+    Args:
+        name: the file, for the message.
 
     Raises:
-        UsageError: it is not TOML; ``name`` says where it is from.
+        UsageError: the text is not TOML.
     """
     try:
         return tomllib.loads(text)

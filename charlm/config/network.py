@@ -1,10 +1,10 @@
-"""The recurrent layers and what is around them: what the models of all tasks have in common."""
+"""The model settings that all tasks share: recurrent layers, their input, dropout."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from charlm.config.checks import check, check_at_most, check_choice, check_part, check_positive
+from charlm.config.settings import Section, check, setting
 
 CELLS = ("rnn", "rnn-relu", "gru", "gru-reset-before", "lstm", "lstm-peephole", "jordan")
 SCRATCH_ONLY = {
@@ -16,43 +16,85 @@ INITIALISATIONS = ("torch", "book", "glorot")
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkConfig:
+class NetworkSection(Section, section="model"):
     """Recurrent layers, their input, and dropout."""
 
-    cell: str = "lstm"
-    """the recurrent cell: rnn (tanh), rnn-relu, gru (reset after the product, as torch),
-    gru-reset-before (as the book and the first paper), lstm, lstm-peephole, jordan"""
-    backend: str = "torch"
-    """torch: nn.RNN, nn.GRU, nn.LSTM; scratch: the equations, step by step"""
-    hidden_size: int = 384
-    """units of each recurrent layer"""
-    num_layers: int = 1
-    embedding_size: int | None = None
-    """features of a learned embedding; None: 64, or ``hidden_size`` where that is less"""
-    initialisation: str = "torch"
-    """torch: uniform in +-1/sqrt(hidden_size); book: normal with deviation 0.01, biases 0;
-    glorot: as Keras, orthogonal where the past goes through"""
-    input_dropout: float = 0.05
-    """probability, on the embedded input; the same units at every step"""
-    dropout: float = 0.3
-    """probability, between recurrent layers; the same units at every step"""
-    output_dropout: float = 0.5
-    """probability, before the head; the same units at every step"""
-    weight_dropout: float = 0.3
-    """probability, on the hidden-to-hidden weights (Merity et al. 2018), once per batch"""
+    cell: str = setting(
+        "lstm",
+        "The recurrent cell. gru resets after the product, like torch; gru-reset-before resets "
+        "before it, like Dive into Deep Learning.",
+        option="--cell",
+        choices=CELLS,
+    )
+    backend: str = setting(
+        "torch",
+        "torch uses nn.RNN, nn.GRU or nn.LSTM; scratch computes the equations step by step.",
+        option="--backend",
+        choices=("torch", "scratch"),
+    )
+    hidden_size: int = setting(
+        384,
+        "Hidden units of each recurrent layer.",
+        option="--hidden-size",
+        at_least=1,
+        at_most=1_000_000,
+    )
+    num_layers: int = setting(
+        1, "Number of recurrent layers.", option="--num-layers", at_least=1, at_most=100
+    )
+    embedding_size: int | None = setting(
+        None,
+        "Size of a learned embedding.",
+        none_means="64, or hidden_size if that is smaller",
+        at_least=1,
+        at_most=1_000_000,
+    )
+    initialisation: str = setting(
+        "torch",
+        "Initial weights. torch: uniform in +-1/sqrt(hidden_size). book: normal with standard "
+        "deviation 0.01, biases 0. glorot: like Keras, with orthogonal hidden-to-hidden weights.",
+        choices=INITIALISATIONS,
+    )
+    input_dropout: float = setting(
+        0.05,
+        "Dropout probability on the embedded input. Each sequence of a batch keeps one mask over "
+        "all steps.",
+        at_least=0,
+        below=1,
+    )
+    dropout: float = setting(
+        0.3,
+        "Dropout probability between recurrent layers, with one mask over all steps.",
+        at_least=0,
+        below=1,
+    )
+    output_dropout: float = setting(
+        0.5,
+        "Dropout probability before the output layer, with one mask over all steps.",
+        at_least=0,
+        below=1,
+    )
+    weight_dropout: float = setting(
+        0.3,
+        "Dropout probability on the hidden-to-hidden weights, drawn once per batch (Merity et al. "
+        "2018).",
+        at_least=0,
+        below=1,
+    )
 
     def __post_init__(self) -> None:
-        check_choice("model.cell", self.cell, CELLS)
-        check_choice("model.backend", self.backend, ("torch", "scratch"))
-        check_choice("model.initialisation", self.initialisation, INITIALISATIONS)
-        for name in ("hidden_size", "num_layers", "embedding_size"):
-            check_positive(f"model.{name}", getattr(self, name))
-            limit = 100 if name == "num_layers" else 1_000_000
-            check_at_most(f"model.{name}", getattr(self, name), limit)
-        for name in ("input_dropout", "dropout", "output_dropout", "weight_dropout"):
-            check_part(f"model.{name}", getattr(self, name))
+        super().__post_init__()
         check(
             self.backend == "scratch" or self.cell not in SCRATCH_ONLY,
             f"the cell {self.cell} has no torch layer: {SCRATCH_ONLY.get(self.cell)}",
             "add --backend scratch, or take another --cell",
         )
+
+    def idle(self) -> dict[str, str]:
+        """The settings that have no effect in this network, with the reason for each."""
+        one = {"dropout": "it works between recurrent layers, and the network has only one"}
+        one_hot = {"input_dropout": "the input is one-hot, so there is no embedding to drop"}
+        return {
+            **(one if self.num_layers == 1 else {}),
+            **(one_hot if getattr(self, "embedding", None) == "one-hot" else {}),
+        }

@@ -1,12 +1,12 @@
-"""The settings that come along by name, a folder of them for each task."""
+"""The presets that charlm comes with: TOML files in one folder per task."""
 
 from __future__ import annotations
 
 from importlib import resources
 from typing import Any
 
-from charlm.config.checks import check_known
-from charlm.config.merging import Layer, parse_toml
+from charlm.config.merging import Settings, parse_toml
+from charlm.config.settings import check_known
 from charlm.errors import UsageError
 
 _COMMANDS = {
@@ -17,13 +17,13 @@ _COMMANDS = {
 
 
 def preset_names(task: str) -> list[str]:
-    """The names that ``--preset`` takes for a task."""
+    """The names of a task's presets, sorted."""
     files = resources.files("charlm").joinpath("presets", task).iterdir()
     return sorted(entry.name.removesuffix(".toml") for entry in files if entry.name[-5:] == ".toml")
 
 
 def preset(task: str, name: str) -> dict[str, Any]:
-    """A preset as it stands in its file: the configuration's sections, and ``[published]``.
+    """The content of a preset's file: the configuration's sections, and ``[published]``.
 
     Raises:
         UsageError: the task has no such preset.
@@ -36,8 +36,8 @@ def preset(task: str, name: str) -> dict[str, Any]:
     return dict(parse_toml(path.read_text(encoding="utf-8"), name))
 
 
-def layer_from_preset(task: str, name: str) -> Layer:
-    """A preset's layer: its file without what is said about the source.
+def settings_from_preset(task: str, name: str) -> Settings:
+    """The settings of a preset: its file without ``[published]``.
 
     Raises:
         UsageError: the task has no such preset.

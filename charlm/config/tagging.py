@@ -5,70 +5,98 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from charlm.config.checks import check, check_at_most, check_part, check_positive
 from charlm.config.merging import TaskConfig
-from charlm.config.network import NetworkConfig
-from charlm.config.training import TrainingConfig
-from charlm.errors import shown
+from charlm.config.network import NetworkSection
+from charlm.config.settings import Section, check, setting
+from charlm.config.training import TrainingSection
 
 
 @dataclass(frozen=True, kw_only=True)
-class SlotsConfig:
-    """Which tagged sentences, and what is seen of their words."""
+class TaggedSentencesSection(Section, section="corpus"):
+    """The tagged sentences, and what the tagger sees of their words."""
 
-    source: str = "atis"
-    """a name of the catalogue, or a folder"""
-    encoding: str | None = None
-    """of an own folder; None: UTF-8"""
-    valid: float = 0.1
-    """fraction of the train sentences that is held out, where there is no valid split"""
-    min_count: int = 2
-    """a word of the train split that is rarer counts as unknown, so that unknown ones are known"""
-    ngrams: tuple[int, ...] = (2, 3, 4)
-    """lengths of the character n-grams that are seen of a word, known or not; none: no n-grams"""
-    shapes: bool = False
-    """whether the shape of a word is seen: capitals, digits"""
-    buckets: int = 2_000
-    """that n-grams and shapes are hashed into"""
+    source: str = setting(
+        "atis",
+        "The tagged sentences: atis; a folder with seq.in and seq.out in each of train, valid and "
+        "test; or a folder with train.txt in columns.",
+        option="--data",
+        metavar="NAME|FOLDER",
+        resumable=True,  # the sentences may have moved; their hash is compared
+    )
+    encoding: str | None = setting(
+        None,
+        "Encoding of your own sentences.",
+        option="--encoding",
+        metavar="NAME",
+        none_means="UTF-8",
+    )
+    valid: float = setting(
+        0.1,
+        "Fraction of the train sentences used for validation, if the data has no valid split.",
+        above=0,
+        below=1,
+    )
+    min_count: int = setting(
+        2,
+        "Words that are rarer in the train split count as unknown, so the tagger learns to tag "
+        "unknown words.",
+        at_least=1,
+        at_most=1_000_000,
+    )
+    ngrams: tuple[int, ...] = setting(
+        (2, 3, 4),
+        "Lengths of the character n-grams that are seen of each word, known or not.",
+        none_means="no n-grams",
+        none=(),
+        at_least=1,
+        at_most=100,
+    )
+    shapes: bool = setting(False, "See the shape of each word: capitals and digits.")
+    buckets: int = setting(
+        2_000, "Hash buckets for n-grams and shapes.", at_least=1, at_most=1_000_000
+    )
 
     def __post_init__(self) -> None:
-        check(0 < self.valid < 1, f"corpus.valid is {self.valid}; it must be between 0 and 1")
-        for name in ("min_count", "buckets"):
-            check_positive(f"corpus.{name}", getattr(self, name))
-            check_at_most(f"corpus.{name}", getattr(self, name), 1_000_000)
-        ok = len(self.ngrams) <= 10 and all(0 < size <= 100 for size in self.ngrams)
-        check(ok, "corpus.ngrams must be at most ten lengths, each from 1 to 100")
+        super().__post_init__()
+        length = len(self.ngrams)
+        check(length <= 10, f"corpus.ngrams has {length} lengths; it can have at most ten")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaggerConfig(NetworkConfig):
-    """The tagger: embedding, a window of words, recurrent layers, head."""
+class TaggerSection(NetworkSection):
+    """The tagger: embedding, a window of words, recurrent layers, output layer."""
 
-    hidden_size: int = 128
-    embedding_size: int | None = 128
-    """features of a word"""
-    bidirectional: bool = True
-    """whether each layer reads both ways, by ``hidden_size`` units each"""
-    window: int = 0
-    """words to each side that are seen at a step, as Mesnil et al. 2013"""
-    initialisation: str = "torch"
+    hidden_size: int = setting(128, "Hidden units of each recurrent layer and direction.")
+    embedding_size: int | None = setting(
+        128, "Size of the embedding of a word.", none_means="hidden_size"
+    )
+    bidirectional: bool = setting(
+        True,
+        "Read in both directions, or only from the start.",
+        option="--bidirectional/--one-way",
+    )
+    window: int = setting(
+        0,
+        "Neighbouring words on each side that a step sees (Mesnil et al. 2013).",
+        option="--window",
+        at_least=0,
+        at_most=100,
+    )
     input_dropout: float = 0.25
     dropout: float = 0.25
     output_dropout: float = 0.5
     weight_dropout: float = 0.0
-    word_dropout: float = 0.1
-    """probability that a word is made unknown, in training"""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_part("model.word_dropout", self.word_dropout)
-        ok = 0 <= self.window <= 100
-        check(ok, f"model.window is {shown(self.window)}; it must be from 0 to 100")
+    word_dropout: float = setting(
+        0.1,
+        "Probability that a word is replaced by the unknown word in training.",
+        at_least=0,
+        below=1,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaggerTrainingConfig(TrainingConfig):
-    """As of all tasks, with what suits some thousands of sentences."""
+class TaggerTrainingSection(TrainingSection):
+    """Optimisation, with defaults for some thousands of sentences."""
 
     batch_size: int = 16
     epochs: int | None = 20
@@ -81,10 +109,10 @@ class TaggerTrainingConfig(TrainingConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TagConfig(TaskConfig):
-    """Everything that a run of a tagger is made of."""
+class TaggingConfig(TaskConfig):
+    """The whole configuration of a tagger."""
 
     task: ClassVar[str] = "tag"
-    corpus: SlotsConfig = field(default_factory=SlotsConfig)
-    model: TaggerConfig = field(default_factory=TaggerConfig)
-    training: TaggerTrainingConfig = field(default_factory=TaggerTrainingConfig)
+    corpus: TaggedSentencesSection = field(default_factory=TaggedSentencesSection)
+    model: TaggerSection = field(default_factory=TaggerSection)
+    training: TaggerTrainingSection = field(default_factory=TaggerTrainingSection)

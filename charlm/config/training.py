@@ -1,82 +1,132 @@
-"""Optimisation, and when a training ends and is saved: what all tasks have in common."""
+"""The training settings that all tasks share: optimisation, when to end, when to save."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from charlm.config.checks import (
-    check,
-    check_at_most,
-    check_choice,
-    check_not_negative,
-    check_part,
-    check_positive,
-)
-from charlm.errors import shown
+from charlm.config.settings import Section, check, setting
+from charlm.optimisation.optimisers import OPTIMISERS
+from charlm.optimisation.schedules import SCHEDULES
+
+_COUNT: dict[str, Any] = {"at_least": 1, "at_most": 10**9}
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingConfig:
+class TrainingSection(Section, section="training"):
     """Optimisation, and when a training ends and is saved."""
 
-    batch_size: int = 16
-    """rows that the weights are updated after"""
-    epochs: int | None = 40
-    """times through what is trained on"""
-    minutes: float | None = 1.6
-    """wall time of training, validation and samples included. Where there are epochs too,
-    training ends with what comes first. Setting one of them unsets the other; with epochs alone,
-    a seed gives the same weights again on the same machine"""
-    optimiser: str = "adamw"
-    """sgd, rmsprop, adam or adamw"""
-    lr: float = 0.006
-    """learning rate, at its highest"""
-    beta2: float = 0.99
-    """decay of the mean squared gradient in rmsprop, adam and adamw; theirs is 0.9 or 0.999, which
-    is slow for trainings of a few thousand steps"""
-    weight_decay: float = 0.01
-    """of adamw; per unit of learning rate"""
-    schedule: str = "cosine"
-    """constant; or cosine: down to nothing at the end of the epochs or minutes"""
-    warmup: float = 0.05
-    """fraction of the training in which the learning rate rises from 0"""
-    clip_norm: float = 1.0
-    """global norm above which gradients are scaled down to it; 0: never"""
-    averaging: float = 0.0
-    """decay, from step to step, of a running mean of the weights, which is then what is scored,
-    kept as the best and used (Polyak and Juditsky 1992); 0: the weights themselves"""
-    patience: int | None = None
-    """end after so many validations in a row without a better figure; None: never"""
-    seed: int = 0
-    device: str = "auto"
-    """auto, cpu, cuda or mps"""
-    deterministic: bool = False
-    """on CUDA: slower algorithms that give the same numbers each time; a CPU's always do"""
-    precision: str = "auto"
-    """of the products in training: float32; bfloat16 (weights, optimiser and loss stay in
-    float32); auto: bfloat16 on a processor that computes in it, else float32. Scoring and
-    sampling are always in float32"""
-    save_minutes: float | None = 0.5
-    """a checkpoint at least so often; another at each epoch's end, where that takes no more than
-    a twentieth of the time, and at the end; None: those alone"""
-    save_steps: int | None = None
-    """a checkpoint every so many steps too"""
+    batch_size: int = setting(
+        16, "Sequences in a batch; there is one update per batch.", option="--batch-size", **_COUNT
+    )
+    epochs: int | None = setting(
+        40,
+        "Stop after this many passes through the training data. With --minutes too, the first "
+        "limit reached counts; alone, it unsets minutes.",
+        option="--epochs",
+        none_means="no limit",
+        group="end",
+        resumable=True,
+        **_COUNT,
+    )
+    minutes: float | None = setting(
+        1.6,
+        "Stop after this many minutes, validation and samples included. Alone, it unsets epochs.",
+        option="--minutes",
+        none_means="no limit",
+        group="end",
+        resumable=True,
+        above=0,
+    )
+    optimiser: str = setting("adamw", "The optimiser.", choices=OPTIMISERS)
+    lr: float = setting(
+        0.006, "The highest learning rate of the schedule.", option="--lr", above=0, resumable=True
+    )
+    beta2: float = setting(
+        0.99,
+        "Decay of the running mean of squared gradients, for rmsprop, adam and adamw.",
+        at_least=0,
+        below=1,
+    )
+    weight_decay: float = setting(
+        0.01,
+        "Weight decay of adamw, per unit of learning rate. Biases have none.",
+        at_least=0,
+    )
+    schedule: str = setting(
+        "cosine",
+        "The learning rate over the training. cosine: it falls to 0 at the end.",
+        choices=SCHEDULES,
+    )
+    warmup: float = setting(
+        0.05,
+        "Fraction of the training in which the learning rate rises from 1/100 of lr to lr.",
+        at_least=0,
+        below=1,
+    )
+    clip_norm: float = setting(
+        1.0,
+        "Scale gradients down to this global norm; none or 0: never.",
+        option="--clip-norm",
+        none=0.0,
+        resumable=True,
+        at_least=0,
+    )
+    averaging: float = setting(
+        0.0,
+        "Decay per step of a running mean of the weights, which is then used for validation and "
+        "kept as the best weights (Polyak and Juditsky 1992); 0: no mean.",
+        at_least=0,
+        below=1,
+    )
+    patience: int | None = setting(
+        None,
+        "Stop after this many validations in a row without improvement.",
+        option="--patience",
+        none_means="never",
+        resumable=True,
+        **_COUNT,
+    )
+    seed: int = setting(
+        0, "Seed of all random numbers.", option="--seed", at_least=0, at_most=2**63 - 1
+    )
+    device: str = setting(
+        "auto",
+        "Where to train. auto: CUDA if there is a card, else the CPU.",
+        option="--device",
+        metavar="auto|cpu|cuda|mps",
+        resumable=True,
+    )
+    deterministic: bool = setting(
+        False,
+        "On CUDA, use slower algorithms that give the same numbers each time. A CPU always does.",
+        option="--deterministic",
+        resumable=True,
+    )
+    precision: str = setting(
+        "auto",
+        "Precision of matrix products in training. auto: bfloat16 on a CPU that computes in it, "
+        "else float32. Weights, loss, validation and samples are always in float32.",
+        choices=("auto", "float32", "bfloat16"),
+    )
+    save_minutes: float | None = setting(
+        0.5,
+        "Save a checkpoint at least this often, in minutes. A checkpoint is also saved at the end, "
+        "and after each epoch if that takes at most 5% of the time.",
+        none_means="only after epochs and at the end",
+        resumable=True,
+        above=0,
+    )
+    save_steps: int | None = setting(
+        None,
+        "Save a checkpoint every this many updates too.",
+        none_means="never",
+        resumable=True,
+        **_COUNT,
+    )
 
     def __post_init__(self) -> None:
-        check_choice("training.optimiser", self.optimiser, ("sgd", "rmsprop", "adam", "adamw"))
-        check_choice("training.precision", self.precision, ("auto", "float32", "bfloat16"))
-        check_choice("training.schedule", self.schedule, ("constant", "cosine"))
-        for name in ("batch_size", "epochs", "minutes", "lr"):
-            check_positive(f"training.{name}", getattr(self, name))
-        for name in ("patience", "save_minutes", "save_steps"):
-            check_positive(f"training.{name}", getattr(self, name))
-        for name in ("weight_decay", "clip_norm", "seed"):
-            check_not_negative(f"training.{name}", getattr(self, name))
-        for name in ("epochs", "batch_size", "patience", "save_steps"):
-            check_at_most(f"training.{name}", getattr(self, name), 10**9)
-        for name in ("warmup", "beta2", "averaging"):
-            check_part(f"training.{name}", getattr(self, name))
-        check(self.seed < 2**63, f"training.seed is {shown(self.seed)}; it must be below 2**63")
+        super().__post_init__()
         check(
             self.epochs is not None or self.minutes is not None,
             "training ends after epochs or after minutes: give one of them",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charlm.config import ReviewsConfig
+from charlm.config import LabelledTextsSection
 from charlm.corpus.cleaning import clean
 from charlm.corpus.examples import Examples
 from charlm.corpus.labelled import MAX_LABELS, LabelledTexts, load_labelled
@@ -35,7 +35,7 @@ class ReviewVocabulary:
         """The id of a token that is not in the vocabulary."""
         return 1 if isinstance(self.tokens, WordVocabulary) else 0
 
-    def encode(self, text: str, config: ReviewsConfig) -> NDArray[np.int64]:
+    def encode(self, text: str, config: LabelledTextsSection) -> NDArray[np.int64]:
         """The ids of what is kept of a text, (T,); a text without a token is one unknown."""
         import numpy as np
 
@@ -79,7 +79,7 @@ class Reviews(Examples):
 
     data: LabelledTexts
     vocabulary: ReviewVocabulary
-    config: ReviewsConfig
+    config: LabelledTextsSection
     _encoded: dict[str, list[NDArray[np.int32]]] = field(default_factory=dict, repr=False)
 
     def ids(self, split: str) -> list[NDArray[np.int32]]:
@@ -96,7 +96,7 @@ class Reviews(Examples):
         return [text.label for text in self.data.splits[split]]
 
 
-def tokens_of(text: str, config: ReviewsConfig) -> list[str] | str:
+def tokens_of(text: str, config: LabelledTextsSection) -> list[str] | str:
     """The words of a text, or its characters."""
     if config.tokens == "words":
         return split_words(text, punctuation=config.punctuation)
@@ -104,7 +104,7 @@ def tokens_of(text: str, config: ReviewsConfig) -> list[str] | str:
 
 
 def load_reviews(
-    config: ReviewsConfig,
+    config: LabelledTextsSection,
     corpora_dir: Path | None = None,
     *,
     tokens: WordVocabulary | Vocabulary | None = None,

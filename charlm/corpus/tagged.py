@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charlm.config import SlotsConfig
+from charlm.config import TaggedSentencesSection
 from charlm.corpus.examples import Examples
 from charlm.corpus.slots import MAX_CHARACTERS, MAX_TAGS, TaggedSentences, is_tag, load_tagged
 from charlm.corpus.words import WordVocabulary, ngram_ids, normalise_word, word_shape
@@ -65,7 +65,7 @@ class TaggerVocabulary:
         )
 
 
-def parts_of(word: str, config: SlotsConfig) -> list[int]:
+def parts_of(word: str, config: TaggedSentencesSection) -> list[int]:
     """What is seen of a word, known or not: its n-grams and its shape, as buckets."""
     parts = ngram_ids(normalise_word(word), config.ngrams, config.buckets)
     if config.shapes:
@@ -81,10 +81,10 @@ class Slots(Examples):
 
     data: TaggedSentences
     vocabulary: TaggerVocabulary
-    config: SlotsConfig
+    config: TaggedSentencesSection
 
 
-def load_slots(config: SlotsConfig, corpora_dir: Path | None = None) -> Slots:
+def load_slots(config: TaggedSentencesSection, corpora_dir: Path | None = None) -> Slots:
     """Find and read tagged sentences, and make the vocabulary of the train split.
 
     Args:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from charlm.config import SlotsConfig
+from charlm.config import TaggedSentencesSection
 from charlm.corpus.slots import TaggedSentence
 from charlm.corpus.tagged import TaggerVocabulary, parts_of
 from charlm.errors import Stopped
@@ -31,7 +31,7 @@ class Sentences:
         self,
         sentences: Sequence[Sequence[str]],
         vocabulary: TaggerVocabulary,
-        config: SlotsConfig,
+        config: TaggedSentencesSection,
         device: torch.device,
     ) -> None:
         numbers: dict[str, int] = {}  # of the distinct words, as they are written

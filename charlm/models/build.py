@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import torch
 
-from charlm.config import ClassifyConfig, ModelConfig, TagConfig
+from charlm.config import ClassificationConfig, LanguageModelSection, TaggingConfig
 from charlm.corpus.reviews import ReviewVocabulary
 from charlm.corpus.tagged import TaggerVocabulary
 from charlm.errors import UsageError
@@ -17,25 +17,26 @@ from charlm.models.language_model import LanguageModel
 from charlm.models.tagger import Tagger
 
 
-def build_language_model(config: ModelConfig, vocabulary_size: int) -> LanguageModel:
+def build_language_model(config: LanguageModelSection, vocabulary_size: int) -> LanguageModel:
     """A freshly initialised model; torch's global generator decides its weights."""
     return LanguageModel(vocabulary_size, **dataclasses.asdict(config))
 
 
-def build_classifier(config: ClassifyConfig, vocabulary: ReviewVocabulary) -> Classifier:
+def build_classifier(config: ClassificationConfig, vocabulary: ReviewVocabulary) -> Classifier:
     """A freshly initialised model; torch's global generator decides its weights."""
     settings = dataclasses.asdict(config.model)
-    del settings["from_run"]  # whose weights come in afterwards
+    del settings["from_run"]  # its weights are copied in afterwards
     return Classifier(
         len(vocabulary),
         len(vocabulary.labels),
         unknown=vocabulary.unknown,
         length=config.corpus.length,
+        tune=not settings.pop("freeze"),
         **settings,
     )
 
 
-def build_tagger(config: TagConfig, vocabulary: TaggerVocabulary) -> Tagger:
+def build_tagger(config: TaggingConfig, vocabulary: TaggerVocabulary) -> Tagger:
     """A freshly initialised model; torch's global generator decides its weights."""
     corpus = config.corpus
     return Tagger(
@@ -47,7 +48,7 @@ def build_tagger(config: TagConfig, vocabulary: TaggerVocabulary) -> Tagger:
 
 
 def computes_in_bfloat16(precision: str, device: torch.device) -> bool:
-    """Whether products are to be taken in bfloat16; see `charlm.config.TrainingConfig`."""
+    """Whether products are to be taken in bfloat16; see `charlm.config.TrainingSection`."""
     if precision != "auto":
         return precision == "bfloat16"
     # Without such instructions bfloat16 is emulated on a CPU, and slower than float32.

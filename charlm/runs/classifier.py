@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from charlm.config import ClassifyConfig
+from charlm.config import ClassificationConfig
 from charlm.corpus.reviews import Reviews, ReviewVocabulary, load_reviews
 from charlm.models.build import build_classifier
 from charlm.models.classifier import Classifier
@@ -21,7 +21,7 @@ class ClassifierRun(TaskRun):
     """A run of ``charlm classify train``."""
 
     task = "classify"
-    config_type = ClassifyConfig
+    config_type = ClassificationConfig
     vocabulary_type = ReviewVocabulary
     corpus_kinds: ClassVar[Kinds] = {}
     figures = ("train_loss", "valid_accuracy")
@@ -29,11 +29,11 @@ class ClassifierRun(TaskRun):
     command = "charlm classify"
     other_corpus_hint = "name the right one: --data"
 
-    config: ClassifyConfig
+    config: ClassificationConfig
     vocabulary: ReviewVocabulary
 
     @staticmethod
-    def model_of(config: ClassifyConfig, vocabulary: ReviewVocabulary) -> Classifier:
+    def model_of(config: ClassificationConfig, vocabulary: ReviewVocabulary) -> Classifier:
         """A freshly initialised model; torch's global generator decides its weights."""
         return build_classifier(config, vocabulary)
 

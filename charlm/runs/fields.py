@@ -94,7 +94,7 @@ def check_run(about: Any, sections: Iterable[str], corpus: Kinds) -> None:
 def check_settings(written: Any, settings: Mapping[str, Any], what: str, *, complete: bool) -> None:
     """Make sure that settings stand in a file as they are written there.
 
-    `Config.from_layers` takes more: a number as text, and a default for what is missing.
+    `TaskConfig.from_settings` takes more: a number as text, and a default for a missing setting.
 
     Args:
         settings: what was read from ``written``.

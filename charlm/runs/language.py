@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from charlm.config import Config
+from charlm.config import LanguageModelConfig
 from charlm.corpus import Corpus, Vocabulary
 from charlm.models.build import build_language_model
 from charlm.models.language_model import LanguageModel
@@ -20,7 +20,7 @@ class Run(TaskRun):
     """A run of ``charlm train``."""
 
     task = "language-model"
-    config_type = Config
+    config_type = LanguageModelConfig
     vocabulary_type = Vocabulary
     corpus_kinds: ClassVar[Kinds] = {"cleaning": TEXT, "characters": NUMBER_OF}
     figures = ("train_perplexity", "valid_perplexity")
@@ -28,11 +28,11 @@ class Run(TaskRun):
     command = "charlm"
     other_corpus_hint = "to score another text, charlm eval --text FILE"
 
-    config: Config
+    config: LanguageModelConfig
     vocabulary: Vocabulary
 
     @staticmethod
-    def model_of(config: Config, vocabulary: Vocabulary) -> LanguageModel:
+    def model_of(config: LanguageModelConfig, vocabulary: Vocabulary) -> LanguageModel:
         """A freshly initialised model; torch's global generator decides its weights."""
         return build_language_model(config.model, len(vocabulary))
 

@@ -42,13 +42,6 @@ if TYPE_CHECKING:
 
 AnyRun = TypeVar("AnyRun", bound="TaskRun")
 
-CHANGEABLE = (
-    "epochs", "minutes", "patience", "lr", "clip_norm", "device", "deterministic",
-    "prefixes", "sample_every", "sample_length", "sample_temperature",
-    "save_minutes", "save_steps",
-)  # fmt: skip
-"""Settings of training that may be others when it goes on."""
-
 TASKS: dict[str, type[TaskRun]] = {}
 """The kinds of runs by the names of their tasks."""
 
@@ -76,7 +69,7 @@ def read_run(kind: type[AnyRun], folder: Path, *, weights: bool) -> AnyRun:
         check_run(about, of_task.config_type.sections(), of_task.corpus_kinds)
         run = of_task(
             folder=folder,
-            config=of_task.config_type.from_layers([about["config"]]),
+            config=of_task.config_type.from_settings([about["config"]]),
             vocabulary=of_task.vocabulary_type.from_json(content["vocabulary.json"]),
             corpus=about["corpus"],
             versions=about["versions"],
@@ -151,10 +144,10 @@ def _read_checkpoint(
         changed: Any = training if isinstance(training, dict) else {}
         settings, corpus = changed.get("settings"), {"source": changed.get("source")}
         layers = [before, {"corpus": corpus, "training": settings}]
-        config = run.config_type.from_layers(layers)
+        config = run.config_type.from_settings(layers)
         known = config.to_dict()["training"]
         check_settings(settings, known, "settings", complete=run.is_of_this_version)
-        for name in settings.keys() - set(CHANGEABLE):
+        for name in settings.keys() - run.config_type.sections()["training"].resumable():
             if settings[name] != before["training"][name]:
                 raise ValueError(f"its {name} is not the one in run.json")
     except (ValueError, UsageError) as error:

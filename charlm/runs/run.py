@@ -50,7 +50,7 @@ from charlm.runs.files import (
     write_file,
 )
 from charlm.runs.folders import locked, new_folder
-from charlm.runs.opening import CHANGEABLE, TASKS, read_run, read_summary
+from charlm.runs.opening import TASKS, read_run, read_summary
 from charlm.runs.tensors import decode_tensors, encode_tensors, most_bytes
 from charlm.runs.texts import differences
 
@@ -216,10 +216,7 @@ class TaskRun(ABC):
             f"{section}.{key} is {old[section][key]} in the run, not {value}"
             for section, values in new.items()
             for key, value in values.items()
-            if value != old[section][key]
-            # A text may lie elsewhere now; its hash tells whether it is the same.
-            and (section, key) != ("corpus", "source")
-            and not (section == "training" and key in CHANGEABLE)
+            if value != old[section][key] and (section, key) not in config.resumable()
         ]
         if differing:
             raise UsageError(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from charlm.config import TagConfig
+from charlm.config import TaggingConfig
 from charlm.corpus.tagged import Slots, TaggerVocabulary, load_slots
 from charlm.models.build import build_tagger
 from charlm.models.tagger import Tagger
@@ -19,7 +19,7 @@ class TaggerRun(TaskRun):
     """A run of ``charlm tag train``."""
 
     task = "tag"
-    config_type = TagConfig
+    config_type = TaggingConfig
     vocabulary_type = TaggerVocabulary
     corpus_kinds: ClassVar[Kinds] = {}
     figures = ("train_loss", "valid_f1")
@@ -27,11 +27,11 @@ class TaggerRun(TaskRun):
     command = "charlm tag"
     other_corpus_hint = "name the right one: --data"
 
-    config: TagConfig
+    config: TaggingConfig
     vocabulary: TaggerVocabulary
 
     @staticmethod
-    def model_of(config: TagConfig, vocabulary: TaggerVocabulary) -> Tagger:
+    def model_of(config: TaggingConfig, vocabulary: TaggerVocabulary) -> Tagger:
         """A freshly initialised model; torch's global generator decides its weights."""
         return build_tagger(config, vocabulary)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from charlm.config import CorpusConfig
+from charlm.config import TextSection
 from charlm.corpus import Corpus, load_corpus
 
 
@@ -38,7 +38,7 @@ def _words(value: Any) -> str:
     return value if len(value) <= 12 else f"{value:.12}..."  # a digest
 
 
-def load_run_corpus(config: CorpusConfig, kept: Path | None, corpora_dir: Path | None) -> Corpus:
+def load_run_corpus(config: TextSection, kept: Path | None, corpora_dir: Path | None) -> Corpus:
     """The corpus that a configuration describes.
 
     Args:

@@ -14,21 +14,13 @@ import torch
 from torch import Tensor
 
 from charlm.errors import RunError, shown
+from charlm.optimisation.optimisers import OPTIMISERS
 from charlm.recurrent.core import StackState
 from charlm.runs.fields import check_keys
 from charlm.training.position import Position
 
 if TYPE_CHECKING:
     from charlm.training.trainer import Trainer
-
-MOMENTS = {
-    "sgd": (),
-    "adam": ("exp_avg", "exp_avg_sq"),
-    "adamw": ("exp_avg", "exp_avg_sq"),
-    "rmsprop": ("square_avg",),
-}
-"""What the optimisers hold for each weight, beside the number of its steps."""
-
 
 _NUMBERS = (
     "position", "parameters", "device", "device_generator", "bfloat16", "torch", "threads",
@@ -221,7 +213,7 @@ def _expected(trainer: Trainer, position: Position) -> dict[str, Tensor]:
     generator = trainer.generator.get_state()
     expected = {"generator.cpu": torch.get_rng_state(), "generator.epoch": generator}
     expected |= _average(trainer)
-    moments = MOMENTS[trainer.config.optimiser]
+    moments = OPTIMISERS[trainer.config.optimiser].moments
     if position.step and moments:
         for name, parameter in trainer.model.named_parameters():
             if not parameter.requires_grad:

@@ -15,7 +15,7 @@ from charlm.batches import (
     draw_offset,
     random_batches,
 )
-from charlm.config import LanguageTrainingConfig
+from charlm.config import LanguageTrainingSection
 from charlm.corpus import Corpus
 from charlm.errors import Stopped
 from charlm.evaluation.perplexity import LossSum, evaluate
@@ -27,7 +27,7 @@ from charlm.training.events import Sampled
 from charlm.training.task import Task
 
 
-def check_train_split(config: LanguageTrainingConfig, train_characters: int) -> None:
+def check_train_split(config: LanguageTrainingSection, train_characters: int) -> None:
     """Make sure that there is a batch in every epoch.
 
     Raises:

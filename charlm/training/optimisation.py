@@ -1,35 +1,9 @@
-"""The optimiser, and the global gradient norm."""
+"""The global gradient norm, and copies of the weights."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
-
-from charlm.config import TrainingConfig
-
-
-def build_optimiser(config: TrainingConfig, model: nn.Module) -> Optimizer:
-    """SGD without momentum, RMSprop (Tieleman and Hinton 2012), Adam or AdamW, by name.
-
-    Weight decay leaves biases alone.
-    """
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if config.optimiser == "sgd":
-        return SGD(parameters, lr=config.lr)
-    if config.optimiser == "rmsprop":
-        return RMSprop(parameters, lr=config.lr, alpha=config.beta2, eps=1e-7)  # Keras's epsilon
-    betas = (0.9, config.beta2)
-    # One kernel for all weights, where torch has it.
-    fused = parameters[0].device.type in ("cpu", "cuda")
-    if config.optimiser == "adam":
-        return Adam(parameters, lr=config.lr, betas=betas, fused=fused)
-    matrices = [parameter for parameter in parameters if parameter.dim() > 1]
-    biases = [parameter for parameter in parameters if parameter.dim() == 1]
-    groups: list[dict[str, Any]] = [{"params": matrices}, {"params": biases, "weight_decay": 0.0}]
-    return AdamW(groups, lr=config.lr, betas=betas, weight_decay=config.weight_decay, fused=fused)
 
 
 @torch.no_grad()
@@ -39,10 +13,10 @@ def clip_gradients(parameters: list[nn.Parameter], max_norm: float) -> float:
     Pascanu et al. (2013); Dive into Deep Learning, section 8.5.5.
 
     Args:
-        max_norm: 0: leave them as they are.
+        max_norm: 0: the gradients are left as they are.
 
     Returns:
-        The norm before clipping; where it is not finite, nothing was scaled.
+        The norm before clipping. If it is not finite, the gradients are left as they are.
     """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     norm = float(nn.utils.get_total_norm(gradients))

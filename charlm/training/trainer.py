@@ -12,13 +12,14 @@ from torch import Tensor
 
 from charlm.errors import TrainingError
 from charlm.models.build import computes_in_bfloat16
+from charlm.optimisation.optimisers import build_optimiser
+from charlm.optimisation.schedules import learning_rate_factor
 from charlm.recurrent.core import StackState, map_state
 from charlm.runs import TaskRun
 from charlm.training import keeping
 from charlm.training.events import Event, Measured, Sampled, Stepped
-from charlm.training.optimisation import build_optimiser, clip_gradients, snapshot
+from charlm.training.optimisation import clip_gradients, snapshot
 from charlm.training.position import Position
-from charlm.training.schedules import learning_rate_factor
 from charlm.training.task import Task
 
 MARKS = 5  # a training is sampled from so often unless told, and a long epoch scored so often
@@ -45,7 +46,13 @@ class Trainer:
         if new:
             task.prepare(self.model)
         self.parameters = [each for each in self.model.parameters() if each.requires_grad]
-        self.optimiser = build_optimiser(config, self.model)
+        self.optimiser = build_optimiser(
+            config.optimiser,
+            self.model,
+            lr=config.lr,
+            beta2=config.beta2,
+            weight_decay=config.weight_decay,
+        )
         self.generator = torch.Generator().manual_seed(config.seed)
         self.bfloat16 = computes_in_bfloat16(config.precision, device)
         self.position = Position(next_samples=1 / MARKS)

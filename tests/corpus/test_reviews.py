@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charlm.config import ReviewsConfig
+from charlm.config import LabelledTextsSection
 from charlm.corpus import Vocabulary
 from charlm.corpus.labelled import MAX_LABELS
 from charlm.corpus.reviews import ReviewVocabulary, load_reviews, tokens_of
@@ -18,15 +18,15 @@ from charlm.errors import CorpusError, UsageError
 
 WORDS = ReviewVocabulary(WordVocabulary(("the", "film", "good", "bad")), ("neg", "pos"))
 CHARACTERS = ReviewVocabulary(Vocabulary(tuple("好片坏 film")), ("no", "yes"))
-BY_CHARACTER = ReviewsConfig(tokens="characters")
+BY_CHARACTER = LabelledTextsSection(tokens="characters")
 ROWS = [
     *((f"a good film number {number}", "pos") for number in range(20)),
     *((f"a bad film number {number}", "neg") for number in range(20)),
 ]
 
 
-def config(**settings) -> ReviewsConfig:
-    return ReviewsConfig(**{"source": "texts.jsonl", **settings})
+def config(**settings) -> LabelledTextsSection:
+    return LabelledTextsSection(**{"source": "texts.jsonl", **settings})
 
 
 @pytest.fixture
@@ -40,26 +40,32 @@ def texts(clean_surroundings):
 
 
 def test_words_are_ids_and_others_are_unknown():
-    assert WORDS.encode("The GOOD film, bad??? ending", ReviewsConfig()).tolist() == [2, 4, 3, 5, 1]
+    assert WORDS.encode("The GOOD film, bad??? ending", LabelledTextsSection()).tolist() == [
+        2,
+        4,
+        3,
+        5,
+        1,
+    ]
     assert (len(WORDS), WORDS.unknown) == (6, 1)
 
 
 def test_punctuation_is_left_out_or_taken_for_words():
     vocabulary = ReviewVocabulary(WordVocabulary(("good", "!")), ("a", "b"))
-    assert vocabulary.encode("Good!!", ReviewsConfig()).tolist() == [2]
-    assert vocabulary.encode("Good!!", ReviewsConfig(punctuation=True)).tolist() == [2, 3, 3]
+    assert vocabulary.encode("Good!!", LabelledTextsSection()).tolist() == [2]
+    assert vocabulary.encode("Good!!", LabelledTextsSection(punctuation=True)).tolist() == [2, 3, 3]
 
 
 @pytest.mark.parametrize("text", ["", " \n\t", "...", "<br />"])
 def test_a_text_without_a_word_is_one_unknown(text):
-    ids = WORDS.encode(text, ReviewsConfig())
+    ids = WORDS.encode(text, LabelledTextsSection())
     assert ids.tolist() == [1]
     assert ids.dtype == "int64"
 
 
 @pytest.mark.parametrize(("cut", "kept"), [("before", [4, 5]), ("after", [2, 3])])
 def test_a_longer_text_is_cut_at_one_side(cut, kept):
-    settings = ReviewsConfig(length=2, cut=cut)
+    settings = LabelledTextsSection(length=2, cut=cut)
     assert WORDS.encode("the film good bad", settings).tolist() == kept
     assert WORDS.encode("the film", settings).tolist() == [2, 3]
     assert WORDS.encode("bad", settings).tolist() == [5]
@@ -70,26 +76,26 @@ def test_characters_of_any_script():
     assert ids.tolist() == [1, 2, 0, 4, 5, 6, 7, 8]
     assert CHARACTERS.unknown == 0
     assert CHARACTERS.encode("", BY_CHARACTER).tolist() == [0]
-    short = ReviewsConfig(tokens="characters", length=2)
+    short = LabelledTextsSection(tokens="characters", length=2)
     assert CHARACTERS.encode("坏坏好片", short).tolist() == [1, 2]
 
 
 def test_characters_go_through_the_cleaning():
-    letters = ReviewsConfig(tokens="characters", cleaning="letters")
+    letters = LabelledTextsSection(tokens="characters", cleaning="letters")
     assert tokens_of("A  Film!", letters) == "a film"
-    assert tokens_of("A  Film!", ReviewsConfig(tokens="characters")) == "A  Film!"
-    assert tokens_of("A  Film!", ReviewsConfig()) == ["a", "film"]
+    assert tokens_of("A  Film!", LabelledTextsSection(tokens="characters")) == "A  Film!"
+    assert tokens_of("A  Film!", LabelledTextsSection()) == ["a", "film"]
 
 
 def test_chinese_words_are_characters_too():
-    assert tokens_of("这部 film 很好。", ReviewsConfig()) == ["这", "部", "film", "很", "好"]
+    assert tokens_of("这部 film 很好。", LabelledTextsSection()) == ["这", "部", "film", "很", "好"]
 
 
 @given(st.text(max_size=80), st.sampled_from(["before", "after"]), st.integers(1, 90))
 def test_the_ids_of_known_words_are_decoded_to_them(text, cut, length):
     words = split_words(text)
     known = ReviewVocabulary(WordVocabulary.from_words([words]), ("a", "b"))
-    ids = known.encode(text, ReviewsConfig(length=length, cut=cut))
+    ids = known.encode(text, LabelledTextsSection(length=length, cut=cut))
     kept = words[-length:] if cut == "before" else words[:length]
     assert [known.tokens.decode(int(id)) for id in ids] == (kept or ["<unk>"])
 
@@ -97,7 +103,7 @@ def test_the_ids_of_known_words_are_decoded_to_them(text, cut, length):
 @given(st.text(max_size=80), st.integers(1, 90))
 def test_and_those_of_characters(text, length):
     known = ReviewVocabulary(Vocabulary.from_text(text), ("a", "b"))
-    ids = known.encode(text, ReviewsConfig(tokens="characters", length=length))
+    ids = known.encode(text, LabelledTextsSection(tokens="characters", length=length))
     assert known.tokens.decode(ids) == (text[-length:] or "\ufffd")
 
 
@@ -223,9 +229,9 @@ def test_a_folder_and_an_archive_of_imdbs_layout(clean_surroundings, tmp_path):
     ({"cut": "middle"}, "corpus.cut"), ({"valid": 1.0}, "corpus.valid"),
     ({"test": -0.1}, "corpus.test"), ({"length": 0}, "corpus.length"),
     ({"vocabulary_size": 0}, "corpus.vocabulary_size"),
-    ({"vocabulary_size": 2}, "corpus.vocabulary_size is 2; it must be at least 3"),
+    ({"vocabulary_size": 2}, "corpus.vocabulary_size is 2; it must be from 3 to 1,000,000"),
     ({"length": 10**6 + 1}, "corpus.length"),
 ])  # fmt: skip
 def test_settings_that_cannot_be(settings, named):
     with pytest.raises(UsageError, match=named):
-        ReviewsConfig(**settings)
+        LabelledTextsSection(**settings)

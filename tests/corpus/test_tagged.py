@@ -8,7 +8,7 @@ from zlib import crc32
 
 import pytest
 
-from charlm.config import SlotsConfig
+from charlm.config import TaggedSentencesSection
 from charlm.corpus.slots import MAX_CHARACTERS, MAX_TAGS
 from charlm.corpus.tagged import TaggerVocabulary, load_slots, parts_of
 from charlm.corpus.words import WordVocabulary
@@ -71,7 +71,7 @@ def bucket(text: str, buckets: int) -> int:
 )
 @pytest.mark.parametrize("buckets", [1, 10, 2000])
 def test_the_ngrams_of_a_word(word, ngrams, seen, buckets):
-    config = SlotsConfig(ngrams=ngrams, buckets=buckets)
+    config = TaggedSentencesSection(ngrams=ngrams, buckets=buckets)
     assert parts_of(word, config) == [bucket(each, buckets) for each in seen]
 
 
@@ -80,21 +80,21 @@ def test_the_ngrams_of_a_word(word, ngrams, seen, buckets):
     [("Boston", "Xxx"), ("DC-10", "XX-dd"), ("a", "x"), ("9:30", "d:dd"), ("ABCD", "XX")],
 )
 def test_the_shape_is_one_part_more(word, shape):
-    config = SlotsConfig(ngrams=(2,), shapes=True, buckets=1000)
-    plain = parts_of(word, SlotsConfig(ngrams=(2,), buckets=1000))
+    config = TaggedSentencesSection(ngrams=(2,), shapes=True, buckets=1000)
+    plain = parts_of(word, TaggedSentencesSection(ngrams=(2,), buckets=1000))
     assert parts_of(word, config) == [*plain, bucket(f"<shape {shape}>", 1000)]
-    alone = SlotsConfig(ngrams=(), shapes=True, buckets=1000)
+    alone = TaggedSentencesSection(ngrams=(), shapes=True, buckets=1000)
     assert parts_of(word, alone) == [bucket(f"<shape {shape}>", 1000)]
 
 
 def test_the_hash_is_the_same_everywhere():
     """The numbers themselves: weights that were trained on one machine mean the same on all."""
-    config = SlotsConfig(ngrams=(2, 3), shapes=True, buckets=2000)
+    config = TaggedSentencesSection(ngrams=(2, 3), shapes=True, buckets=2000)
     assert parts_of("Go", config) == [1627, 774, 1404, 623, 52, 688]
 
 
 def test_every_part_is_a_bucket():
-    config = SlotsConfig(ngrams=(1, 2, 3, 4, 5), shapes=True, buckets=3)
+    config = TaggedSentencesSection(ngrams=(1, 2, 3, 4, 5), shapes=True, buckets=3)
     for word in ("", "a", "\ud800", "\0", "x" * 1000, "分开", "İstanbul"):
         assert set(parts_of(word, config)) <= {0, 1, 2}
 
@@ -103,7 +103,7 @@ def test_every_part_is_a_bucket():
 
 
 def test_case_and_digits_do_not_tell_words_apart(folder):
-    vocabulary = load_slots(SlotsConfig(source=str(folder))).vocabulary
+    vocabulary = load_slots(TaggedSentencesSection(source=str(folder))).vocabulary
     # boston three times, flights and at twice; 9:30 and 18:15 are not as long as each other.
     assert vocabulary.words.words == ("boston", "flights", "at")
     assert len(vocabulary) == 5
@@ -112,15 +112,17 @@ def test_case_and_digits_do_not_tell_words_apart(folder):
 
 def test_how_often_a_word_must_be_there(folder):
     for count, size in ((1, 8), (2, 3), (3, 1), (4, 0)):
-        words = load_slots(SlotsConfig(source=str(folder), min_count=count)).vocabulary.words.words
+        words = load_slots(
+            TaggedSentencesSection(source=str(folder), min_count=count)
+        ).vocabulary.words.words
         assert len(words) == size
-    words = load_slots(SlotsConfig(source=str(folder), min_count=1)).vocabulary.words
+    words = load_slots(TaggedSentencesSection(source=str(folder), min_count=1)).vocabulary.words
     assert {"0:00", "00:00"} < set(words.words)
     assert "denver" not in words.words  # it is in no train sentence
 
 
 def test_tags_are_those_of_train_and_valid(folder):
-    slots = load_slots(SlotsConfig(source=str(folder)))
+    slots = load_slots(TaggedSentencesSection(source=str(folder)))
     tags = slots.vocabulary.tags
     assert tags == ("O", "B-from", "B-time", "B-to", "B-valid-only")
     assert slots.vocabulary.encode_tags(["B-to", "O", "B-test-only"]) == [3, 0, -1]
@@ -129,8 +131,12 @@ def test_tags_are_those_of_train_and_valid(folder):
 
 def test_both_layouts_are_the_same_data(tmp_path):
     splits = {"train": TRAIN, "valid": VALID, "test": TEST}
-    pairs = load_slots(SlotsConfig(source=str(write_pairs(tmp_path / "pairs", **splits))))
-    columns = load_slots(SlotsConfig(source=str(write_columns(tmp_path / "columns", **splits))))
+    pairs = load_slots(
+        TaggedSentencesSection(source=str(write_pairs(tmp_path / "pairs", **splits)))
+    )
+    columns = load_slots(
+        TaggedSentencesSection(source=str(write_columns(tmp_path / "columns", **splits)))
+    )
     assert pairs.vocabulary == columns.vocabulary
     assert pairs.split_sizes == columns.split_sizes == (4, 1, 1)
     assert pairs.data.splits == columns.data.splits
@@ -138,7 +144,7 @@ def test_both_layouts_are_the_same_data(tmp_path):
 
 
 def test_what_run_json_says_of_it(folder):
-    slots = load_slots(SlotsConfig(source=str(folder)))
+    slots = load_slots(TaggedSentencesSection(source=str(folder)))
     assert slots.describe() == {
         "name": "data",
         "source": str(folder),
@@ -150,7 +156,7 @@ def test_what_run_json_says_of_it(folder):
 
 def test_a_part_of_the_train_sentences_is_held_out(tmp_path):
     folder = write_pairs(tmp_path / "data", train=TRAIN)
-    slots = load_slots(SlotsConfig(source=str(folder), valid=0.5))
+    slots = load_slots(TaggedSentencesSection(source=str(folder), valid=0.5))
     assert slots.split_sizes == (2, 2, 0)
     assert len(slots.vocabulary.tags) == 4  # of both
 
@@ -159,12 +165,14 @@ def test_real_atis(corpora):
     """The counts of the paper's files (Goo et al. 2018)."""
     if not (corpora / "atis").is_dir():
         pytest.skip(f"needs atis in $CHARLM_CORPORA, {corpora}")
-    slots = load_slots(SlotsConfig(), corpora)
+    slots = load_slots(TaggedSentencesSection(), corpora)
     assert slots.split_sizes == (4478, 500, 893)
     tags = slots.vocabulary.tags
     assert len(tags) == 121
     assert tags[0] == "O"
-    assert len(load_slots(SlotsConfig(min_count=1), corpora).vocabulary) > len(slots.vocabulary)
+    assert len(load_slots(TaggedSentencesSection(min_count=1), corpora).vocabulary) > len(
+        slots.vocabulary
+    )
     words = [word for sentence in slots.data.splits["train"] for word in sentence.words]
     known = slots.vocabulary.encode_words(words) != 1
     assert 0.98 < known.mean() < 1
@@ -175,7 +183,7 @@ def test_real_atis(corpora):
 
 def test_a_vocabulary_goes_through_json_and_back(folder):
     for count in (1, 2, 4):  # with the last, there is no word
-        config = SlotsConfig(source=str(folder), min_count=count)
+        config = TaggedSentencesSection(source=str(folder), min_count=count)
         vocabulary = load_slots(config).vocabulary
         text = json.dumps(vocabulary.to_json())
         assert TaggerVocabulary.from_json(json.loads(text)) == vocabulary

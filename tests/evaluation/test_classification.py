@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charlm.config import ClassifyConfig
+from charlm.config import ClassificationConfig
 from charlm.corpus.reviews import ReviewVocabulary
 from charlm.corpus.words import WordVocabulary
 from charlm.errors import Stopped
@@ -22,7 +22,7 @@ VOCABULARY = ReviewVocabulary(WordVocabulary(tuple("abcdefgh")), ("bad", "fair",
 
 def model_of(**settings):
     layer = {"corpus": {"length": 9}, "model": {"hidden_size": 4, "buckets": 50, **settings}}
-    return build_classifier(ClassifyConfig.from_layers([layer]), VOCABULARY).double()
+    return build_classifier(ClassificationConfig.from_settings([layer]), VOCABULARY).double()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from charlm.config import TagConfig
+from charlm.config import TaggingConfig
 from charlm.corpus.slots import TaggedSentence
 from charlm.corpus.tagged import TaggerVocabulary, parts_of
 from charlm.corpus.words import WordVocabulary
@@ -29,7 +29,7 @@ SENTENCES = [
 
 @pytest.fixture
 def config():
-    return TagConfig.from_layers(
+    return TaggingConfig.from_settings(
         [{"corpus": {"buckets": 20, "shapes": True}, "model": {"hidden_size": 6}}]
     )
 
@@ -72,7 +72,7 @@ def test_how_many_there_are(read):
 
 
 def test_where_nothing_is_seen_of_a_word_there_are_no_parts():
-    config = TagConfig.from_layers([{"corpus": {"ngrams": [], "buckets": 20}}]).corpus
+    config = TaggingConfig.from_settings([{"corpus": {"ngrams": [], "buckets": 20}}]).corpus
     read = Sentences(SENTENCES, VOCABULARY, config, CPU)
     assert set(read.inputs(torch.tensor([0, 2])).parts.flatten().tolist()) == {20}
 

@@ -30,7 +30,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from charlm.config import Config
+from charlm.config import LanguageModelConfig
 from charlm.corpus import Corpus, load_corpus
 from charlm.errors import CharlmError, RunError
 from charlm.runs import Run
@@ -133,7 +133,9 @@ def healthy(work: Path) -> Healthy:
         corpora = {"source": "text.txt", "max_chars": 1050, "split": [930, 120, 0]}
         corpus = load_corpus("text.txt", max_chars=1050, split=(930, 120, 0))
         for seed in (0, 1):
-            config = Config.from_layers([SETTINGS, {"corpus": corpora, "training": {"seed": seed}}])
+            config = LanguageModelConfig.from_settings(
+                [SETTINGS, {"corpus": corpora, "training": {"seed": seed}}]
+            )
             run = Run.create(work / f"run{seed}", config, corpus)
             follow(run, corpus, steps=13)
     newest, before = (files_of(work / "run0" / name) for name in (NEWEST, "checkpoint-000002"))
@@ -429,7 +431,9 @@ def could_be(place: Place, value: object) -> bool:
     """Whether that is a value, if another, that a run could have there."""
     key = str(place[-1]) if place else ""
     hints = {
-        k: v for each in Config.sections().values() for k, v in typing.get_type_hints(each).items()
+        k: v
+        for each in LanguageModelConfig.sections().values()
+        for k, v in typing.get_type_hints(each).items()
     }
     options = typing.get_args(hints.get(key, int))
     if value is None:

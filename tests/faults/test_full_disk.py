@@ -20,7 +20,7 @@ import pytest
 import torch
 
 from charlm.cli import run as charlm
-from charlm.config import Config
+from charlm.config import LanguageModelConfig
 from charlm.corpus import load_corpus
 from charlm.errors import CharlmError, RunError
 from charlm.runs import Run
@@ -195,7 +195,7 @@ class Saved:
 def saved(work: Path) -> Saved:
     """Really trained, a step for each checkpoint; the third save deletes the first."""
     corpus = load_corpus("traveller", max_chars=4000)
-    run = Run.create(work / "run", Config.from_layers([SETTINGS]), corpus)
+    run = Run.create(work / "run", LanguageModelConfig.from_settings([SETTINGS]), corpus)
     trainer = Trainer(run, LanguageModelling(run, corpus, torch.device("cpu")), torch.device("cpu"))
     states = []
     best = snapshot(trainer.model)
@@ -284,7 +284,7 @@ def test_whatever_fails_in_making_a_run_its_folder_can_be_used(
     monkeypatch.setattr("charlm.runs.run.version", str)  # reads files too, which are not the run's
     text = work / "text.txt"
     text.write_text("for so it will be convenient to speak of him\n" * 50)
-    config = Config.from_layers([{"corpus": {"source": "-"}}, SETTINGS])
+    config = LanguageModelConfig.from_settings([{"corpus": {"source": "-"}}, SETTINGS])
     corpus = load_corpus(str(text))
     folder = work / "new" / "run"
 

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import torch
 
-from charlm.config import Config
+from charlm.config import LanguageModelConfig
 from charlm.corpus import load_corpus
 from charlm.runs import Run
 from charlm.runs.checkpoint import FILES, MANIFEST, Checkpoint
@@ -199,7 +199,7 @@ def work() -> Iterator[Path]:
 
 def test_after_a_power_cut_in_a_save_a_whole_checkpoint_loads(work, record_property):
     corpus = load_corpus("traveller", max_chars=4000)
-    run = Run.create(work / "run", Config.from_layers([SETTINGS]), corpus)
+    run = Run.create(work / "run", LanguageModelConfig.from_settings([SETTINGS]), corpus)
     trainer = Trainer(run, LanguageModelling(run, corpus, torch.device("cpu")), torch.device("cpu"))
     for _ in range(2):
         trainer.update()
@@ -240,7 +240,7 @@ def test_after_a_power_cut_in_a_save_a_whole_checkpoint_loads(work, record_prope
 
 def test_after_a_power_cut_in_making_a_run_it_is_whole_or_none(work, record_property):
     corpus = load_corpus("traveller", max_chars=4000)
-    config = Config.from_layers([SETTINGS])
+    config = LanguageModelConfig.from_settings([SETTINGS])
     top = work / "top"
     folder = top / "new" / "run"
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from charlm.config import FEATURES, ClassifierConfig, ClassifyConfig
+from charlm.config import FEATURES, ClassificationConfig, ClassifierSection
 from charlm.corpus import Vocabulary
 from charlm.corpus.reviews import ReviewVocabulary
 from charlm.corpus.words import WordVocabulary
@@ -25,7 +25,7 @@ CLOSE = {"rtol": 0, "atol": 1e-12}
 LENGTH, WORDS, BUCKETS = 7, 12, 31
 TEXTS = ([3, 4, 5, 6, 2, 1, 7], [2], [9, 9, 1, 8], [4, 3])
 SMALL = {
-    **dataclasses.asdict(ClassifierConfig(ngrams=1, features="last", initialisation="torch")),
+    **dataclasses.asdict(ClassifierSection(ngrams=1, features="last", initialisation="torch")),
     **dict.fromkeys(("input_dropout", "dropout", "output_dropout", "word_dropout"), 0.0),
     "unknown": 1, "length": LENGTH, "buckets": BUCKETS, "hidden_size": 5, "embedding_size": 3,
     "bidirectional": False,
@@ -370,7 +370,7 @@ def vocabulary_of(classes: int = 2) -> ReviewVocabulary:
 
 
 def test_built_from_a_configuration():
-    config = ClassifyConfig.from_layers([{
+    config = ClassificationConfig.from_settings([{
         "corpus": {"length": 30},
         "model": {"cell": "gru", "hidden_size": 6, "features": "all", "padding": "before",
                   "skip_padding": False, "dense_size": 3, "ngrams": 1},

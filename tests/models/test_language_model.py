@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from charlm.config import CELLS, ModelConfig
+from charlm.config import CELLS, LanguageModelSection
 from charlm.errors import UsageError
 from charlm.models.build import build_language_model, computes_in_bfloat16, select_device
 from charlm.models.language_model import LanguageModel, cross_entropy_sum
@@ -291,7 +291,7 @@ def test_bfloat16_is_taken_where_a_cpu_computes_in_it(capabilities, wanted, monk
 @every_layer
 @every_embedding
 def test_a_model_from_its_configuration(cell, backend, embedding):
-    config = ModelConfig(
+    config = LanguageModelSection(
         cell=cell,
         backend=backend,
         hidden_size=6,
@@ -311,7 +311,7 @@ def test_a_model_from_its_configuration(cell, backend, embedding):
 
 
 def test_a_model_has_all_that_its_configuration_says():
-    config = ModelConfig(
+    config = LanguageModelSection(
         cell="gru-reset-before",
         backend="scratch",
         hidden_size=6,
@@ -337,7 +337,7 @@ def test_a_model_has_all_that_its_configuration_says():
 
 
 def test_the_default_configuration_is_a_model():
-    model = build_language_model(ModelConfig(), VOCABULARY)
+    model = build_language_model(LanguageModelSection(), VOCABULARY)
     logits, _ = model(some_ids(), model.initial_state(BATCH))
     assert logits.shape == (STEPS, BATCH, VOCABULARY)
 

@@ -9,16 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from charlm.config import CELLS, TagConfig
+from charlm.config import CELLS, TaggingConfig
 from charlm.corpus.tagged import TaggerVocabulary, parts_of
 from charlm.corpus.words import WordVocabulary, normalise_word
 from charlm.evaluation.tagging import Sentences
 from charlm.models.build import build_tagger
 from charlm.models.tagger import Tagger
+from charlm.optimisation.optimisers import build_optimiser
 from charlm.recurrent.bidirectional import Bidirectional
 from charlm.recurrent.build import TORCH
 from charlm.recurrent.unroll import Unrolled
-from charlm.training.optimisation import build_optimiser
 
 CPU = torch.device("cpu")
 NETWORKS = [(cell, "scratch") for cell in CELLS] + [(cell, "torch") for cell in TORCH]
@@ -34,8 +34,8 @@ SENTENCES = [
 SIZES = {"hidden_size": 5, "embedding_size": 4, "dropout": 0.0}
 
 
-def config_of(corpus=None, **model) -> TagConfig:
-    return TagConfig.from_layers([{"model": SIZES}, {"corpus": corpus or {}, "model": model}])
+def config_of(corpus=None, **model) -> TaggingConfig:
+    return TaggingConfig.from_settings([{"model": SIZES}, {"corpus": corpus or {}, "model": model}])
 
 
 def tagger(config, seed=0):
@@ -255,7 +255,7 @@ def test_the_number_of_parameters(bidirectional):
 
 
 def test_without_a_size_an_embedding_is_as_wide_as_a_layer():
-    config = TagConfig.from_layers([{"model": {"embedding_size": None, "hidden_size": 7}}])
+    config = TaggingConfig.from_settings([{"model": {"embedding_size": None, "hidden_size": 7}}])
     assert build_tagger(config, VOCABULARY).embedding.embedding_dim == 7
 
 
@@ -275,19 +275,18 @@ def test_how_large_vectors_are_at_first(initialisation, own, part):
 @pytest.mark.parametrize("optimiser", ["sgd", "rmsprop", "adam", "adamw"])
 @pytest.mark.parametrize("initialisation", ["torch", "book", "glorot"])
 def test_what_fills_up_the_parts_is_and_stays_nothing(initialisation, optimiser):
-    config = TagConfig.from_layers(
+    config = TaggingConfig.from_settings(
         [
             {
                 "corpus": {"buckets": 9},
                 "model": {**SIZES, "initialisation": initialisation},
-                "training": {"optimiser": optimiser, "weight_decay": 0.1, "lr": 0.1},
             }
         ]
     )
     model = build_tagger(config, VOCABULARY).train()
     assert not model.parts.weight[9].any()
     before = model.parts.weight.detach().clone()
-    moving = build_optimiser(config.training, model)
+    moving = build_optimiser(optimiser, model, lr=0.1, beta2=0.999, weight_decay=0.1)
     for _ in range(3):
         moving.zero_grad()
         model(inputs(config)).sum().backward()

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from charlm.batches import Batch
-from charlm.config import Config, layer_from_preset
+from charlm.config import LanguageModelConfig, settings_from_preset
 from charlm.corpus import Corpus, load_corpus
 from charlm.errors import CorpusError
 from charlm.generation.decoding import generate
@@ -58,19 +58,19 @@ def book(d2l: ModuleType, text_file: Path, monkeypatch: pytest.MonkeyPatch) -> M
     return d2l
 
 
-def settings(text_file: Path, **sections: dict[str, Any]) -> Config:
+def settings(text_file: Path, **sections: dict[str, Any]) -> LanguageModelConfig:
     """As the preset that is the book's section 8.6, but with less of everything."""
     smaller = {
         "corpus": {"source": str(text_file), "max_chars": CHARACTERS},
         "model": {"hidden_size": HIDDEN},
         "training": {"epochs": EPOCHS, "batch_size": BATCH, "seq_len": STEPS},
     }
-    return Config.from_layers(
-        [layer_from_preset("language-model", "timemachine-rnn"), smaller, sections]
+    return LanguageModelConfig.from_settings(
+        [settings_from_preset("language-model", "timemachine-rnn"), smaller, sections]
     )
 
 
-def load(config: Config) -> Corpus:
+def load(config: LanguageModelConfig) -> Corpus:
     about = config.corpus
     return load_corpus(
         about.source, cleaning=about.cleaning, max_chars=about.max_chars, split=about.split

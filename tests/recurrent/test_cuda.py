@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from charlm.config import CELLS, Config, layer_from_preset
+from charlm.config import CELLS, LanguageModelConfig, settings_from_preset
 from charlm.corpus import load_corpus
 from charlm.recurrent.build import SCRATCH, TORCH, build_stack
 from charlm.recurrent.core import StackState, map_state
@@ -87,7 +87,9 @@ def test_a_few_steps_of_training(cell, backend, tmp_path: Path):
         "model": {"cell": cell, "backend": backend, "hidden_size": HIDDEN},
         "training": {"epochs": 4},
     }
-    config = Config.from_layers([layer_from_preset("language-model", "timemachine-rnn"), small])
+    config = LanguageModelConfig.from_settings(
+        [settings_from_preset("language-model", "timemachine-rnn"), small]
+    )
     run = Run.create(tmp_path / "run", config, corpus)
     events = list(train(run, corpus, device=CUDA))
     assert isinstance(events[0], Started)

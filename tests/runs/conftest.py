@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from charlm.config import Config
+from charlm.config import LanguageModelConfig
 from charlm.corpus import Corpus, load_corpus
 from charlm.errors import CharlmError
 from charlm.runs import Run, load_run_corpus
@@ -55,8 +55,8 @@ def settings() -> dict:
 
 
 @pytest.fixture
-def config(novel) -> Config:
-    return Config.from_layers([{"corpus": {"source": str(novel)}}, SETTINGS])
+def config(novel) -> LanguageModelConfig:
+    return LanguageModelConfig.from_settings([{"corpus": {"source": str(novel)}}, SETTINGS])
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def traveller() -> Corpus:
 @pytest.fixture(scope="session")
 def _trained(tmp_path_factory, traveller) -> Path:
     folder = tmp_path_factory.mktemp("trained") / "run"
-    run = Run.create(folder, Config.from_layers([TRAINED]), traveller)
+    run = Run.create(folder, LanguageModelConfig.from_settings([TRAINED]), traveller)
     for _ in train(run, traveller, device=torch.device("cpu")):
         pass
     return folder

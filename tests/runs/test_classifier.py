@@ -8,7 +8,7 @@ import shutil
 import pytest
 import torch
 
-from charlm.config import ClassifyConfig
+from charlm.config import ClassificationConfig
 from charlm.corpus.labelled import LabelledText
 from charlm.corpus.reviews import load_reviews
 from charlm.errors import CorpusError, RunError, UsageError
@@ -37,8 +37,8 @@ def source(tmp_path):
 
 
 @pytest.fixture
-def config(source) -> ClassifyConfig:
-    return ClassifyConfig.from_layers([{"corpus": {"source": source}}, SETTINGS])
+def config(source) -> ClassificationConfig:
+    return ClassificationConfig.from_settings([{"corpus": {"source": source}}, SETTINGS])
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_what_may_change_and_what_may_not(trained_classifier, one_line):
     old = trained_classifier.config.to_dict()
 
     def changed(**sections):
-        return ClassifyConfig.from_layers([old, sections])
+        return ClassificationConfig.from_settings([old, sections])
 
     trained_classifier.change(changed(training={"epochs": 9, "lr": 0.1, "patience": None}))
     assert trained_classifier.config.training.epochs == 9
@@ -112,14 +112,14 @@ def test_what_may_change_and_what_may_not(trained_classifier, one_line):
         trained_classifier.change(
             changed(
                 corpus={"length": 5, "cut": "after"},
-                model={"features": "last", "tune": False, "from_run": "there"},
+                model={"features": "last", "freeze": True, "from_run": "there"},
                 training={"optimiser": "sgd", "seed": 3},
             )
         )
     message = one_line(caught.value)
     for words in (
         "corpus.length is 400 in the run, not 5", "corpus.cut is before in the run, not after",
-        "model.features is mean-max in the run, not last", "model.tune is True in the run",
+        "model.features is mean-max in the run, not last", "model.freeze is False in the run",
         "model.from_run is None in the run, not there", "training.seed is 0 in the run, not 3",
         "training.optimiser is adamw in the run, not sgd",
     ):  # fmt: skip
@@ -198,7 +198,7 @@ def test_a_damaged_vocabulary_is_refused(trained_classifier, one_line, change):
 
 
 @pytest.mark.parametrize(("section", "key", "value"), [
-    ("model", "features", "first"), ("model", "tune", False), ("model", "tune", "true"),
+    ("model", "features", "first"), ("model", "freeze", True), ("model", "freeze", "false"),
     ("model", "ngrams", 99), ("model", "buckets", 10**12), ("model", "from_run", 3),
     ("model", "word_dropout", 2), ("corpus", "length", -1), ("corpus", "length", "400"),
     ("corpus", "cut", None), ("corpus", "tokens", "bytes"), ("training", "averaging", 1),
@@ -218,16 +218,16 @@ def test_damaged_settings_are_refused(trained_classifier, one_line, section, key
 # Begun from a language model
 
 
-def from_config(trained: Run, config: ClassifyConfig, **model) -> ClassifyConfig:
+def from_config(trained: Run, config: ClassificationConfig, **model) -> ClassificationConfig:
     network = {"cell": "gru", "hidden_size": 4, "embedding_size": 4, "bidirectional": False}
     own = {**network, "ngrams": 1, "from_run": str(trained.folder), **model}
     layers = [config.to_dict(), {"corpus": {"tokens": "characters"}, "model": own}]
-    return ClassifyConfig.from_layers(layers)
+    return ClassificationConfig.from_settings(layers)
 
 
-@pytest.mark.parametrize("tune", [True, False])
-def test_a_model_that_begins_with_another_ones_layers(trained, config, tmp_path, tune):
-    settings = from_config(trained, config, tune=tune)
+@pytest.mark.parametrize("freeze", [True, False])
+def test_a_model_that_begins_with_another_ones_layers(trained, config, tmp_path, freeze):
+    settings = from_config(trained, config, freeze=freeze)
     corpus = load_reviews(settings.corpus, tokens=trained.vocabulary)
     run = ClassifierRun.create(tmp_path / "from", settings, corpus)
     source, model = trained.load_model(), run.first_model()
@@ -235,7 +235,7 @@ def test_a_model_that_begins_with_another_ones_layers(trained, config, tmp_path,
     wanted = source.stack(source.embed(ids), source.initial_state(1))[0]
     found = model.eval().stack(model.embed(ids), model.initial_state(1))[0]
     assert torch.equal(found, wanted)
-    assert {each.requires_grad for each in model.stack.parameters()} == {tune}
+    assert {each.requires_grad for each in model.stack.parameters()} == {not freeze}
     # The vocabulary is the run's own from now on.
     shutil.rmtree(trained.folder)
     assert ClassifierRun.open(run.folder).load_corpus().vocabulary.tokens == trained.vocabulary

@@ -13,14 +13,13 @@ import pytest
 import torch
 from safetensors.torch import load
 
-from charlm.config import Config
+from charlm.config import LanguageModelConfig
 from charlm.corpus import Corpus, Vocabulary, load_corpus
 from charlm.errors import CorpusError, RunError, UsageError
 from charlm.models.build import build_language_model
 from charlm.runs import Run, load_run_corpus
 from charlm.runs.checkpoint import FILES, MANIFEST, checkpoint_folders
 from charlm.runs.files import write_json
-from charlm.runs.opening import CHANGEABLE
 from charlm.training import train
 from charlm.training.optimisation import snapshot
 
@@ -289,7 +288,7 @@ def test_a_full_disk_leaves_what_was_saved(trained, again, monkeypatch, one_line
 
 
 def test_no_file_of_a_run_is_a_pickle(trained, novel, settings):
-    config = Config.from_layers([{"corpus": {"source": "-"}}, settings])
+    config = LanguageModelConfig.from_settings([{"corpus": {"source": "-"}}, settings])
     write_json(trained.folder / "summary.json", {"epochs": 2})
     piped = Run.create(None, config, load_run_corpus(config.corpus, novel, None), kept=novel)
     files = [
@@ -457,14 +456,17 @@ NAMES = [(section, key) for section, values in OTHERS.items() for key in values]
 
 
 def test_every_setting_is_tried():
-    fields = {name: dataclasses.fields(section) for name, section in Config.sections().items()}
+    fields = {
+        name: dataclasses.fields(section)
+        for name, section in LanguageModelConfig.sections().items()
+    }
     known = [(name, field.name) for name, section in fields.items() for field in section]
     assert sorted(NAMES) == sorted(known)
-    assert {*CHANGEABLE} == {key for section, key in FREE if section == "training"}
+    assert LanguageModelConfig.resumable() == FREE
 
 
 def other(config, changes):
-    """Section by section, as `Config.from_layers` would leave out epochs for minutes."""
+    """A configuration with changes; `from_settings` would unset epochs for minutes."""
     return dataclasses.replace(
         config,
         **{
@@ -601,7 +603,7 @@ def test_the_text_is_read_and_split_again_as_it_was(novel, settings):
         "source": str(novel), "cleaning": "letters", "max_chars": 200, "vocabulary_from": "kept",
         "split": [0.5, 0.3, 0.2],
     }  # fmt: skip
-    config = Config.from_layers([{"corpus": about}, settings])
+    config = LanguageModelConfig.from_settings([{"corpus": about}, settings])
     corpus = load_run_corpus(config.corpus, None, None)
     run = Run.open(Run.create(None, config, corpus).folder)
     again = run.load_corpus()
@@ -644,7 +646,7 @@ def test_a_text_that_is_gone_is_an_error(run, novel):
 
 
 def test_a_bundled_text_is_found_from_anywhere(tmp_path, monkeypatch, settings):
-    config = Config.from_layers([settings])
+    config = LanguageModelConfig.from_settings([settings])
     corpus = load_corpus("traveller")
     run = Run.create(tmp_path / "run", config, corpus)
     (tmp_path / "elsewhere").mkdir()
@@ -669,7 +671,7 @@ def test_a_text_from_standard_input_is_kept_and_read_again(
     data = text.encode(encoding or "utf-8").replace(b"\n", b"\r\n")
     novel.write_bytes(data)
     layer = {"corpus": {"source": "-", "encoding": encoding, "split": [0.5, 0.25, 0.25]}}
-    config = Config.from_layers([layer, settings])
+    config = LanguageModelConfig.from_settings([layer, settings])
     corpus = load_run_corpus(config.corpus, novel, None)
     run = Run.create(tmp_path / "run", config, corpus, kept=novel)
     novel.unlink()
@@ -693,7 +695,9 @@ def test_a_text_whose_name_is_no_utf8(tmp_path, text, settings):
         (tmp_path / name).write_bytes(text.encode())
     except OSError:
         pytest.skip("this file system takes UTF-8 names only")
-    config = Config.from_layers([{"corpus": {"source": str(tmp_path / name)}}, settings])
+    config = LanguageModelConfig.from_settings(
+        [{"corpus": {"source": str(tmp_path / name)}}, settings]
+    )
     run = Run.create(tmp_path / "run", config, load_run_corpus(config.corpus, None, None))
     opened = Run.open(run.folder)
     assert opened == run

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from charlm.config import TagConfig
+from charlm.config import TaggingConfig
 from charlm.corpus.tagged import TaggerVocabulary, load_slots
 from charlm.corpus.words import WordVocabulary
 from charlm.errors import CorpusError, RunError, UsageError
@@ -41,7 +41,7 @@ def write(folder: Path, train="to Boston|O B-to\nfrom new york|O B-from I-from\n
 def _tagger_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tagger")
     source = {"corpus": {"source": str(write(folder / "data"))}}
-    config = TagConfig.from_layers([SETTINGS, source])
+    config = TaggingConfig.from_settings([SETTINGS, source])
     corpus = load_slots(config.corpus)
     run = TaggerRun.create(folder / "run", config, corpus)
     for _ in train(run, corpus, device=torch.device("cpu")):
@@ -58,7 +58,7 @@ def tagger(_tagger_run, tmp_path):
 
 @pytest.fixture
 def slots(_tagger_run):
-    return load_slots(TagConfig.from_layers(
+    return load_slots(TaggingConfig.from_settings(
         [SETTINGS, {"corpus": {"source": str(_tagger_run / "data")}}]).corpus)  # fmt: skip
 
 
@@ -281,7 +281,7 @@ NAMES = [(section, key) for section, values in OTHERS.items() for key in values]
 def test_every_setting_is_tried():
     known = [
         (name, field.name)
-        for name, section in TagConfig.sections().items()
+        for name, section in TaggingConfig.sections().items()
         for field in dataclasses.fields(section)
     ]
     assert sorted(NAMES) == sorted(known)

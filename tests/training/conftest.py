@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from charlm.config import Config
+from charlm.config import LanguageModelConfig
 from charlm.corpus import Corpus, load_corpus
 from charlm.runs import Run
 from charlm.training import Event, train
@@ -26,7 +26,7 @@ def train_small(tmp_path: Path, corpus: Corpus) -> Callable[..., tuple[Run, list
     """Trains a small model and gives the run and all events; settings as sections of keys."""
 
     def trained(name: str = "run", **sections: dict[str, Any]) -> tuple[Run, list[Event]]:
-        config = Config.from_layers([SMALL, sections])
+        config = LanguageModelConfig.from_settings([SMALL, sections])
         run = Run.create(tmp_path / name, config, corpus)
         return run, list(train(run, corpus, device=torch.device("cpu")))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from charlm.config import Config
+from charlm.config import LanguageModelConfig
 from charlm.errors import RunError
 from charlm.evaluation.perplexity import evaluate
 from charlm.runs import Run
@@ -25,7 +25,7 @@ SETTINGS = {
 @pytest.fixture
 def new_run(tmp_path, corpus):
     def make(name, **training):
-        config = Config.from_layers([SETTINGS, {"training": training}])
+        config = LanguageModelConfig.from_settings([SETTINGS, {"training": training}])
         return Run.create(tmp_path / name, config, corpus)
 
     return make
@@ -113,7 +113,7 @@ def test_another_decay_cannot_go_on(new_run, corpus):
     opened = Run.open(run.folder)
     layers = [opened.config.to_dict(), {"training": {"averaging": 0.5}}]
     with pytest.raises(Exception, match=r"training\.averaging is 0\.9 in the run, not 0\.5"):
-        opened.change(Config.from_layers(layers))
+        opened.change(LanguageModelConfig.from_settings(layers))
 
 
 def test_a_mean_that_is_missing_is_damage(new_run, corpus, monkeypatch):

@@ -11,7 +11,7 @@ import random
 import pytest
 import torch
 
-from charlm.config import ClassifyConfig, Config
+from charlm.config import ClassificationConfig, LanguageModelConfig
 from charlm.corpus import load_corpus
 from charlm.corpus.reviews import load_reviews
 from charlm.errors import CorpusError, RunError, TrainingError, UsageError
@@ -71,7 +71,9 @@ def some_texts(seed: int = 0, count: int = 60):
 @pytest.fixture
 def config(tmp_path):
     source = write_texts(tmp_path / "texts.jsonl", some_texts())
-    return ClassifyConfig.from_layers([{"corpus": {"source": source, "length": 9}}, SETTINGS])
+    return ClassificationConfig.from_settings(
+        [{"corpus": {"source": source, "length": 9}}, SETTINGS]
+    )
 
 
 @pytest.fixture
@@ -81,11 +83,11 @@ def corpus(config):
 
 @pytest.fixture
 def new_run(tmp_path, config, corpus):
-    """Makes a run; sections of settings as for `from_layers`."""
+    """Makes a run; sections of settings as for `from_settings`."""
     number = itertools.count()
 
     def make(data=corpus, **sections):
-        settings = ClassifyConfig.from_layers([config.to_dict(), sections])
+        settings = ClassificationConfig.from_settings([config.to_dict(), sections])
         return ClassifierRun.create(tmp_path / f"run{next(number)}", settings, data)
 
     return make
@@ -157,7 +159,9 @@ def test_three_labels(tmp_path, new_run):
         for label in ("bad", "fair", "good")
     ]
     source = write_texts(tmp_path / "three.jsonl", rows)
-    corpus = load_reviews(ClassifyConfig.from_layers([{"corpus": {"source": source}}]).corpus)
+    corpus = load_reviews(
+        ClassificationConfig.from_settings([{"corpus": {"source": source}}]).corpus
+    )
     run = new_run(corpus, corpus={"source": source}, model=NO_DROPOUT, training={"epochs": 20})
     assert follow(run, corpus)[-1].valid == 100
     assert run.load_model().head.out_features == 3
@@ -212,7 +216,7 @@ def test_scoring_and_saving_change_no_weight(new_run, corpus, monkeypatch):
 def test_without_a_validation_split_the_last_weights_are_the_best(tmp_path, new_run, corpus):
     rows = [row for row in some_texts() if row[0] != "valid"]
     source = write_texts(tmp_path / "other.jsonl", rows)
-    settings = ClassifyConfig.from_layers([{"corpus": {"source": source, "valid": 0}}])
+    settings = ClassificationConfig.from_settings([{"corpus": {"source": source, "valid": 0}}])
     alone = load_reviews(settings.corpus)
     assert alone.split_sizes == (60, 0, 20)
     sections = {"corpus": {"source": source, "valid": 0}, "training": {"patience": 1}}
@@ -334,7 +338,7 @@ def test_more_epochs_go_on_from_the_end(new_run, corpus):
     follow(run, corpus)
     opened = open_again(run)
     opened.change(
-        ClassifyConfig.from_layers([opened.config.to_dict(), {"training": {"epochs": 5}}])
+        ClassificationConfig.from_settings([opened.config.to_dict(), {"training": {"epochs": 5}}])
     )
     assert follow(opened, corpus)[-1].epochs == 5
     ours, theirs = kept(run), kept(long)
@@ -387,7 +391,9 @@ def language_model(folder, **model):
     corpus = load_corpus("traveller", max_chars=1050)
     settings = {"cell": "gru", "hidden_size": 4, "embedding": "learned", "embedding_size": 3}
     training = {"epochs": 1, "batch_size": 5, "seq_len": 20, "sample_length": 1, "lr": 0.05}
-    config = Config.from_layers([{"model": {**settings, **model}, "training": training}])
+    config = LanguageModelConfig.from_settings(
+        [{"model": {**settings, **model}, "training": training}]
+    )
     run = Run.create(folder, config, corpus)
     for _ in train(run, corpus, device=CPU):
         pass
@@ -398,17 +404,17 @@ def language_model(folder, **model):
 def from_run(tmp_path, config):
     """Makes a run that begins with a language model's layers; gives both and the texts."""
 
-    def make(source, *, tune, **sections):
+    def make(source, *, freeze, **sections):
         model = source.config.model
         layer = {
             "corpus": {"tokens": "characters"},
             "model": {
                 "cell": model.cell, "hidden_size": model.hidden_size, "bidirectional": False,
-                "num_layers": model.num_layers, "embedding_size": 3, "ngrams": 1, "tune": tune,
+                "num_layers": model.num_layers, "embedding_size": 3, "ngrams": 1, "freeze": freeze,
                 "from_run": str(source.folder), **DROPOUT,
             },
         }  # fmt: skip
-        settings = ClassifyConfig.from_layers([config.to_dict(), layer, sections])
+        settings = ClassificationConfig.from_settings([config.to_dict(), layer, sections])
         corpus = load_reviews(settings.corpus, tokens=source.vocabulary)
         return ClassifierRun.create(tmp_path / "new", settings, corpus), corpus
 
@@ -420,10 +426,10 @@ def layers_of(model):
             if name.startswith(("embedding.", "stack."))}  # fmt: skip
 
 
-@pytest.mark.parametrize("tune", [True, False], ids=["tuned", "frozen"])
-def test_it_begins_with_a_language_models_layers(tmp_path, from_run, tune):
+@pytest.mark.parametrize("freeze", [False, True], ids=["fine-tuned", "frozen"])
+def test_it_begins_with_a_language_models_layers(tmp_path, from_run, freeze):
     source = language_model(tmp_path / "lm", num_layers=2, weight_dropout=0.0)
-    run, corpus = from_run(source, tune=tune)
+    run, corpus = from_run(source, freeze=freeze)
     wanted = [each for name, each in source.load_model().named_parameters() if "head" not in name]
     first = list(layers_of(run.first_model()).values())
     assert len(first) == len(wanted) == 1 + 2 * 4
@@ -431,21 +437,21 @@ def test_it_begins_with_a_language_models_layers(tmp_path, from_run, tune):
     started, *_ = follow(run, corpus)
     model = open_again(run).load_model("last")
     learned = [torch.equal(*pair) for pair in zip(layers_of(model).values(), wanted, strict=True)]
-    assert learned == [not tune] * len(wanted)
+    assert learned == [freeze] * len(wanted)
     head = 2 * 4 + 1  # mean and maximum of four units
     everything = sum(parameter.numel() for parameter in model.parameters())
-    assert started.parameters == (everything if tune else head)
+    assert started.parameters == (head if freeze else everything)
     assert open_again(run).training["parameters"] == started.parameters
 
 
-@pytest.mark.parametrize("tune", [True, False], ids=["tuned", "frozen"])
-def test_it_goes_on_without_the_language_model(tmp_path, from_run, tune):
+@pytest.mark.parametrize("freeze", [False, True], ids=["fine-tuned", "frozen"])
+def test_it_goes_on_without_the_language_model(tmp_path, from_run, freeze):
     source = language_model(tmp_path / "lm", weight_dropout=0.0)
-    run, corpus = from_run(source, tune=tune, training={"averaging": 0.9})
+    run, corpus = from_run(source, freeze=freeze, training={"averaging": 0.9})
     follow(run, corpus)
     wanted = kept(run)
     (tmp_path / "new").rename(tmp_path / "undisturbed")
-    run, corpus = from_run(source, tune=tune, training={"averaging": 0.9})
+    run, corpus = from_run(source, freeze=freeze, training={"averaging": 0.9})
     follow(run, corpus, stop_after=STEPS + 3)
     (tmp_path / "lm").rename(tmp_path / "gone")
     opened = open_again(run)
@@ -457,7 +463,7 @@ def test_it_goes_on_without_the_language_model(tmp_path, from_run, tune):
 
 def test_before_its_first_step_it_needs_the_language_model(tmp_path, from_run):
     source = language_model(tmp_path / "lm")
-    run, corpus = from_run(source, tune=True)
+    run, corpus = from_run(source, freeze=False)
     (tmp_path / "lm").rename(tmp_path / "gone")
     with pytest.raises(RunError, match="lm is not a run folder"):
         follow(run, corpus)
@@ -465,7 +471,7 @@ def test_before_its_first_step_it_needs_the_language_model(tmp_path, from_run):
 
 def test_other_layers_than_the_language_models_are_refused(tmp_path, from_run):
     source = language_model(tmp_path / "lm")
-    run, corpus = from_run(source, tune=True, model={"hidden_size": 5})
+    run, corpus = from_run(source, freeze=False, model={"hidden_size": 5})
     with pytest.raises(UsageError, match="not those of the run"):
         follow(run, corpus)
 

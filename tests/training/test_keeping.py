@@ -9,7 +9,7 @@ import json
 import pytest
 import torch
 
-from charlm.config import Config
+from charlm.config import LanguageModelConfig
 from charlm.corpus import load_corpus
 from charlm.errors import CorpusError, RunError, TrainingError
 from charlm.generation.decoding import Decoding, generate
@@ -46,11 +46,11 @@ def corpus():
 
 @pytest.fixture
 def new_run(tmp_path, corpus):
-    """Makes a run; sections of settings as for `Config.from_layers`."""
+    """Makes a run; sections of settings as for `LanguageModelConfig.from_settings`."""
     number = itertools.count()
 
     def make(*layers):
-        config = Config.from_layers([SETTINGS, *layers])
+        config = LanguageModelConfig.from_settings([SETTINGS, *layers])
         return Run.create(tmp_path / f"run{next(number)}", config, corpus)
 
     return make

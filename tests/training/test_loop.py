@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from charlm.config import Config, layer_from_preset, preset_names
+from charlm.config import LanguageModelConfig, preset_names, settings_from_preset
 from charlm.corpus import load_corpus
 from charlm.corpus.reviews import load_reviews
 from charlm.corpus.tagged import load_slots
@@ -114,7 +114,9 @@ def test_bfloat16_products_leave_weights_and_scores_in_float32(train_small):
 
 
 def test_asked_to_stop_it_saves_and_ends(tmp_path, corpus):
-    config = Config.from_layers([{"training": {"epochs": 5, "batch_size": 8, "seq_len": 20}}])
+    config = LanguageModelConfig.from_settings(
+        [{"training": {"epochs": 5, "batch_size": 8, "seq_len": 20}}]
+    )
     run = Run.create(tmp_path / "run", config, corpus)
     answers = iter([False] * 4 + [True] * 100)
     events = list(train(run, corpus, device=CPU, should_stop=lambda: next(answers)))
@@ -129,7 +131,7 @@ def test_by_the_clock_it_ends_in_time_and_measures_inside_a_long_epoch(tmp_path,
     seconds = iter(range(10**9))
     monkeypatch.setattr(trainer_module.time, "monotonic", lambda: float(next(seconds)))
     corpus = load_corpus("traveller")
-    config = Config.from_layers(
+    config = LanguageModelConfig.from_settings(
         [
             {
                 "model": {"hidden_size": 8},
@@ -196,7 +198,7 @@ def test_the_weights_before_a_bad_step_are_kept(train_small, tmp_path, monkeypat
 
 def test_a_text_shorter_than_a_batch_says_what_it_needs(tmp_path):
     corpus = load_corpus("traveller", max_chars=1000)
-    run = Run.create(tmp_path / "run", Config(), corpus)
+    run = Run.create(tmp_path / "run", LanguageModelConfig(), corpus)
     with pytest.raises(CorpusError, match=r"900 characters.*needs 1,") as caught:
         list(train(run, corpus, device=CPU))
     assert "--batch-size" in caught.value.hint
@@ -226,14 +228,14 @@ def test_each_kind_of_run_has_a_task_that_it_is_trained_on():
     assert names == {"language-model": Run, "classify": ClassifierRun, "tag": TaggerRun}
     for kind in loop_module.TASKS:
         assert kind.config_type.task == kind.task
-        assert kind.config_type.from_layers([preset_layer(kind)])
+        assert kind.config_type.from_settings([preset_layer(kind)])
         train_figure, valid_figure = kind.figures
         assert train_figure.startswith("train_")
         assert valid_figure.startswith("valid_")
 
 
 def preset_layer(kind):
-    return layer_from_preset(kind.task, preset_names(kind.task)[0])
+    return settings_from_preset(kind.task, preset_names(kind.task)[0])
 
 
 @pytest.fixture
@@ -259,7 +261,7 @@ def small_runs(tmp_path):
     made = {}
     for kind in loop_module.TASKS:
         common = {"model": small, "training": {"epochs": 2, "batch_size": 4, "patience": None}}
-        config = kind.config_type.from_layers([common, configs[kind.task]])
+        config = kind.config_type.from_settings([common, configs[kind.task]])
         corpus = loaders[kind.task](config.corpus)
         made[kind.task] = kind.create(tmp_path / kind.task, config, corpus), corpus
     return made

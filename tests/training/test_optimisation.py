@@ -4,9 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from charlm.config import TrainingConfig
-from charlm.training.keeping import MOMENTS
-from charlm.training.optimisation import build_optimiser, clip_gradients, snapshot
+from charlm.training.optimisation import clip_gradients, snapshot
 
 
 def with_gradients(*values):
@@ -35,63 +33,6 @@ def test_a_norm_that_is_not_finite_scales_nothing(bad):
     parameters = with_gradients([bad, 1.0], [2.0])
     assert not math.isfinite(clip_gradients(parameters, 1.0))
     assert torch.equal(parameters[1].grad, torch.tensor([2.0]))
-
-
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("sgd", torch.optim.SGD),
-        ("rmsprop", torch.optim.RMSprop),
-        ("adam", torch.optim.Adam),
-        ("adamw", torch.optim.AdamW),
-    ],
-)
-def test_optimisers_by_name(name, kind):
-    model = nn.Linear(2, 3)
-    optimiser = build_optimiser(TrainingConfig(optimiser=name, lr=0.5), model)
-    assert type(optimiser) is kind
-    assert {group["lr"] for group in optimiser.param_groups} == {0.5}
-    assert sum(len(group["params"]) for group in optimiser.param_groups) == 2
-
-
-def test_rmsprop_by_hand():
-    """Keras's: the epsilon is outside the root, there is no momentum, and the mean begins at 0."""
-    weight = nn.Parameter(torch.tensor([1.0, -2.0]))
-    model = nn.ParameterList([weight])
-    optimiser = build_optimiser(TrainingConfig(optimiser="rmsprop", lr=0.1, beta2=0.9), model)
-    square = torch.zeros(2)
-    expected = weight.detach().clone()
-    for gradient in (torch.tensor([3.0, 0.0]), torch.tensor([-1.0, 0.5])):
-        weight.grad = gradient
-        optimiser.step()
-        square = 0.9 * square + 0.1 * gradient**2
-        expected = expected - 0.1 * gradient / (square.sqrt() + 1e-7)
-        torch.testing.assert_close(weight.detach(), expected)
-    assert optimiser.state[weight].keys() == {"step", *MOMENTS["rmsprop"]}
-
-
-@pytest.mark.parametrize("name", ["sgd", "rmsprop", "adam", "adamw"])
-def test_what_does_not_learn_is_left_alone(name):
-    model = nn.Sequential(nn.Linear(2, 3).requires_grad_(False), nn.Linear(3, 1))
-    before = snapshot(model)
-    optimiser = build_optimiser(TrainingConfig(optimiser=name, lr=0.5, weight_decay=0.5), model)
-    model(torch.ones(1, 2)).sum().backward()
-    optimiser.step()
-    after = snapshot(model)
-    for key in before:
-        assert torch.equal(before[key], after[key]) == key.startswith("0."), key
-
-
-def test_weight_decay_leaves_biases_alone():
-    model = nn.Linear(2, 3)
-    before = model.bias.detach().clone()
-    weight = model.weight.detach().clone()
-    optimiser = build_optimiser(TrainingConfig(optimiser="adamw", weight_decay=0.5, lr=0.1), model)
-    for parameter in model.parameters():
-        parameter.grad = torch.zeros_like(parameter)
-    optimiser.step()
-    assert torch.equal(model.bias, before)
-    assert torch.allclose(model.weight, weight * (1 - 0.1 * 0.5))
 
 
 def test_a_snapshot_does_not_move_with_the_weights():

@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from charlm.config import TagConfig
+from charlm.config import TaggingConfig
 from charlm.corpus.tagged import load_slots
 from charlm.errors import CorpusError, TrainingError
 from charlm.evaluation.spans import score_spans
@@ -67,7 +67,7 @@ def write(folder, **splits):
 
 def load(folder, **settings):
     layer = {"corpus": {"source": str(folder), **settings}}
-    return load_slots(TagConfig.from_layers([SETTINGS, layer]).corpus)
+    return load_slots(TaggingConfig.from_settings([SETTINGS, layer]).corpus)
 
 
 @pytest.fixture
@@ -77,12 +77,12 @@ def corpus(tmp_path):
 
 @pytest.fixture
 def new_run(tmp_path, corpus):
-    """Makes a run; sections of settings as for `TagConfig.from_layers`."""
+    """Makes a run; sections of settings as for `TaggingConfig.from_settings`."""
     number = itertools.count()
 
     def make(*layers, corpus=corpus):
         source = {"corpus": {"source": corpus.source}}
-        config = TagConfig.from_layers([SETTINGS, source, *layers])
+        config = TaggingConfig.from_settings([SETTINGS, source, *layers])
         return TaggerRun.create(tmp_path / f"run{next(number)}", config, corpus)
 
     return make

@@ -1,0 +1,96 @@
+"""Optimisers by name. To add an optimiser, add an entry to ``OPTIMISERS``.
+
+The configuration reads the names, so torch is imported only where an optimiser is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer
+
+
+Parameters = dict[str, "nn.Parameter"]
+
+
+def _sgd(parameters: Parameters, *, lr: float, **_: float) -> Optimizer:
+    from torch.optim import SGD
+
+    return SGD(parameters.values(), lr=lr)
+
+
+def _rmsprop(parameters: Parameters, *, lr: float, beta2: float, **_: float) -> Optimizer:
+    from torch.optim import RMSprop
+
+    # The epsilon is the one of Keras.
+    return RMSprop(parameters.values(), lr=lr, alpha=beta2, eps=1e-7)
+
+
+def _adam(parameters: Parameters, *, lr: float, beta2: float, **_: float) -> Optimizer:
+    from torch.optim import Adam
+
+    return Adam(parameters.values(), lr=lr, betas=(0.9, beta2), fused=_fused(parameters))
+
+
+def _adamw(parameters: Parameters, *, lr: float, beta2: float, weight_decay: float) -> Optimizer:
+    from torch.optim import AdamW
+
+    biases = [each for name, each in parameters.items() if _is_bias(name)]
+    others = [each for name, each in parameters.items() if not _is_bias(name)]
+    groups: list[dict[str, Any]] = [
+        {"params": others, "weight_decay": weight_decay},
+        {"params": biases, "weight_decay": 0.0},
+    ]
+    return AdamW(groups, lr=lr, betas=(0.9, beta2), fused=_fused(parameters))
+
+
+def _is_bias(name: str) -> bool:
+    return name.rpartition(".")[2].startswith("bias")
+
+
+def _fused(parameters: Parameters) -> bool:
+    """Whether torch has one kernel for the update of all weights."""
+    return next(iter(parameters.values())).device.type in ("cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class OptimiserKind:
+    """How to build an optimiser, and the names of the moments it keeps for each weight."""
+
+    build: Callable[..., Optimizer]
+    moments: tuple[str, ...] = ()
+
+
+OPTIMISERS = {
+    "sgd": OptimiserKind(_sgd),
+    "rmsprop": OptimiserKind(_rmsprop, ("square_avg",)),
+    "adam": OptimiserKind(_adam, ("exp_avg", "exp_avg_sq")),
+    "adamw": OptimiserKind(_adamw, ("exp_avg", "exp_avg_sq")),
+}
+
+
+def build_optimiser(
+    name: str, model: nn.Module, *, lr: float, beta2: float, weight_decay: float
+) -> Optimizer:
+    """An optimiser of the model's trainable weights.
+
+    SGD without momentum; RMSprop (Tieleman and Hinton 2012); Adam (Kingma and Ba 2015); AdamW
+    (Loshchilov and Hutter 2019), whose weight decay applies to all weights but the biases.
+
+    Args:
+        name: one of `OPTIMISERS`.
+        lr: learning rate.
+        beta2: decay of the running mean of squared gradients, for all but SGD.
+        weight_decay: per unit of learning rate, for AdamW alone.
+
+    Raises:
+        ValueError: there is no such optimiser.
+    """
+    if name not in OPTIMISERS:
+        raise ValueError(f"unknown optimiser {name!r}; known: {', '.join(OPTIMISERS)}")
+    trainable = {key: each for key, each in model.named_parameters() if each.requires_grad}
+    return OPTIMISERS[name].build(trainable, lr=lr, beta2=beta2, weight_decay=weight_decay)

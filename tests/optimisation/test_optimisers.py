@@ -1,0 +1,81 @@
+import pytest
+import torch
+from torch import nn
+
+from charlm.optimisation.optimisers import OPTIMISERS, OptimiserKind, build_optimiser
+from charlm.recurrent.lstm import LSTMCell
+from charlm.recurrent.unroll import Unrolled
+
+KINDS = {
+    "sgd": torch.optim.SGD,
+    "rmsprop": torch.optim.RMSprop,
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+}
+
+
+def build(name, model, lr=0.1, beta2=0.9, weight_decay=0.5):
+    return build_optimiser(name, model, lr=lr, beta2=beta2, weight_decay=weight_decay)
+
+
+def weights(model):
+    return {name: each.detach().clone() for name, each in model.named_parameters()}
+
+
+def test_every_optimiser_is_tried():
+    assert KINDS.keys() == OPTIMISERS.keys()
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_an_optimiser_by_name_updates_what_is_trainable(name):
+    model = nn.Sequential(nn.Linear(2, 3).requires_grad_(False), nn.Linear(3, 1))
+    before = weights(model)
+    optimiser = build(name, model)
+    assert type(optimiser) is KINDS[name]
+    assert {group["lr"] for group in optimiser.param_groups} == {0.1}
+    model(torch.ones(1, 2)).sum().backward()
+    optimiser.step()
+    for key, value in weights(model).items():
+        assert torch.equal(before[key], value) == key.startswith("0."), key
+    moments = OPTIMISERS[name].moments
+    for state in optimiser.state.values():
+        assert {*moments} == {key for key, value in state.items() if value is not None} - {"step"}
+
+
+def test_rmsprop_by_hand():
+    """As in Keras: epsilon outside the root, no momentum, a mean that starts at 0."""
+    weight = nn.Parameter(torch.tensor([1.0, -2.0]))
+    optimiser = build("rmsprop", nn.ParameterList([weight]))
+    square = torch.zeros(2)
+    expected = weight.detach().clone()
+    for gradient in (torch.tensor([3.0, 0.0]), torch.tensor([-1.0, 0.5])):
+        weight.grad = gradient
+        optimiser.step()
+        square = 0.9 * square + 0.1 * gradient**2
+        expected = expected - 0.1 * gradient / (square.sqrt() + 1e-7)
+        torch.testing.assert_close(weight.detach(), expected)
+
+
+@pytest.mark.parametrize(
+    "model", [nn.Linear(2, 3), nn.LSTM(2, 3), Unrolled(LSTMCell(2, 3, peepholes=True))]
+)
+def test_weight_decay_applies_to_all_but_the_biases(model):
+    """A peephole weight is a vector like a bias, but it is a weight."""
+    before = weights(model)
+    optimiser = build("adamw", model)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimiser.step()
+    for name, value in weights(model).items():
+        factor = 1.0 if "bias" in name else 1 - 0.1 * 0.5
+        torch.testing.assert_close(value, before[name] * factor)
+
+
+def test_a_new_optimiser_is_one_entry_and_an_unknown_one_is_refused(monkeypatch):
+    def momentum(parameters, *, lr, **_):
+        return torch.optim.SGD(parameters.values(), lr=lr, momentum=0.9)
+
+    monkeypatch.setitem(OPTIMISERS, "momentum", OptimiserKind(momentum, ("momentum_buffer",)))
+    assert build("momentum", nn.Linear(1, 1)).param_groups[0]["momentum"] == 0.9
+    with pytest.raises(ValueError, match="unknown optimiser 'lion'; known: sgd, rmsprop, adam, a"):
+        build("lion", nn.Linear(1, 1))
