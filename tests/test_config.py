@@ -346,7 +346,7 @@ def test_the_value_may_hold_an_equals_sign_and_the_last_one_wins():
         ("", "--set '': it takes KEY=VALUE", "for example"),
         ("two\nlines", r"--set 'two\nlines': it takes KEY=VALUE", "for example"),
         ("hidden_sise=3", "unknown key: 'hidden_sise'", "did you mean hidden_size?"),
-        ("=3", "unknown key: ''", "known: averaging, "),
+        ("=3", "unknown key: ''", "--dry-run lists all settings"),
         ("modle.cell=gru", "unknown section: 'modle'", "did you mean model?"),
         ("model.lr=1", "unknown key of [model]: 'lr'", "known: backend"),
         ("a.b.c=1", "unknown section: 'a.b'", "known: corpus, model, training"),

@@ -98,7 +98,7 @@ class TaskConfig:
                 )
             name, dot, short = key.rpartition(".")
             if not dot:
-                check_known(key, homes, "key")
+                check_known(key, homes, "key", "--dry-run lists all settings")
                 name = homes[key]
             settings.setdefault(name, {})[short] = value.strip()
         return settings

@@ -25,11 +25,15 @@ def check(ok: bool, message: str, hint: str | None = None) -> None:
         raise UsageError(message, hint)
 
 
-def check_known(name: str, known: Iterable[str], what: str) -> None:
-    """Raise a UsageError with the nearest known name unless ``name`` is known."""
+def check_known(name: str, known: Iterable[str], what: str, otherwise: str | None = None) -> None:
+    """Raise a UsageError unless ``name`` is known.
+
+    Args:
+        otherwise: the hint where no known name is close; None: the list of known names.
+    """
     names = sorted(known)
     if name not in names:
-        raise UsageError(f"unknown {what}: {shown(name)}", did_you_mean(name, names))
+        raise UsageError(f"unknown {what}: {shown(name)}", did_you_mean(name, names, otherwise))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -237,7 +237,7 @@ def test_dry_run_writes_nothing_and_names_the_labels(folder, charlm):
 def test_the_help_lists_the_presets_and_each_is_one(folder, charlm):
     code, out, _ = charlm("classify", "train", "--help")
     assert code == 0
-    names = re.findall(r"imdb-[\w-]+", " ".join(out.split()))
+    names = re.findall(r"imdb-[\w-]+", "".join(out.split()))
     assert {"imdb-best", "imdb-bilstm", "imdb-simple-rnn", "imdb-simple-rnn-all"} <= {*names}
     for name in names:
         code, out, err = charlm("classify", "train", "--data", "texts.jsonl", "--preset", name,

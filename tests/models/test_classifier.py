@@ -28,9 +28,9 @@ SMALL = {
     **dataclasses.asdict(ClassifierSection(ngrams=1, features="last", initialisation="torch")),
     **dict.fromkeys(("input_dropout", "dropout", "output_dropout", "word_dropout"), 0.0),
     "unknown": 1, "length": LENGTH, "buckets": BUCKETS, "hidden_size": 5, "embedding_size": 3,
-    "bidirectional": False,
+    "bidirectional": False, "tune": True,
 }  # fmt: skip
-del SMALL["from_run"]
+del SMALL["from_run"], SMALL["freeze"]
 
 features_kinds = pytest.mark.parametrize("features", FEATURES)
 paddings = pytest.mark.parametrize("padding", ["before", "after"])
