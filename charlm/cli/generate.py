@@ -1,4 +1,4 @@
-"""``charlm generate``."""
+"""``charlm generate``: text from a trained language model."""
 
 from __future__ import annotations
 
@@ -24,34 +24,38 @@ TEMPERATURE = 0.7
 def generate(
     prefix: Annotated[
         str | None,
-        typer.Option(
-            metavar="TEXT", help="The text to continue. [default: the run's own first prefix]"
-        ),
+        typer.Option(metavar="TEXT", help="Text to continue. [default: the run's first prefix]"),
     ] = None,
     run: RunFolder = None,
-    length: Annotated[int, typer.Option(metavar="N", min=1, help="Characters to add.")] = 300,
+    length: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Number of characters to add.")
+    ] = 300,
     greedy: Annotated[
-        bool, typer.Option("--greedy", help="Always the most probable character, as the book.")
+        bool, typer.Option("--greedy", help="Always take the most probable character.")
     ] = False,
     temperature: Annotated[
         float | None,
         typer.Option(
             metavar="F",
-            help="Below 1 the probable becomes more probable, above 1 less. "
+            help="Divides the logits: below 1 the text is more predictable, above 1 less. "
             f"[default: {TEMPERATURE}]",
         ),
     ] = None,
     top_k: Annotated[
-        int | None, typer.Option(metavar="N", help="Only the N most probable characters.")
+        int | None, typer.Option(metavar="N", help="Sample from the N most probable characters.")
     ] = None,
     top_p: Annotated[
         float | None,
-        typer.Option(metavar="F", help="Only the most probable ones that together reach F."),
+        typer.Option(
+            metavar="F", help="Sample from the most probable characters that sum to probability F."
+        ),
     ] = None,
     num_samples: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Continuations, each its own draw.")
+        int, typer.Option(metavar="N", min=1, help="Number of continuations.")
     ] = 1,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**63 - 1, help="Of the draws.")] = 0,
+    seed: Annotated[
+        int, typer.Option(metavar="N", min=0, max=2**63 - 1, help="Seed of the sampling.")
+    ] = 0,
     device: Device = "auto",
     corpora_dir: CorporaDir = None,
     as_json: AsJson = False,
@@ -60,7 +64,10 @@ def generate(
 ) -> None:
     """Continue a text with a trained model."""
     if greedy and not (temperature is top_k is top_p is None):
-        raise UsageError("--greedy leaves nothing to --temperature, --top-k or --top-p")
+        raise UsageError(
+            "--greedy cannot be combined with --temperature, --top-k or --top-p",
+            "leave out --greedy or the sampling options",
+        )
     from charlm.generation.decoding import Decoding
     from charlm.generation.prefix import prepare_prefix
     from charlm.models.build import select_device
@@ -93,7 +100,7 @@ def _stream(
     device: torch.device,
     output: Output,
 ) -> list[str]:
-    """Draw all samples side by side; the first is written as it comes, the others after it."""
+    """The generated texts; the first one is written while it grows, the others after it."""
     from charlm.generation.decoding import generate
 
     texts = [prefix.text] * num_samples

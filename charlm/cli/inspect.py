@@ -1,4 +1,4 @@
-"""``charlm inspect``: what a trained model is like inside."""
+"""``charlm inspect``: measurements of trained language models."""
 
 from __future__ import annotations
 
@@ -6,50 +6,43 @@ import dataclasses
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from charlm.cli.interrupts import polled
-from charlm.cli.options import AsJson, CorporaDir, Quiet, Version, open_run
+from charlm.cli.options import AsJson, CorporaDir, Quiet, Split, Version, chosen_split, open_run
 from charlm.cli.output import Output
-from charlm.cli.pictures import picture_kind, write_picture
+from charlm.cli.pictures import Plot, picture_kind, write_picture
+from charlm.corpus import SPLITS
 from charlm.errors import CorpusError, RunError, UsageError
 
 if TYPE_CHECKING:
     from charlm.evaluation.memory import Memory
     from charlm.runs import Run
 
+SHORTEST = 3  # characters of a split
 SHOWN_DISTANCES = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)  # and the furthest
-BAR = 12  # decades that the bars have room for, a character each
+BAR = 12  # the longest bar: one character for each power of ten
+BLANK = " " * (BAR + 1)  # in place of a bar
 
 
 def inspect(
     memory: Annotated[
-        bool, typer.Option("--memory", help="How far back a model remembers what it has read.")
+        bool, typer.Option("--memory", help="Measure how far back a model remembers.")
     ] = False,
     run: Annotated[
         list[Path] | None,
         typer.Option(
             metavar="FOLDER",
-            help="A run folder; several times: side by side. [default: the newest run]",
+            help="The run folder; repeat it to compare runs. [default: the newest run]",
         ),
     ] = None,
     distances: Annotated[
-        int, typer.Option(metavar="N", min=1, max=2000, help="Characters to go back.")
+        int, typer.Option(metavar="N", min=1, max=2000, help="The furthest distance in characters.")
     ] = 100,
-    split: Annotated[
-        str | None,
-        typer.Option(
-            metavar="train|valid|test",
-            help="The part of the run's corpus to read. [default: valid, or train where nothing "
-            "is held out]",
-        ),
-    ] = None,
-    plot: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Draw a picture too: a .png, .svg or .pdf."),
-    ] = None,
+    split: Split = None,
+    plot: Plot = None,
     corpora_dir: CorporaDir = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -57,59 +50,41 @@ def inspect(
 ) -> None:
     """Look inside trained models.
 
-    --memory: the norm of the derivative of the hidden state by what was read k characters before,
-    d h_t / d x_(t-k): the median over 16 positions in the text, as a part of the norm at k = 0.
-    A bar of # is a power of ten for each, down to 1e-12.
+    --memory measures the norm of the derivative of the hidden state by the input k characters
+    before, d h_t / d x_(t-k). The table shows the median over 16 positions of the text, relative
+    to the norm at k = 0. A bar has one # for each power of ten above 1e-12.
     """
     if not memory:
         raise UsageError(
-            "nothing to inspect was named", "charlm inspect --memory: how far back it remembers"
+            "charlm inspect needs to know what to measure",
+            "use charlm inspect --memory to see how far back a model remembers",
         )
     kind = picture_kind(plot) if plot else ""
     from charlm.evaluation.memory import THRESHOLD
 
     output = Output(as_json=as_json, quiet=quiet)
-    opened = _open(run, output)
-    found = {
-        label: _measure(each, label, distances, split, corpora_dir, output)
-        for label, each in opened.items()
-    }
-    output.json(
-        {
-            "threshold": THRESHOLD,
-            "runs": [
-                {
-                    "run": str(opened[label].folder),
-                    **dataclasses.asdict(opened[label].config.model),
-                    "split": name,
-                    "positions": measured.positions,
-                    "distances": measured.distances,
-                    "forgotten_from": measured.forgotten,
-                    "norms": {
-                        "lower": measured.lower,
-                        "median": measured.median,
-                        "upper": measured.upper,
-                    },
-                    "relative": _relative(measured, measured.median),
-                }
-                for label, (measured, name) in found.items()
-            ],
-        }
-    )
-    memories = {label: measured for label, (measured, _) in found.items()}
-    output.text("norm of d h_t / d x_(t-k): median over positions t, as a part of that at k = 0")
-    output.table(("k", *memories), _rows(list(memories.values())))
+    runs = _open(run, output)
+    splits: dict[str, str] = {}
+    memories: dict[str, Memory] = {}
+    for label, each in runs.items():
+        splits[label], memories[label] = _measure(
+            each, label, distances, split, corpora_dir, output
+        )
+    contents = [_content(runs[label], splits[label], memories[label]) for label in runs]
+    output.json({"threshold": THRESHOLD, "runs": contents})
+    output.text("norm of d h_t / d x_(t-k) relative to k = 0, median over the positions t")
+    rows = [*_rows(list(memories.values())), ("split", *(each + BLANK for each in splits.values()))]
+    output.table(("k", *memories), rows)
     if plot:
-        names = [_titled(run, label) for label, run in opened.items()]
-        _draw(dict(zip(names, memories.values(), strict=True)), plot, kind)
+        _draw({_title(runs[label], label): memories[label] for label in runs}, plot, kind)
         output.note(f"picture: {plot}")
 
 
 def _open(folders: list[Path] | None, output: Output) -> dict[str, Run]:
-    """The runs by a name each: the folder's own, or its whole path where two have the same.
+    """The runs by label: the name of the folder, or its path if two folders have the same name.
 
     Raises:
-        RunError: there is none, or one is damaged.
+        RunError: there is no such run, or it is damaged.
     """
     from charlm.runs import Run
 
@@ -130,49 +105,67 @@ def _measure(
     split: str | None,
     corpora_dir: Path | None,
     output: Output,
-) -> tuple[Memory, str]:
-    """What a run remembers, and of which split.
+) -> tuple[str, Memory]:
+    """The split that was read, and the memory of the run's model on it.
 
     Raises:
-        CorpusError: its text is not to be had, or too short.
-        RunError: it has no weights, or they are such that there is nothing to measure.
-        Interrupted: a signal has come.
+        UsageError: there is no such split, or it is empty.
+        CorpusError: the corpus cannot be read, or the split is too short.
+        RunError: the run has no weights, or the derivatives are zero or not finite.
+        Interrupted: a signal has arrived.
     """
     import torch
 
     from charlm.evaluation.memory import memory
 
     corpus = run.load_corpus(corpora_dir)
-    name = split or ("valid" if len(corpus.split("valid")) >= 3 else "train")
-    ids = corpus.split(name)
-    if len(ids) < 3:
+    sizes = tuple(len(corpus.split(name)) for name in SPLITS)
+    if split is None and max(sizes) >= SHORTEST:  # the default passes over splits too short
+        sizes = tuple(size if size >= SHORTEST else 0 for size in sizes)
+    split = chosen_split(split, sizes)
+    ids = corpus.split(split)
+    where = f"the {split} split of {corpus.name}"
+    if len(ids) < SHORTEST:
         raise CorpusError(
-            f"the {name} split of {corpus.name} has {len(ids)} characters; this takes three at "
-            "least",
-            "take another --split",
+            f"{where} has {len(ids)} characters; inspect needs at least {SHORTEST}",
+            "choose a longer part with --split",
         )
     model = run.load_model()
-    output.note(f"{_titled(run, label)}, on the {name} split of {corpus.name}")
+    output.note(f"{_title(run, label)}, on {where}")
     with polled() as stop:
         tokens = torch.from_numpy(ids.copy())
         found = memory(model, tokens, distances=distances, should_stop=stop)
     if found.distances < distances:
         output.warn(
-            f"the {name} split of {corpus.name} has {len(ids)} characters: {found.distances} "
-            f"distances, not {distances}"
+            f"{where} has {len(ids)} characters, enough for {found.distances} distances, "
+            f"not {distances}"
         )
     if not (found.median[0] > 0 and found.norms.isfinite().all()):
         raise RunError(
-            f"{run.folder}: the hidden state does not depend on what is read, or without bounds",
-            "these weights have not been trained to an end that can be used",
+            f"{run.folder}: the derivatives of the hidden state are zero or not finite",
+            "the weights are unusable: train a new model",
         )
-    return found, name
+    return split, found
 
 
-def _titled(run: Run, label: str) -> str:
-    """A run's name, with its cell where that is not a part of it."""
+def _title(run: Run, label: str) -> str:
+    """The label of a run, after the name of its cell if the label does not have it."""
     cell = run.config.model.cell
     return label if cell in label else f"{cell}, {label}"
+
+
+def _content(run: Run, split: str, memory: Memory) -> dict[str, Any]:
+    """The result for one run in JSON."""
+    return {
+        "run": str(run.folder),
+        **dataclasses.asdict(run.config.model),
+        "split": split,
+        "positions": memory.positions,
+        "distances": memory.distances,
+        "forgotten_from": memory.forgotten,
+        "norms": {"lower": memory.lower, "median": memory.median, "upper": memory.upper},
+        "relative": _relative(memory, memory.median),
+    }
 
 
 def _relative(memory: Memory, norms: list[float]) -> list[float]:
@@ -184,32 +177,28 @@ def _forgotten(memory: Memory) -> str:
 
 
 def _rows(memories: list[Memory]) -> Iterator[tuple[str, ...]]:
-    """Of the table: some distances, the norm at k = 0, and the figure that sums them up."""
+    """Rows of the table: relative norms, the norm at k = 0, and the distance of forgetting."""
     from charlm.evaluation.memory import THRESHOLD
 
     furthest = max(memory.distances for memory in memories)
     relative = [_relative(memory, memory.median) for memory in memories]
     for k in sorted({*(k for k in SHOWN_DISTANCES if k < furthest), furthest}):
         yield (str(k), *(_cell(values[k]) if k < len(values) else "" for values in relative))
-    blank = " " * (BAR + 1)
-    yield ("norm at 0", *(f"{memory.median[0]:.3g}{blank}" for memory in memories))
-    yield (
-        f"below {THRESHOLD:.0%} from",
-        *(f"{_forgotten(memory)}{blank}" for memory in memories),
-    )
+    yield ("norm at 0", *(f"{memory.median[0]:.3g}{BLANK}" for memory in memories))
+    yield (f"below {THRESHOLD:.0%} from", *(_forgotten(memory) + BLANK for memory in memories))
 
 
-def _cell(part: float) -> str:
-    """A number and its bar: a character for each power of ten above 10^-BAR."""
-    decades = round(BAR + math.log10(part)) if part > 0 else 0
-    return f"{part:.2g} {'#' * min(max(decades, 0), BAR):{BAR}}"
+def _cell(norm: float) -> str:
+    """A relative norm and its bar: one # for each power of ten above 10^-BAR."""
+    decades = round(BAR + math.log10(norm)) if norm > 0 else 0
+    return f"{norm:.2g} {'#' * min(max(decades, 0), BAR):{BAR}}"
 
 
 def _draw(memories: dict[str, Memory], plot: Path, kind: str) -> None:
     """Write the picture.
 
     Raises:
-        CharlmError: it cannot be written.
+        CharlmError: the file cannot be written.
     """
     from charlm.evaluation.memory import THRESHOLD
     from charlm.report.plots import Curve, memory_picture

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: asked for once, a long command ends in good order; twice, at once."""
+"""Ctrl-C and SIGTERM: the first one stops a long command cleanly, the second one at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from charlm.errors import Stopped
 
 
 class Interrupted(BaseException):
-    """A signal asked the command to end."""
+    """A signal has asked the command to end."""
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(signal_number)
@@ -22,26 +22,26 @@ class Interrupted(BaseException):
 
 
 class StopFlag:
-    """Says whether a signal has come, for a loop that asks after every step."""
+    """A flag that a signal sets and a long loop checks after every step."""
 
     def __init__(self) -> None:
         self.signal_number: int | None = None
 
     def __call__(self) -> bool:
-        """Whether a signal has come."""
+        """Whether a signal has arrived."""
         return self.signal_number is not None
 
     def raise_if_set(self) -> None:
         """End the command with the signal's exit code.
 
         Raises:
-            Interrupted: a signal has come.
+            Interrupted: a signal has arrived.
         """
         if self.signal_number is not None:
             raise Interrupted(self.signal_number)
 
 
-_polled: list[StopFlag] = []  # the flag of the loop that asks, if one runs
+_polled: list[StopFlag] = []  # flags of the running loops, the innermost last
 
 
 def _handle(signal_number: int, frame: FrameType | None) -> None:
@@ -52,17 +52,21 @@ def _handle(signal_number: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def catch_signals() -> Iterator[None]:
-    """Within, SIGINT and SIGTERM raise `Interrupted`, or set the flag of `polled`."""
+    """Handle SIGINT and SIGTERM inside the block: set the flag of `polled`, else raise.
+
+    Raises:
+        Interrupted: a signal arrived outside of `polled`.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may set handlers
         return
-    # What was told to ignore a signal (`nohup`, a background job) goes on ignoring it.
-    heeded = [
+    # A process that was started to ignore a signal (`nohup`, a background job) still ignores it.
+    handled = [
         number
         for number in (signal.SIGINT, signal.SIGTERM)
         if signal.getsignal(number) is not signal.SIG_IGN
     ]
-    before = {number: signal.signal(number, _handle) for number in heeded}
+    before = {number: signal.signal(number, _handle) for number in handled}
     try:
         yield
     finally:
@@ -72,17 +76,19 @@ def catch_signals() -> Iterator[None]:
 
 @contextmanager
 def polled() -> Iterator[StopFlag]:
-    """Within, the first signal sets the flag; the second ends the process at once.
+    """A flag that the first signal sets; the second signal ends the process at once.
 
-    At once, whatever it is doing: a checkpoint that is half-written then does not count. What
-    ends early by the flag, and says so by `Stopped`, ends the command.
+    The second signal does not wait for anything: a half-written checkpoint is lost. Code that
+    stops because of the flag raises `Stopped`, which ends the command.
+
+    Raises:
+        Interrupted: the block raised `Stopped` after a signal.
     """
     flag = StopFlag()
     reader, writer = socket.socketpair()
     writer.setblocking(False)
-    # Python calls `_handle` only once a step's long computation has come back; this thread does
-    # not wait for that.
-    threading.Thread(target=_quit_at_the_second, args=(reader,), daemon=True).start()
+    # Python calls `_handle` only after a long computation has returned; this thread does not wait.
+    threading.Thread(target=_quit_at_second_signal, args=(reader,), daemon=True).start()
     in_main = threading.current_thread() is threading.main_thread()
     before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False) if in_main else -1
     _polled.append(flag)
@@ -98,12 +104,12 @@ def polled() -> Iterator[StopFlag]:
         writer.close()
 
 
-def _quit_at_the_second(signals: socket.socket) -> None:
-    """Read the numbers of the signals that come, until the other end is closed."""
+def _quit_at_second_signal(signals: socket.socket) -> None:
+    """Read the numbers of the signals until the other end of the socket is closed."""
     with signals:
         count = 0
         while number := signals.recv(1):
             count += number[0] in (signal.SIGINT, signal.SIGTERM)
             if count == 2:
-                os.write(2, b"\n")  # below a progress bar
+                os.write(2, b"\n")  # start a new line below the progress bar
                 os._exit(128 + number[0])

@@ -1,4 +1,4 @@
-"""The one sink: results to stdout, everything else to stderr, JSON alone when asked for."""
+"""Output of the commands: results go to stdout, everything else to stderr."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any
 from charlm.errors import CharlmError
 from charlm.strict_json import dumps
 
-# What a terminal gets as an escape: what it acts on (C0 but newline and tab, DEL, C1, the line
-# and paragraph separators), what makes a text look like another (marks that reorder it, tags and
-# annotations that hide in it, Unicode's own deprecated format characters), and lone surrogates,
-# which no encoding has. Joiners, variation selectors, soft hyphens and spaces without width stay:
-# Persian, Indic scripts, Thai and emoji need them, and all they do is shape a letter or end a
-# line. The price is a few emoji: the flags of England, Scotland and Wales are spelt with tags.
+# A terminal gets these characters as escapes: control characters (C0 except newline and tab, DEL,
+# C1, the line and paragraph separators), characters that make a text look like another one (marks
+# that reorder it, invisible tags and annotations, deprecated format characters), and lone
+# surrogates, which cannot be encoded. Joiners, variation selectors, soft hyphens and zero-width
+# spaces stay: Persian, Indic scripts, Thai and emoji need them, and they only shape letters or
+# break lines. The flag emoji of England, Scotland and Wales are lost, as they consist of tags.
 _CONTROLS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufff9-\ufffb"
     "\ud800-\udfff\U000e0001\U000e0020-\U000e007f]"
@@ -25,10 +25,10 @@ _CONTROLS = re.compile(
 
 
 def printable(text: str, *, as_json: bool = False) -> str:
-    """``text`` with each control character as an escape, safe for a terminal.
+    """``text`` with control characters as escapes, safe for a terminal.
 
     Args:
-        as_json: the text is JSON and stays it, with the same meaning.
+        as_json: ``text`` is JSON; the result is JSON with the same content.
     """
 
     def escape(match: re.Match[str]) -> str:
@@ -40,38 +40,38 @@ def printable(text: str, *, as_json: bool = False) -> str:
 
 
 def tell(message: str) -> None:
-    """A line to stderr; where it cannot be written any more, the work goes on without it."""
+    """Write a line to stderr. If stderr cannot be written, the command continues without it."""
     with suppress(OSError):
         print(printable(message), file=sys.stderr, flush=True)
 
 
 def tell_error(message: str, hint: str | None = None) -> None:
-    """What is wrong and what to do about it, each in one line whatever a file is called."""
+    """Write an error and its hint to stderr, each as one line even if a file name has several."""
     for kind, words in (("error", message), ("hint", hint)):
         if words:
             tell(f"{kind}: {words}".replace("\n", r"\n"))
 
 
 class ClosedPipe(BaseException):
-    """Nobody reads stdout any more (`| head`)."""
+    """The reader of stdout has closed it (`| head`)."""
 
 
 @contextmanager
 def standard_streams() -> Iterator[None]:
-    """Within, all three are there and take every character; after it, nothing is left to write."""
+    """Make the standard streams accept every character inside the block; flush them after it."""
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
-            # Closed (`>&-`): a file opened later would take its number, and what is written to it.
+            # Closed (`>&-`): else the next opened file gets its number, and the output with it.
             setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115
     streams = sys.stdout, sys.stderr
     for stream in streams:
         if hasattr(stream, "reconfigure"):
-            # A terminal or pipe that knows no Chinese gets escapes, not a traceback.
+            # A character that the stream's encoding lacks becomes an escape, not an error.
             stream.reconfigure(errors="backslashreplace")
     try:
         yield
     finally:
-        sys.stdout, sys.stderr = streams  # typer puts others in their place when a pipe breaks
+        sys.stdout, sys.stderr = streams  # typer replaces them when a pipe breaks
         for stream in streams:
             try:
                 stream.flush()
@@ -81,28 +81,28 @@ def standard_streams() -> Iterator[None]:
 
 
 class Output:
-    """Where a command's words go.
+    """The output of a command.
 
     Args:
-        as_json: stdout gets one JSON object and nothing else.
-        quiet: stderr gets warnings alone.
+        as_json: write one JSON object to stdout and nothing else.
+        quiet: write no notes to stderr, only warnings.
     """
 
     def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
         self.as_json = as_json
         self.quiet = quiet
         self.show: Callable[[str], None] = tell
-        """writes a line to stderr; a progress bar puts its own in"""
+        """Writes a line to stderr; a progress bar replaces it."""
 
     def text(self, text: str, end: str = "\n") -> None:
-        """A result for a person; a terminal gets no raw control character, a pipe all as it is."""
+        """Write a result for people. Control characters are escaped only on a terminal."""
         if not self.as_json:
             self._write(_shown(text) + end)
 
     def json(self, content: dict[str, Any]) -> None:
-        """The result for a program."""
+        """Write the result for programs, if JSON was asked for."""
         if self.as_json:
-            # What stdout's encoding lacks would be escaped as in Python, which is not JSON.
+            # Python's escapes of characters that stdout's encoding lacks are not JSON.
             is_utf8 = (sys.stdout.encoding or "utf-8").lower().replace("-", "") == "utf8"
             text = dumps(content, ensure_ascii=not is_utf8, indent=2)
             self._write(_shown(text, as_json=True) + "\n")
@@ -117,10 +117,10 @@ class Output:
             raise CharlmError(f"cannot write to standard output: {error.strerror}") from error
 
     def table(self, header: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> None:
-        """A result as a table; the first columns to the left, the others to the right."""
+        """Write a table: the first ``left`` columns are left-aligned, the others right-aligned."""
         if self.as_json:
             return
-        from rich.cells import cell_len  # Chinese characters are two columns wide
+        from rich.cells import cell_len  # a Chinese character is two columns wide
 
         lines = [[_shown(cell) for cell in line] for line in (header, *rows)]
         widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
@@ -132,22 +132,22 @@ class Output:
             self.text("  ".join(cells).rstrip())
 
     def note(self, message: str) -> None:
-        """Something good to know."""
+        """Write a note to stderr, unless the command is quiet."""
         if not self.quiet:
             self.show(printable(message))
 
     def warn(self, message: str) -> None:
-        """Something that may be wrong."""
+        """Write a warning to stderr."""
         self.show(printable(f"warning: {message}"))
 
 
 def _shown(text: str, *, as_json: bool = False) -> str:
-    """``text`` as stdout may have it: a pipe or a file as it is, a terminal made safe."""
+    """``text`` for stdout: safe for a terminal, unchanged for a pipe or a file."""
     return printable(text, as_json=as_json) if sys.stdout.isatty() else text
 
 
 def clock(seconds: float) -> str:
-    """Seconds as 0:07, 12:34 or 1:02:03."""
+    """Seconds as text: 0:07, 12:34 or 1:02:03."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,10 +1,10 @@
-"""What a text costs without a neural network: the numbers that a trained model has to beat.
+"""Baselines without a neural network, which a trained model should beat.
 
 Every baseline learns from the training text alone and is scored on the same characters as the
-model: of a text of M ids the first is given as context and the other M - 1 are predicted.
+model: in a text of M ids the first is context and the other M - 1 are predicted.
 
 Letters in the shape comments: N training ids, M ids of the scored text, V vocabulary,
-G distinct n-grams of one order in the training text.
+G distinct n-grams of one order in the training text, K places of the scored text.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Ids = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)  # D1, D2, D3+ in counts; KenLM's --discount_fallback
-MAX_XZ_DICTIONARY = 1536 * 2**20  # bytes; the largest window that the xz encoder accepts
+MAX_XZ_DICTIONARY = 1536 * 2**20  # bytes; the encoder accepts no larger window
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +33,8 @@ class Baseline:
 
     Attributes:
         name: "uniform", "unigram", "ngram" or "xz".
-        nats_per_char: mean cost of a predicted character, in nats.
-        detail: how it was computed, in a few words for the reader of a table.
+        nats_per_char: mean cross-entropy of a predicted character, in nats.
+        detail: how the score was computed, in a few words.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Baseline:
 
     @property
     def perplexity(self) -> float:
-        """``exp(nats_per_char)``: among how many equally likely characters it hesitates."""
+        """``exp(nats_per_char)``: the number of equally likely characters with the same score."""
         return math.exp(self.nats_per_char)
 
     @property
@@ -61,25 +61,25 @@ def baselines(
     scored_text: str,
     max_order: int = 6,
 ) -> dict[str, Baseline]:
-    """Score uniform, unigram, n-gram and xz on the characters ``text[1:]``.
+    """The scores of uniform, unigram, n-gram and xz on the characters ``text[1:]``.
 
-    The order of the n-gram is the one that scores best on the evaluated text itself. This favours
-    the baseline, a little: a model that beats it has beaten every order.
+    The n-gram has the order that scores best on ``text`` itself. This favours the baseline a
+    little: a model that beats it has beaten every order.
 
     Args:
         train: (N,) ids of the training text; may be empty.
-        text: (M,) ids of the text to be scored, M >= 2.
-        vocabulary_size: V; all ids lie in [0, V), and V counts ``<unk>``, as the model's does.
+        text: (M,) ids of the scored text, M >= 2.
+        vocabulary_size: V, with ``<unk>`` as in the model; all ids lie in [0, V).
         train_text: the characters of ``train``, for xz.
         scored_text: the characters of ``text``, for xz.
         max_order: the longest n-gram to try, in characters, >= 1.
 
     Returns:
-        The baselines by name, from the weakest kind to the strongest, xz last.
+        The baselines by name, in the order above.
 
     Raises:
         CorpusError: ``text`` has fewer than two characters.
-        ValueError: an id lies outside the vocabulary, or ``max_order`` is below 1.
+        ValueError: an id lies outside [0, V), or ``max_order`` is below 1.
     """
     _check(train, text, vocabulary_size, max_order)
     by_order = kneser_ney(train, text, vocabulary_size, max_order).mean(axis=1)  # (max_order,)
@@ -96,7 +96,7 @@ def baselines(
     )
     return {
         name: Baseline(name=name, nats_per_char=max(0.0, float(nats)), detail=detail)
-        for name, nats, detail in scores  # max: where every character is certain, rounding
+        for name, nats, detail in scores  # max: rounding makes a certain character negative
     }
 
 
@@ -114,9 +114,9 @@ def _check(train: Ids, text: Ids, vocabulary_size: int, max_order: int) -> None:
 
 
 def unigram(train: Ids, text: Ids, vocabulary_size: int) -> Floats:
-    """Nats of each of ``text[1:]`` by its share of the training text, with add-one smoothing.
+    """Nats of each character of ``text[1:]`` by its count in the training text.
 
-        P(w) = (c(w) + 1) / (N + V)                                     (Laplace)
+        P(w) = (c(w) + 1) / (N + V)                        (add-one smoothing, Laplace)
 
     Returns:
         (M - 1,) nats.
@@ -130,10 +130,10 @@ def xz(train_text: str, text: str) -> float:
 
         ln 2 * 8 * (bytes of xz(train_text + text) - bytes of xz(train_text))
 
-    The compressor is primed with the training text, as the other baselines are, and its window
-    holds all of both texts (up to 1.5 GiB, the format's limit), so nothing of it is forgotten.
-    Unlike the others it keeps learning while it reads ``text``, and it also pays for the first
-    character. Both texts in UTF-8; ``-9 --extreme``; takes some 20 bytes of memory per byte.
+    The compressor reads the training text first. Its window holds both texts, up to the encoder's
+    limit of 1.5 GiB. Unlike the other baselines it continues to learn while it reads ``text``, and
+    it also encodes the first character. The texts are in UTF-8 and the settings are
+    ``-9 --extreme``; about 20 bytes of memory are needed per byte of text.
     """
     prefix = train_text.encode("utf-8", "surrogatepass")
     whole = prefix + text.encode("utf-8", "surrogatepass")
@@ -142,31 +142,32 @@ def xz(train_text: str, text: str) -> float:
         "preset": 9 | lzma.PRESET_EXTREME,
         "dict_size": min(max(len(whole), 4096), MAX_XZ_DICTIONARY),
     }
-    with ThreadPoolExecutor() as pool:  # lzma lets go of the interpreter: two cores, half the time
+    with ThreadPoolExecutor() as pool:  # lzma releases the interpreter lock
         files = pool.map(lambda data: lzma.compress(data, filters=[lzma2]), (prefix, whole))
         before, after = map(len, files)
     return 8 * math.log(2) * (after - before)
 
 
 def kneser_ney(train: Ids, text: Ids, vocabulary_size: int, max_order: int) -> Floats:
-    """Nats of each of ``text[1:]`` under n-gram models of the orders 1 to ``max_order``.
+    """Nats of each character of ``text[1:]`` under n-gram models of orders 1 to ``max_order``.
 
     Interpolated modified Kneser-Ney (Chen & Goodman, "An empirical study of smoothing techniques
-    for language modeling", Computer Speech & Language 13, 1999, pages 359-394). With h the
-    n - 1 characters before w, and h' the same without its first:
+    for language modeling", Computer Speech & Language 13, 1999, pages 359-394). h is the n - 1
+    characters before w, and h' is h without its first character:
 
         P(w | h) = (c(h w) - D(c(h w)) + sum_v D(c(h v)) P(w | h')) / sum_v c(h v)
 
-    * The highest order has the raw counts; a lower order has for c(g) the number of distinct
-      characters seen before g, where the beginning of the training text counts as one.
+    * In the highest order c(g) is the count of g. In a lower order it is the number of distinct
+      characters seen before g; the beginning of the training text counts as one.
     * D is 0, D1, D2 or D3+ for a count of 0, 1, 2 or more; see ``_discounts``.
-    * Below order 1 stands the uniform distribution 1 / V, so no id has probability 0.
-    * A context without a follower in the training text leaves P(w | h) = P(w | h').
+    * Below order 1 is the uniform distribution 1 / V, so every id has a probability above 0.
+    * If no character follows h in the training text, P(w | h) = P(w | h').
     * At the beginning of ``text``, where i < n - 1 characters precede w, order i + 1 is used.
-    * ``train`` is one long sequence: lines have no boundary symbols of their own.
+    * ``train`` is one long sequence without boundary symbols between lines.
 
-    Each n-gram is stood for by its rank among those of its order, so a pair (prefix, character)
-    fits one int64 as ``rank * V + id`` whatever the order; counting is one sort per order.
+    An n-gram is represented by its rank among the n-grams of its order. A pair of a prefix and a
+    character then fits one int64 for every order, as ``rank * V + id``; counting is one sort per
+    order.
 
     Args:
         train: (N,) ids in [0, V); may be empty.
@@ -180,9 +181,9 @@ def kneser_ney(train: Ids, text: Ids, vocabulary_size: int, max_order: int) -> F
     size = len(text)
     nats = np.empty((max_order, size - 1))
     highest = lower = np.full(size, 1 / vocabulary_size)  # (M,) P of each of text
-    ranks = np.zeros(size + 1, np.int64)  # of order 0: the one empty n-gram, at every place
+    ranks = np.zeros(size + 1, np.int64)  # order 0: the empty n-gram at every place
     for n, grams in enumerate(_count_grams(train, vocabulary_size, max_order), start=1):
-        contexts = ranks[:-1]  # (M - n + 1,), as all below: places with n - 1 ids before them
+        contexts = ranks[:-1]  # (M - n + 1,), as below: places that n - 1 ids precede
         ranks = _ranks_of(contexts * vocabulary_size + text[n - 1 :], grams.keys)
         raw, continuation = (
             _interpolate(grams, counts, contexts, ranks, lower[n - 1 :])
@@ -199,15 +200,15 @@ class _Grams(NamedTuple):
 
     keys: Ids  # (G,) rank of the prefix, its first n - 1 characters, * V + last id; ascending
     prefixes: Ids  # (G,) rank of the prefix
-    num_prefixes: int  # distinct (n - 1)-grams
-    raw: Ids  # (G,) how often
-    continuation: Ids  # (G,) after how many distinct characters; zeros at the highest order
+    num_prefixes: int  # number of distinct (n - 1)-grams
+    raw: Ids  # (G,) counts
+    continuation: Ids  # (G,) numbers of distinct characters before; 0 in the highest order
 
 
 def _count_grams(train: Ids, vocabulary_size: int, max_order: int) -> list[_Grams]:
     """The n-grams of ``train``, order 1 first."""
     orders: list[_Grams] = []
-    previous = np.zeros(len(train) + 1, np.int64)  # ranks of the (n - 1)-grams, place by place
+    previous = np.zeros(len(train) + 1, np.int64)  # rank of the (n - 1)-gram at each place
     for n in range(1, max_order + 1):
         num_prefixes = len(orders[-1].keys) if orders else 1
         keys, ranks, raw = np.unique(
@@ -215,7 +216,7 @@ def _count_grams(train: Ids, vocabulary_size: int, max_order: int) -> list[_Gram
             return_inverse=True,
             return_counts=True,
         )
-        if orders:  # each distinct n-gram is one distinct left neighbour of its suffix
+        if orders:  # each distinct n-gram is a distinct left neighbour of its suffix
             suffixes = np.empty(len(keys), np.int64)
             suffixes[ranks] = previous[1:]
             left = np.bincount(np.append(suffixes, previous[:1]), minlength=num_prefixes)
@@ -227,23 +228,23 @@ def _count_grams(train: Ids, vocabulary_size: int, max_order: int) -> list[_Gram
 
 
 def _ranks_of(wanted: Ids, keys: Ids) -> Ids:
-    """The place of each wanted key among the sorted keys, -1 where it is not among them."""
+    """The index of each wanted key in the sorted keys; -1 if it is missing."""
     left = np.searchsorted(keys, wanted)
     return np.where(np.searchsorted(keys, wanted, side="right") > left, left, -1)
 
 
 def _interpolate(grams: _Grams, counts: Ids, contexts: Ids, ranks: Ids, lower: Floats) -> Floats:
-    """P(w | h) at each of K places of the text; the equation stands in ``kneser_ney``.
+    """(K,) P(w | h) at K places of the text; ``kneser_ney`` has the equation.
 
     Args:
         grams: the n-grams h w.
         counts: (G,) their c(h w).
-        contexts: (K,) the rank of h at each place, -1 where it was never seen.
-        ranks: (K,) the rank of h w at each place, -1 where it was never seen.
+        contexts: (K,) the rank of h at each place; -1 for an unseen h.
+        ranks: (K,) the rank of h w at each place; -1 for an unseen h w.
         lower: (K,) P(w | h').
     """
     discounts = _discounts(counts)[np.minimum(counts, 3)]  # (G,)
-    total, freed = (  # (K,); the appended 0 is what rank -1 finds
+    total, freed = (  # (K,); the appended 0 is for rank -1
         np.append(np.bincount(grams.prefixes, weights, minlength=grams.num_prefixes), 0)[contexts]
         for weights in (counts, discounts)
     )
@@ -252,12 +253,12 @@ def _interpolate(grams: _Grams, counts: Ids, contexts: Ids, ranks: Ids, lower: F
 
 
 def _discounts(counts: Ids) -> Floats:
-    """(0, D1, D2, D3+) from n_i, the number of n-grams that are counted i times.
+    """(0, D1, D2, D3+) from n_i, the number of n-grams with count i.
 
         Y = n1 / (n1 + 2 n2),  D_i = i - (i + 1) Y n_(i+1) / n_i
 
-    Where one of n1 to n4 is 0, or a D_i outside (0, i], the order takes ``FALLBACK_DISCOUNTS``.
-    Every D_i is above 0, so every context passes some probability on to the lower order.
+    If one of n1 to n4 is 0, or a D_i is outside (0, i], the order uses ``FALLBACK_DISCOUNTS``.
+    Every D_i is above 0, so every context gives some probability to the lower order.
     """
     n = np.bincount(np.minimum(counts, 5), minlength=5)
     if n[1:5].all():

@@ -1,7 +1,7 @@
-"""How far back a model remembers: how much each character read still moves the hidden state.
+"""How far back a language model remembers: Jacobians of the hidden state by earlier inputs.
 
-T steps, B positions, K distances, N characters, H hidden, S units of the whole state, E input
-vector.
+Letters in the shape comments: T steps, B positions, K the furthest distance, N characters,
+H hidden units, S units of the state of all layers, E the size of an input vector.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from charlm.models.language_model import LanguageModel
 from charlm.models.recurrent_model import evaluating
 from charlm.recurrent.core import StackState, map_state
 
-THRESHOLD = 0.01  # of the norm at k = 0: what falls below it counts as forgotten
-WARM_UP = 512  # characters read before those that are differentiated
-LIMIT = 2**25  # entries of the Jacobians held at once
+THRESHOLD = 0.01  # a norm below this part of the norm at k = 0 counts as forgotten
+WARM_UP = 512  # characters that the model reads before the differentiated ones
+LIMIT = 2**25  # most entries of the Jacobians in memory at once
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,8 @@ class Memory:
     """Frobenius norms of the Jacobians d h_t / d x_(t-k).
 
     Attributes:
-        positions: (B,) the t, as indices into the text.
-        norms: (K + 1, B) float64, for k = 0, ..., K.
-        lower, median, upper: (K + 1,) quartiles over the positions.
+        positions: (B,) the positions t, as indices into the text.
+        norms: (K + 1, B) float64, one row for each k = 0, ..., K.
     """
 
     positions: list[int]
@@ -42,17 +41,17 @@ class Memory:
 
     @property
     def lower(self) -> list[float]:
-        """A quarter of the positions is below."""
+        """(K + 1,) the first quartile of the norms over the positions."""
         return self._quantile(0.25)
 
     @property
     def median(self) -> list[float]:
-        """Half of the positions are below."""
+        """(K + 1,) the median of the norms over the positions."""
         return self._quantile(0.5)
 
     @property
     def upper(self) -> list[float]:
-        """Three quarters of the positions are below."""
+        """(K + 1,) the third quartile of the norms over the positions."""
         return self._quantile(0.75)
 
     @property
@@ -62,9 +61,9 @@ class Memory:
 
     @property
     def forgotten(self) -> int | None:
-        """The distance from which on the median is below 1% of that at k = 0.
+        """The smallest distance from which every median norm is below 1% of that at k = 0.
 
-        None where it still is not at the furthest distance.
+        None if the median norm at the furthest distance is still 1% or more.
         """
         median = self.median
         above = [k for k, norm in enumerate(median) if norm >= THRESHOLD * median[0]]
@@ -83,33 +82,34 @@ def memory(
     positions: int = 16,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Memory:
-    """The exact Jacobians of the top layer's output with respect to each vector read before it.
+    """The norms of the exact Jacobians of the top layer's output by each earlier input vector.
 
     ::
 
         d h_t / d x_(t-k) = (d h_t / d s_(t-k)) (d s_(t-k) / d x_(t-k))
 
-    where x is what the stack reads, an embedding or a one-hot vector, and s the state of all
-    layers: with it, a step needs nothing else of the past, so the first factor goes back in time
-    step by step, for all units of h_t at once. Bengio, Simard and Frasconi (1994), "Learning
-    long-term dependencies with gradient descent is difficult".
+    x is the input vector of the recurrent layers, an embedding or a one-hot vector; s is the state
+    of all layers. A step depends on the past only through s, so the first factor is propagated
+    back one step at a time, for all units of h_t at once. Source: Bengio, Simard and Frasconi
+    (1994), "Learning long-term dependencies with gradient descent is difficult".
 
-    The positions t are spread evenly over the text. Each has read the same number of characters
-    before its t - ``distances``, 512 of them or, in a short text, up to half of what there is.
+    The positions t are spread evenly over the text. At each of them the model reads the same
+    number of characters before position t - ``distances``: 512, or fewer in a short text.
 
     Args:
-        model: on the CPU, in any mode; it is in the same mode afterwards, its weights as before.
+        model: on the CPU, in either mode. Its mode and weights do not change.
         ids: (N,) int64, N >= 3.
-        distances: K, in characters; no more than half of the text.
-        positions: B; fewer where the text has fewer.
-        should_stop: asked before each step back.
+        distances: K, in characters; at most half of the text is used.
+        positions: B; a short text may have fewer.
+        should_stop: called before each step back.
 
     Raises:
-        Stopped: ``should_stop`` said so; the model is as it was.
-        ValueError: fewer than three characters, or less than one distance or position.
+        Stopped: ``should_stop`` returned True.
+        ValueError: there are fewer than three characters, or ``distances`` or ``positions`` is
+            below 1.
     """
     if len(ids) < 3 or distances < 1 or positions < 1:
-        raise ValueError("it takes three characters, a distance and a position at least")
+        raise ValueError("this needs at least three characters, a distance and a position")
     distances = min(distances, (len(ids) - 1) // 2)
     warm_up = min(WARM_UP, (len(ids) - 1 - distances) // 2)
     first, last = warm_up + distances, len(ids) - 1
@@ -131,20 +131,20 @@ def memory(
 def _norms(
     model: LanguageModel, ids: Tensor, distances: int, should_stop: Callable[[], bool]
 ) -> Tensor:
-    """(T, B) token ids to (K + 1, B) norms at their ends."""
+    """(T, B) token ids to the (K + 1, B) norms at the last step."""
     weights = {name: weight.detach() for name, weight in model.stack.named_parameters()}
-    states: list[StackState] = []  # before each of the last K + 1 steps
+    states: list[StackState] = []  # the state before each of the last K + 1 steps
     with torch.no_grad():
         state = model.initial_state(ids.shape[1])
         for begin, read in enumerate(ids):
             if begin >= len(ids) - distances - 1:
                 states.append(state)
             _, state = model.stack(_vectors(model, read).unsqueeze(0), state)
-    # d h_t / d s_t: the output is a part of the top layer's state, its first.
+    # d h_t / d s_t is the identity at the first tensor of the top layer's state, else 0.
     units = model.stack.output_size
     jacobian = [tensor.new_zeros(units, *tensor.shape) for tensor in _tensors(state)]  # (H, B, S)
     jacobian[-len(state[-1])] += torch.eye(units).unsqueeze(1).to(jacobian[0].dtype)
-    # The Jacobian is kept near 1 and its scale apart: in single precision it would soon be 0.
+    # The Jacobian is scaled to about 1 at each step: in single precision it would soon be 0.
     scale = torch.ones(ids.shape[1], dtype=torch.float64)  # (B,)
     norms = []
     for k in range(distances + 1):
@@ -166,7 +166,7 @@ def _norms(
 
 
 def _vectors(model: LanguageModel, ids: Tensor) -> Tensor:
-    """(B,) token ids to the (B, E) vectors that the stack reads."""
+    """(B,) token ids to the (B, E) input vectors of the recurrent layers."""
     if model.embedding is not None:
         return model.embedding(ids)  # type: ignore[no-any-return]
     return F.one_hot(ids, model.vocabulary_size).to(model.head.weight.dtype)
@@ -178,8 +178,11 @@ def _tensors(state: Any) -> list[Tensor]:
 
 @contextmanager
 def _without_onednn() -> Iterator[None]:
-    """Its LSTM takes the units of h_t one after the other, ten times slower than torch's own."""
+    """Use torch's own LSTM inside the block.
+
+    oneDNN's LSTM computes the gradients of the units of h_t one by one, ten times slower.
+    """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the flags, about cards that are not there
+        warnings.simplefilter("ignore")  # the flags warn about devices that are missing
         with torch.backends.mkldnn.flags(enabled=False):
             yield

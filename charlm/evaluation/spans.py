@@ -1,4 +1,4 @@
-"""Spans of tagged words, and precision, recall and F1 of them, as ``conlleval.pl`` has them."""
+"""Spans of tagged words, and their precision, recall and F1 as ``conlleval.pl`` counts them."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from typing import NamedTuple
 
 
 class Span(NamedTuple):
-    """Words of a sentence that belong together."""
+    """Neighbouring words of a sentence that share a slot."""
 
     kind: str
     start: int
-    """The first word, from 0."""
+    """Index of the first word, from 0."""
     end: int
-    """The word after the last."""
+    """Index after the last word."""
 
 
 def spans(tags: Sequence[str]) -> list[Span]:
     """The spans of a sentence, from left to right.
 
-    By the rules of ``conlleval.pl`` (E. Tjong Kim Sang, the CoNLL shared tasks since 2000): a span
-    starts at a ``B-``, and at an ``I-`` that follows an ``O``, another kind, or nothing; it goes
-    on over every ``I-`` of its kind.
+    The rules are those of ``conlleval.pl`` (E. Tjong Kim Sang, the CoNLL shared tasks since 2000).
+    A span starts at a ``B-``. It also starts at an ``I-`` that is the first word, follows an
+    ``O``, or follows another kind. It continues over every ``I-`` of the same kind.
 
     Args:
         tags: ``O``, ``B-kind`` or ``I-kind`` for each word.
 
     Raises:
-        ValueError: a tag is none of these.
+        ValueError: a tag has another form.
     """
     found: list[Span] = []
-    kind = None  # of the span that is open
+    kind = None  # of the open span; None outside of spans
     start = 0
     for index, tag in enumerate([*tags, "O"]):
         mark, hyphen, tagged = tag.partition("-")
@@ -48,58 +48,60 @@ def spans(tags: Sequence[str]) -> list[Span]:
 
 @dataclass(frozen=True)
 class SpanCounts:
-    """How many spans there were, how many a model found, and how many of those were right."""
+    """Counts of gold spans, of predicted spans, and of correct predictions."""
 
     correct: int = 0
-    """Found with the right start, end and kind."""
+    """Predicted spans whose start, end and kind are those of a gold span."""
     found: int = 0
+    """Predicted spans."""
     gold: int = 0
+    """Spans in the data."""
 
     @property
     def precision(self) -> float:
-        """Of the spans found, those that are right, in percent; 0 where none was found."""
+        """The percentage of predicted spans that are correct; 0 if no span was predicted."""
         return 100 * self.correct / self.found if self.found else 0.0
 
     @property
     def recall(self) -> float:
-        """Of the spans there were, those that were found, in percent; 0 where there were none."""
+        """The percentage of gold spans that were found; 0 if there is no gold span."""
         return 100 * self.correct / self.gold if self.gold else 0.0
 
     @property
     def f1(self) -> float:
-        """The harmonic mean of precision and recall, in percent; 0 where both are."""
+        """The harmonic mean of precision and recall, in percent; 0 if both are 0."""
         both = self.found + self.gold
         return 200 * self.correct / both if both else 0.0
 
 
 class SpanScores(NamedTuple):
-    """The counts of all spans, and of each kind."""
+    """The counts over all spans, and over the spans of each kind."""
 
     overall: SpanCounts
     kinds: dict[str, SpanCounts]
-    """In order of their names; those that are in neither side are not there."""
+    """By kind, in alphabetical order; only kinds with a gold or a predicted span."""
 
 
 def score_spans(gold: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]) -> SpanScores:
-    """Compare the spans of sentences with those that a model found.
+    """The counts of gold, predicted and correct spans over all sentences.
 
     Args:
         gold: the tags of each sentence.
-        predicted: as many sentences of as many tags.
+        predicted: the predicted tags of the same sentences.
 
     Raises:
-        ValueError: they are not as many, or a tag is none.
+        ValueError: the numbers of sentences or of tags differ, or a tag has another form.
     """
-    correct, found, there = Counter[str](), Counter[str](), Counter[str]()
+    correct, found, total = Counter[str](), Counter[str](), Counter[str]()
     for expected, got in zip(gold, predicted, strict=True):
         if len(expected) != len(got):
             raise ValueError(f"{len(got)} tags for {len(expected)} words")
         expected_spans, got_spans = spans(expected), spans(got)
-        there.update(span.kind for span in expected_spans)
+        total.update(span.kind for span in expected_spans)
         found.update(span.kind for span in got_spans)
         correct.update(span.kind for span in set(expected_spans) & set(got_spans))
     kinds = {
-        kind: SpanCounts(correct[kind], found[kind], there[kind])
-        for kind in sorted(there.keys() | found.keys())
+        kind: SpanCounts(correct[kind], found[kind], total[kind])
+        for kind in sorted(total.keys() | found.keys())
     }
-    return SpanScores(SpanCounts(correct.total(), found.total(), there.total()), kinds)
+    return SpanScores(SpanCounts(correct.total(), found.total(), total.total()), kinds)

@@ -1,1 +1,1 @@
-"""Text from a model."""
+"""Generating text with a trained language model."""

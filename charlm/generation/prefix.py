@@ -1,4 +1,4 @@
-"""A prefix as the model may read it."""
+"""Preparing the prefix that a model continues."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from charlm.errors import UsageError
 
 @dataclass(frozen=True)
 class Prefix:
-    """What a prefix became, and what the user should know of it."""
+    """A cleaned and encoded prefix, with notices for the user."""
 
     text: str
-    """after the corpus's cleaning"""
+    """The prefix after the corpus's cleaning."""
     ids: tuple[int, ...]
-    """its token ids; <unk> for what the vocabulary lacks"""
+    """Token ids; a character that is not in the vocabulary has the id of <unk>."""
     notices: tuple[str, ...]
-    """one line each"""
+    """What was changed or unknown, one line each."""
 
 
 def prepare_prefix(prefix: str, cleaning: str, vocabulary: Vocabulary) -> Prefix:
-    """Clean a prefix as the corpus was cleaned, and encode it.
+    """The prefix, cleaned as the corpus was and encoded.
 
     Raises:
-        UsageError: nothing is left of it.
+        UsageError: the prefix is empty or has no character left after cleaning, or there is no
+            such cleaning.
     """
     text = clean(prefix, cleaning)
     if not text:
@@ -44,7 +45,7 @@ def prepare_prefix(prefix: str, cleaning: str, vocabulary: Vocabulary) -> Prefix
 
 
 def describe_characters(characters: Iterable[str]) -> str:
-    """Each character with its code point and name, for a message."""
+    """The characters with their code points and Unicode names, separated by commas."""
     return ", ".join(
         f"{character!r} U+{ord(character):04X} {unicodedata.name(character, '')}".rstrip()
         for character in characters
