@@ -1,4 +1,4 @@
-"""What becomes of a prefix, and what the user is told of it."""
+"""Cleaning and encoding a prefix, and the notices about it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from charlm.generation.prefix import describe_characters, prepare_prefix
 VOCABULARY = Vocabulary.from_text("the time traveller 分开\n")
 
 
-def test_a_prefix_that_needs_nothing():
+def test_a_prefix_that_needs_no_change():
     prefix = prepare_prefix("time\n分", "none", VOCABULARY)
     assert prefix.text == "time\n分"
     assert prefix.notices == ()
@@ -27,7 +27,7 @@ def test_a_prefix_that_needs_nothing():
         ("the\ntime", "letters", "thetime"),
     ],
 )
-def test_cleaning_is_the_corpuss_and_is_told(given, cleaning, text):
+def test_cleaning_is_the_corpuss_and_is_reported(given, cleaning, text):
     prefix = prepare_prefix(given, cleaning, VOCABULARY)
     assert prefix.text == text
     assert prefix.ids == tuple(VOCABULARY.encode(text).tolist())
@@ -48,31 +48,34 @@ def test_unknown_characters_are_listed_once_with_their_code_points():
     )
 
 
-def test_cleaned_and_unknown_are_both_told_each_in_one_line():
+def test_cleaning_and_unknown_characters_are_both_reported():
     prefix = prepare_prefix("Zeit\n", "letters", VOCABULARY)
     assert (prefix.text, prefix.ids) == ("zeit", (0, *VOCABULARY.encode("eit").tolist()))
-    assert len(prefix.notices) == 2
-    assert "'zeit'" in prefix.notices[0]
-    assert "'z' U+007A LATIN SMALL LETTER Z" in prefix.notices[1]
-    assert not any("\n" in notice for notice in prefix.notices)
+    cleaned, unknown = prefix.notices
+    assert "'zeit'" in cleaned
+    assert "'z' U+007A LATIN SMALL LETTER Z" in unknown
+    assert "\n" not in cleaned + unknown
 
 
-@pytest.mark.parametrize("cleaning", ["none", "letters", "spaces"])
-def test_an_empty_prefix_is_refused(cleaning):
+@pytest.mark.parametrize(
+    ("given", "cleaning", "message"),
+    [
+        *(("", cleaning, "the prefix '' is empty") for cleaning in ("none", "letters", "spaces")),
+        *(
+            (
+                given,
+                "letters",
+                f"the prefix {given!r} has nothing left after the cleaning 'letters'",
+            )
+            for given in ("123 !\n", " ", "分开")
+        ),
+    ],
+)
+def test_a_prefix_without_characters_is_refused(given, cleaning, message):
     with pytest.raises(UsageError) as caught:
-        prepare_prefix("", cleaning, VOCABULARY)
-    assert caught.value.message == "the prefix '' is empty"
+        prepare_prefix(given, cleaning, VOCABULARY)
+    assert caught.value.message == message
     assert "--prefix" in caught.value.hint
-
-
-@pytest.mark.parametrize("given", ["123 !\n", " ", "分开"])
-def test_a_prefix_of_which_nothing_is_left_is_refused(given):
-    with pytest.raises(UsageError) as caught:
-        prepare_prefix(given, "letters", VOCABULARY)
-    assert caught.value.message == (
-        f"the prefix {given!r} has nothing left after the cleaning 'letters'"
-    )
-    assert "\n" not in caught.value.message
 
 
 def test_an_unknown_cleaning_is_refused():
