@@ -1,4 +1,4 @@
-"""Signals, sent to this very process; each test leaves the handlers as it found them."""
+"""Signals that are sent to the test process; each test restores the handlers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import time
 import pytest
 
 from charlm.cli import interrupts
-from charlm.cli.interrupts import Interrupted, StopFlag, catch_signals, polled
+from charlm.cli.interrupts import Interrupted, catch_signals, polled
 from charlm.errors import Stopped
 
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
@@ -20,7 +20,7 @@ SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 
 @pytest.fixture(autouse=True)
 def handlers():
-    """Whatever a test does, this process's own handlers come back, and no flag is left."""
+    """The handlers of the test process, restored after the test; no flag remains."""
     before = {number: signal.getsignal(number) for number, _ in SIGNALS}
     yield before
     for number, handler in before.items():
@@ -29,27 +29,26 @@ def handlers():
 
 
 def send(number: int) -> None:
-    """Send this process a signal and give Python the time to handle it."""
+    """Send this process a signal and give Python time to handle it."""
     os.kill(os.getpid(), number)
     time.sleep(0.2)  # a handler that raises ends this early
 
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
-def test_a_signal_ends_what_does_not_ask(number, code):
+def test_a_signal_ends_code_without_a_flag(number, code):
     with pytest.raises(Interrupted) as caught, catch_signals():
         send(number)
     assert caught.value.exit_code == code
 
 
-def test_an_interruption_is_no_ordinary_exception():
-    """So that no ``except Exception`` on the way takes it for a bug."""
+def test_except_exception_does_not_catch_an_interruption():
     assert not issubclass(Interrupted, Exception)
 
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
 def test_the_first_signal_sets_the_flag(number, code):
     with catch_signals(), polled() as stop:
-        assert not stop()
+        assert stop() is False
         stop.raise_if_set()
         send(number)
         assert stop()
@@ -59,7 +58,7 @@ def test_the_first_signal_sets_the_flag(number, code):
     assert caught.value.exit_code == code
 
 
-# A computation that does not come back to Python: the main thread waits for a lock.
+# The main thread is in a computation that does not return to Python.
 BUSY = """
 import os, signal, sys, threading, time
 from charlm.cli.interrupts import catch_signals, polled
@@ -73,7 +72,7 @@ def send(*numbers):
 with catch_signals(), polled() as stop:
     threading.Thread(target=send, args=[int(word) for word in sys.argv[1:]]).start()
     import ctypes
-    ctypes.CDLL(None).pause()  # each signal ends it, and it is called again
+    ctypes.CDLL(None).pause()  # a signal ends this call
     while True:
         ctypes.CDLL(None).sleep(60)
 """
@@ -104,7 +103,7 @@ def test_after_the_loop_a_signal_raises_again():
         assert not stop()
 
 
-def test_a_flag_is_given_back_after_an_error():
+def test_a_flag_is_removed_after_an_error():
     with pytest.raises(ZeroDivisionError), polled():
         1 / 0  # noqa: B018
     with catch_signals(), pytest.raises(Interrupted):
@@ -113,9 +112,7 @@ def test_a_flag_is_given_back_after_an_error():
 
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
-def test_what_ends_early_by_the_flag_ends_the_command(number, code):
-    """In good order, with the signal's exit code; the flag is given back."""
-
+def test_stopping_because_of_the_flag_ends_the_command(number, code):
     def work(stop):
         send(number)
         if stop():
@@ -126,17 +123,17 @@ def test_what_ends_early_by_the_flag_ends_the_command(number, code):
             work(stop)
         assert caught.value.exit_code == code
         assert interrupts._polled == []
-        with pytest.raises(Interrupted):  # as before the loop
+        with pytest.raises(Interrupted):  # as outside of the loop
             send(number)
 
 
-def test_what_stops_without_a_signal_is_no_interruption():
+def test_stopping_without_a_signal_is_not_an_interruption():
     with pytest.raises(Stopped), polled():
         raise Stopped
     assert interrupts._polled == []
 
 
-def test_an_inner_loop_that_was_stopped_ends_the_outer_one_too():
+def test_a_stopped_inner_loop_ends_the_outer_one_too():
     def work():
         with polled() as inner:
             send(signal.SIGTERM)
@@ -151,7 +148,7 @@ def test_an_inner_loop_that_was_stopped_ends_the_outer_one_too():
     assert interrupts._polled == []
 
 
-def test_another_error_under_a_set_flag_stays_what_it_is():
+def test_another_error_after_a_signal_is_raised_unchanged():
     def work():
         send(signal.SIGINT)
         return 1 / 0
@@ -160,7 +157,7 @@ def test_another_error_under_a_set_flag_stays_what_it_is():
         work()
 
 
-def test_the_innermost_loop_is_told():
+def test_the_signal_sets_the_innermost_flag():
     with catch_signals(), polled() as outer, polled() as inner:
         send(signal.SIGINT)
         assert inner()
@@ -187,12 +184,6 @@ def test_another_thread_sets_no_handler(handlers):
     thread.start()
     thread.join()
     assert seen == list(handlers.values())
-
-
-def test_a_flag_that_nobody_set_says_no():
-    flag = StopFlag()
-    assert flag() is False
-    assert flag.raise_if_set() is None
 
 
 def test_a_signal_that_is_ignored_stays_ignored(monkeypatch):

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed pipe, in a process of its own."""
+"""Ctrl-C, SIGTERM and a closed pipe, with charlm in a separate process."""
 
 import json
 import os
@@ -9,35 +9,40 @@ import time
 
 import pytest
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals as POSIX has them")
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 
-TRAIN = [sys.executable, "-m", "charlm", "train", "--minutes", "5", "--run", "run",
-         "--hidden-size", "16", "--device", "cpu"]  # fmt: skip
+CHARLM = [sys.executable, "-m", "charlm"]
+SMALL = [*CHARLM, "train", "--run", "run", "--hidden-size", "16", "--device", "cpu"]
+TRAIN = [*SMALL, "--minutes", "5"]
+SIGNALS = pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 
 
 @pytest.fixture(autouse=True)
-def _heeded():
-    """Children inherit it where what runs in the background was told to ignore Ctrl-C."""
+def _handled():
+    """Ctrl-C is not ignored: a background process ignores it, and its children would too."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
+def start(folder, *command):
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    return subprocess.Popen(command, cwd=folder, text=True, **pipes)
+
+
 def wait_for_weights(process, folder):
-    """The first writing comes with the first epoch's end."""
+    """Wait for the first checkpoint, which is written after the first epoch."""
     for _ in range(600):
         if list(folder.glob("checkpoint-*/manifest.json")):
             return
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.1)
-    raise AssertionError("training did not come to save its weights")
+    raise AssertionError("training has not written a checkpoint")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_training_saves_and_says_so(tmp_path, number, code):
-    process = subprocess.Popen(
-        [*TRAIN, "--json"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+@SIGNALS
+def test_interrupted_training_saves_and_reports(tmp_path, number, code):
+    process = start(tmp_path, *TRAIN, "--json")
     wait_for_weights(process, tmp_path / "run")
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
@@ -46,25 +51,23 @@ def test_training_saves_and_says_so(tmp_path, number, code):
     result = json.loads(out)
     assert result["interrupted"]
     assert result["characters_seen"] > 0
-    generate = [sys.executable, "-m", "charlm", "generate", "--run", "run", "--length", "5"]
+    generate = [*CHARLM, "generate", "--run", "run", "--length", "5"]
     done = subprocess.run(generate, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_the_second_signal_quits_within_a_step_that_takes_long(tmp_path, number, code):
-    """Hours, here; nothing of the run is half-written for a later start."""
+@SIGNALS
+def test_the_second_signal_quits_during_a_long_step(tmp_path, number, code):
+    """A step of hours; no half-written checkpoint remains."""
     long = ["--hidden-size", "3000", "--batch-size", "64", "--seq-len", "200", "--cell", "lstm"]
-    process = subprocess.Popen(
-        [*TRAIN, *long, "--quiet"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
-    )
+    process = start(tmp_path, *TRAIN, *long, "--quiet")
     while not (tmp_path / "run" / "run.json").exists():
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.1)
     time.sleep(2)
     process.send_signal(number)
     time.sleep(0.5)
-    assert process.poll() is None  # it is within the step, and would save after it
+    assert process.poll() is None  # it is still in the step, and would save after it
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == code, err
@@ -73,11 +76,8 @@ def test_the_second_signal_quits_within_a_step_that_takes_long(tmp_path, number,
 
 
 def test_a_signal_before_training_ends_the_command_at_once(tmp_path):
-    """Reading standard input, which never comes."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "charlm", "train", "--corpus", "-"],
-        cwd=tmp_path, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    """The command waits for standard input."""
+    process = start(tmp_path, *CHARLM, "train", "--corpus", "-")
     time.sleep(4)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
@@ -87,12 +87,8 @@ def test_a_signal_before_training_ends_the_command_at_once(tmp_path):
 
 
 def test_a_closed_pipe_ends_quietly(tmp_path):
-    train = [word for word in TRAIN if word not in ("--minutes", "5")]
-    subprocess.run([*train, "--epochs", "1", "--quiet"], cwd=tmp_path, check=True)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "charlm", "generate", "--run", "run", "--length", "100000"],
-        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    subprocess.run([*SMALL, "--epochs", "1", "--quiet"], cwd=tmp_path, check=True)
+    process = start(tmp_path, *CHARLM, "generate", "--run", "run", "--length", "100000")
     process.stdout.read(100)
     process.stdout.close()
     process.wait(timeout=60)

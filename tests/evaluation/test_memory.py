@@ -1,4 +1,4 @@
-"""Jacobians against autograd's own over the whole sequence, and against powers of a matrix."""
+"""Memory against autograd's Jacobian of the whole sequence, and against powers of a matrix."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from charlm.evaluation.memory import Memory, memory
 from charlm.models.language_model import LanguageModel
 
 VOCABULARY_SIZE = 7
+DROPOUT = {"input_dropout": 0.5, "dropout": 0.5, "output_dropout": 0.5, "weight_dropout": 0.5}
 MODELS = [
     {"cell": cell, "backend": "scratch"}
     for cell in ("rnn", "rnn-relu", "gru", "gru-reset-before", "lstm", "lstm-peephole", "jordan")
@@ -23,11 +24,10 @@ MODELS = [
     {"cell": "rnn-relu", "num_layers": 2, "embedding": "tied"},
     {"cell": "gru", "num_layers": 3},
     {"cell": "lstm", "num_layers": 2, "embedding": "tied"},
-    {"cell": "lstm", "embedding": "learned", "embedding_size": 3, "weight_dropout": 0.5,
-     "input_dropout": 0.5, "dropout": 0.5, "output_dropout": 0.5},
+    {"cell": "lstm", "embedding": "learned", "embedding_size": 3, **DROPOUT},
     {"cell": "lstm-peephole", "backend": "scratch", "num_layers": 2, "embedding": "learned"},
     {"cell": "jordan", "backend": "scratch", "num_layers": 2, "embedding": "tied"},
-]  # fmt: skip
+]
 
 
 def model_of(**options) -> LanguageModel:
@@ -39,7 +39,7 @@ def text_of(length: int) -> torch.Tensor:
 
 
 def slowly(model: LanguageModel, ids: torch.Tensor, distances: int) -> list[float]:
-    """The norms at the end of a text that is read from zeros: all its Jacobians at once."""
+    """The norms at the end of a text that is read from a zero state, from one whole Jacobian."""
     if model.embedding is None:
         xs = F.one_hot(ids, VOCABULARY_SIZE).to(model.head.weight.dtype)
     else:
@@ -52,7 +52,7 @@ def slowly(model: LanguageModel, ids: torch.Tensor, distances: int) -> list[floa
 
 
 @pytest.mark.parametrize("options", MODELS, ids=lambda o: "-".join(map(str, o.values())))
-def test_it_is_what_autograd_finds_over_the_whole_sequence(options):
+def test_norms_are_those_of_autograd_over_the_whole_sequence(options):
     model, ids = model_of(**options).double().eval(), text_of(41)
     found = memory(model, ids, distances=10, positions=4)
     first = found.positions[0]
@@ -64,8 +64,7 @@ def test_it_is_what_autograd_finds_over_the_whole_sequence(options):
 
 
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
-def test_single_precision_is_good_to_five_figures(cell):
-    """And nothing is told of it on stderr."""
+def test_single_precision_is_accurate_to_five_digits_without_warnings(cell):
     model, ids = model_of(cell=cell).eval(), text_of(41)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -75,7 +74,7 @@ def test_single_precision_is_good_to_five_figures(cell):
 
 
 def linear(diagonal: float, other: float, scale: float = 1.0) -> LanguageModel:
-    """relu(x + W h + 1) of what is never negative: d h_t / d x_(t-k) is W to the power of k."""
+    """relu(x + W h + 1) with inputs >= 0 is linear: d h_t / d x_(t-k) is W to the power of k."""
     model = LanguageModel(2, cell="rnn-relu", backend="scratch", hidden_size=2)
     cell = model.stack.layers[0].cell
     with torch.no_grad():
@@ -86,7 +85,7 @@ def linear(diagonal: float, other: float, scale: float = 1.0) -> LanguageModel:
 
 
 def test_a_linear_network_by_hand():
-    """The norm is the root of 0.25^k + 0.01^k; 1% of that at k = 0, 0.0141, is above 0.5^7."""
+    """The norm is sqrt(0.25^k + 0.01^k). At k = 7 it is 0.0078, below 0.0141, 1% of k = 0."""
     found = memory(linear(0.5, 0.1), torch.tensor([0, 1] * 40), distances=20)
     wanted = [math.sqrt(0.25**k + 0.01**k) for k in range(21)]
     for norms in found.norms.T.tolist():
@@ -96,20 +95,20 @@ def test_a_linear_network_by_hand():
     assert memory(linear(0.5, 0.1), torch.tensor([0, 1] * 40), distances=6).forgotten is None
 
 
-def test_what_single_precision_cannot_hold_is_no_zero():
-    """In it, the least number above 0 is 1e-45."""
+def test_norms_can_be_smaller_than_single_precision_allows():
+    """The smallest positive number in single precision is 1e-45."""
     found = memory(linear(0.01, 0.01), torch.zeros(401, dtype=torch.int64), distances=150)
     assert found.median[100] == pytest.approx(math.sqrt(2) * 1e-200, rel=1e-4)
     assert found.median[150] == pytest.approx(math.sqrt(2) * 1e-300, rel=1e-4)
 
 
-def test_a_network_that_forgets_all_at_once():
+def test_a_network_that_forgets_at_once():
     found = memory(linear(0.0, 0.0), torch.zeros(50, dtype=torch.int64), distances=5)
     assert found.median == [pytest.approx(math.sqrt(2)), 0, 0, 0, 0, 0]
     assert found.forgotten == 1
 
 
-def test_groups_of_positions_are_like_all_at_once(monkeypatch):
+def test_positions_in_groups_have_the_same_norms(monkeypatch):
     model, ids = model_of(cell="gru", num_layers=2), text_of(80)
     together = memory(model, ids, distances=12, positions=5)
     monkeypatch.setattr(module, "LIMIT", 1)
@@ -119,9 +118,8 @@ def test_groups_of_positions_are_like_all_at_once(monkeypatch):
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_the_model_and_torchs_settings_are_as_before(training):
-    options = {"dropout": 0.5, "input_dropout": 0.5, "output_dropout": 0.5, "weight_dropout": 0.5}
-    model, ids = model_of(cell="lstm", embedding="tied", num_layers=2, **options), text_of(60)
+def test_the_model_and_torchs_settings_do_not_change(training):
+    model, ids = model_of(cell="lstm", embedding="tied", num_layers=2, **DROPOUT), text_of(60)
     wanted = memory(model.eval(), ids, distances=8)
     model.train(training)
     before = {name: weight.clone() for name, weight in model.named_parameters()}
@@ -136,7 +134,7 @@ def test_the_model_and_torchs_settings_are_as_before(training):
     assert torch._C._get_mkldnn_enabled()
 
 
-def test_it_stops_when_asked_to():
+def test_should_stop_stops_it():
     model = model_of(cell="lstm").train()
     asked = iter([False, False, True])
     with pytest.raises(Stopped):
@@ -161,17 +159,16 @@ def test_a_short_text_has_fewer_distances_and_positions(length, distances, posit
 @pytest.mark.parametrize(
     ("length", "options"), [(2, {}), (0, {}), (9, {"distances": 0}), (9, {"positions": 0})]
 )
-def test_too_little_is_refused(length, options):
+def test_too_few_characters_distances_or_positions_are_refused(length, options):
     with pytest.raises(ValueError, match="three characters, a distance and a position"):
         memory(model_of(cell="rnn"), text_of(length), **options)
 
 
-def test_quartiles_and_what_counts_as_forgotten():
-    """What comes back later was not forgotten."""
+def test_quartiles_and_the_distance_of_forgetting():
+    """The norm is below 1% at k = 1 and above it at k = 2: only k = 3 counts."""
     rows = [[8.0, 10.0, 12.0, 20.0], [0.01] * 4, [1.0] * 4, [0.05] * 4, [0.02] * 4]
     found = Memory([4, 5, 6, 7], torch.tensor(rows, dtype=torch.float64))
     assert (found.lower[0], found.median[0], found.upper[0]) == (9.5, 11.0, 14.0)
     assert found.median[1:] == [0.01, 1.0, 0.05, 0.02]
     assert found.distances == 4
     assert found.forgotten == 3
-    assert Memory([4], torch.tensor([[1.0], [0.5]])).forgotten is None

@@ -86,8 +86,7 @@ def test_probabilities_are_the_slow_twins(seed, ties, size, spread, temperature,
 
 @pytest.mark.parametrize(
     "options",
-    [{}, *({"temperature": value} for value in (0, 1e-30, 1e30))]
-    + [{"top_k": 1}, {"top_k": 100}, {"top_p": 1.0}, {"top_p": 1e-9}],
+    [{}, {"top_k": 1}, {"top_p": 1e-9}, *({"temperature": value} for value in (0, 1e-30, 1e30))],
 )
 def test_unknown_is_never_chosen(options):
     decoding, logits = Decoding(**options), row(0.5, 0.3, 0.2, unknown=1000.0)
