@@ -1,12 +1,13 @@
-"""Reviews per second in training, beside the same network in plain PyTorch.
+"""Compare the training speed of the IMDB presets with the same networks in plain PyTorch.
 
     python benchmarks/classify_speed.py --data aclImdb.tar.gz [--pairs N] [--batches N]
 
-The IMDB presets, N batches of ours and N of the plain loop in turn. The plain one is what one
-writes by hand: all reviews padded to the preset's length once, a shuffling DataLoader,
-nn.Embedding, nn.RNN or nn.LSTM (packed where the last state of rows of unequal length is asked
-for), the same features, dropouts, clipping, optimiser and precision. Prints a Markdown table of
-medians, and of the ratio pair by pair with its spread.
+N batches of charlm and N batches of a plain loop alternate. The plain loop is the usual
+hand-written one: all reviews padded to the preset's length once, a shuffling DataLoader,
+nn.Embedding, and nn.RNN or nn.LSTM (packed if the features are the last state of reviews of
+different lengths). Features, dropout, clipping, optimiser and precision are the same. The script
+prints a Markdown table with the median reviews per second, and the ratio of each pair with its
+range.
 """
 
 from __future__ import annotations
@@ -26,12 +27,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils.data import DataLoader, TensorDataset
 
-from charlm.config import (
-    ClassificationConfig,
-    ClassifierSection,
-    preset_names,
-    settings_from_preset,
-)
+from charlm.config import ClassifierSection, ClassificationConfig, settings_from_preset, preset_names
 from charlm.corpus.reviews import Reviews, load_reviews
 from charlm.models.build import computes_in_bfloat16
 from charlm.runs import ClassifierRun
@@ -42,7 +38,7 @@ CPU = torch.device("cpu")
 
 
 class Plain(nn.Module):
-    """The preset's network, batch first, on (B, length) ids that are padded with 0."""
+    """The preset's network for (B, length) ids that are padded with 0."""
 
     def __init__(self, config: ClassifierSection, vocabulary: int, length: int) -> None:
         super().__init__()
@@ -91,10 +87,8 @@ class Plain(nn.Module):
         return logits
 
 
-def our_batches(
-    config: ClassificationConfig, corpus: Reviews, folder: Path
-) -> Callable[[int], int]:
-    """A function that trains on so many batches and gives the reviews in them."""
+def our_batches(config: ClassificationConfig, corpus: Reviews, folder: Path) -> Callable[[int], int]:
+    """A function that trains on a number of batches and returns their number of reviews."""
     run = ClassifierRun.create(folder, config, corpus)
     trainer = Trainer(run, Classification(run, corpus, CPU), CPU)
 
@@ -108,7 +102,7 @@ def our_batches(
 
 
 def plain_batches(config: ClassificationConfig, corpus: Reviews) -> Callable[[int], int]:
-    """The same in plain PyTorch."""
+    """The same function in plain PyTorch."""
     length, training = config.corpus.length, config.training
     parts = [torch.from_numpy(ids).long() for ids in corpus.ids("train")]
     lengths = torch.tensor([len(part) for part in parts])
@@ -148,7 +142,7 @@ def speed(train: Callable[[int], int], batches: int) -> float:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", required=True)
     parser.add_argument("--pairs", type=int, default=7)
@@ -173,7 +167,7 @@ def main() -> None:
             pairs = [
                 (speed(ours, arguments.batches), speed(theirs, arguments.batches))
                 for _ in range(arguments.pairs + 1)
-            ][1:]  # the first warms up
+            ][1:]  # the first is for warming up
         ratios = [mine / yours for mine, yours in pairs]
         print(
             f"| `{name}` | {statistics.median(m for m, _ in pairs):,.0f} "

@@ -1,9 +1,9 @@
-"""What the default settings reach, and how long the commands take; writes docs/results.md.
+"""Measure the default settings and the time of the commands, and write docs/results.md.
 
     python benchmarks/defaults.py
 
-On the bundled texts, and on The Time Machine, the Jay Chou lyrics, Tiny Shakespeare and 5 MB of
-film reviews where $CHARLM_CORPORA has them (aclImdb.tar.gz for the reviews).
+The corpora are the bundled texts and, if $CHARLM_CORPORA has them, The Time Machine, the Jay Chou
+lyrics, Tiny Shakespeare and 5 MB of film reviews (from aclImdb.tar.gz).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ HELP_RUNS = 7
 
 
 def reviews(folder: Path) -> Path | None:
-    """About 5 MB of positive film reviews, a line each, in the archive's order."""
+    """A file with about 5 MB of positive film reviews, one per line, in the archive's order."""
     archive = Path(os.environ.get("CHARLM_CORPORA", "corpora")) / "aclImdb.tar.gz"
     if not archive.is_file():
         return None
@@ -46,23 +46,21 @@ def reviews(folder: Path) -> Path | None:
 
 
 def charlm(folder: Path, *arguments: str) -> tuple[float, str]:
-    """Run a command; its whole time in seconds, and its stdout."""
+    """The seconds that a command took, and its stdout."""
     started = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-m", "charlm", *arguments],
-        cwd=folder, check=True, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    command = [sys.executable, "-m", "charlm", *arguments]
+    done = subprocess.run(command, cwd=folder, check=True, stdout=subprocess.PIPE, text=True)
     return time.monotonic() - started, done.stdout
 
 
 def measure(corpus: str, folder: Path) -> dict[str, Any]:
-    """Train, generate and eval with no other option."""
+    """The results of train, generate and eval with the default settings."""
     print(corpus, file=sys.stderr, flush=True)
     train_seconds, out = charlm(folder, "train", "--corpus", corpus, "--json", "--quiet")
     trained = json.loads(out)
     prefix = trained["samples"][0]["prefix"]
     generate_seconds, text = charlm(folder, "generate", "--prefix", prefix, "--quiet")
-    eval_seconds, out = charlm(folder, "eval", "--json", "--quiet")
+    eval_seconds, out = charlm(folder, "eval", "--split", "valid", "--json", "--quiet")
     return {
         **trained,
         "command_seconds": (train_seconds, generate_seconds, eval_seconds),
@@ -72,7 +70,7 @@ def measure(corpus: str, folder: Path) -> dict[str, Any]:
 
 
 def row(result: dict[str, Any]) -> str:
-    """A line of the table."""
+    """One row of the table."""
     score, others = result["eval"], result["eval"]["baselines"]
     cells = [
         f"`{result['corpus']}`",
@@ -88,7 +86,7 @@ def row(result: dict[str, Any]) -> str:
 
 
 def help_seconds(folder: Path) -> list[float]:
-    """The time of ``charlm --help``, several times."""
+    """The seconds of several calls of ``charlm --help``."""
     return [charlm(folder, "--help")[0] for _ in range(HELP_RUNS)]
 
 
@@ -101,35 +99,37 @@ def page(results: list[dict[str, Any]], help_times: list[float]) -> str:
     for result in results:
         entry = catalogue().get(result["corpus"])
         if entry and entry.licence.startswith("third-party"):
-            continue  # what a model has learned by heart is not ours to print
+            continue  # the model may repeat the text, which may not be published
         lines = "\n".join(f"    {line}" for line in result["text"].splitlines())
         prefix = result["samples"][0]["prefix"]
         samples.append(f'`{result["corpus"]}`, `charlm generate --prefix "{prefix}"`:\n\n{lines}\n')
     return "\n".join(
         [
-            "# What the default settings reach",
+            "# Results of the default settings",
             "",
             f"Written by `python benchmarks/defaults.py` on {time.strftime('%Y-%m-%d')}: torch "
             f"{torch.__version__}, Python {platform.python_version()}, {platform.machine()}, "
-            f"{os.cpu_count()} cores of a shared machine, no CUDA.",
+            f"CPU, {os.cpu_count()} cores of a shared machine.",
             "",
-            "`charlm train --corpus NAME`, then `charlm generate` and `charlm eval`, each with no "
-            f"other option: an LSTM, trained for {defaults.epochs} epochs or "
+            "For each corpus these commands were run: `charlm train --corpus NAME`, `charlm "
+            "generate`, and `charlm eval --split valid`, with all other settings at their "
+            f"defaults. The model is an LSTM, trained for {defaults.epochs} epochs or "
             f"{60 * (defaults.minutes or 0):.0f} seconds, whichever comes first. Perplexities are "
-            "of the validation split, per character; ngram is modified Kneser-Ney of the best "
-            "order up to 6, chosen on that very split; xz reads the train split first. Seconds "
-            "are whole commands. The settings were chosen by validation perplexity, on The Time "
-            "Machine above all, so these figures flatter them a little.",
+            'per character, on the validation split. "ngram" is modified Kneser-Ney of the order '
+            'up to 6 that is best on the validation split itself. "xz" reads the train split '
+            "first. Seconds are for the whole command. The default settings were chosen by "
+            "validation perplexity, mostly on The Time Machine, so these figures are slightly "
+            "optimistic.",
             "",
             "| corpus | epochs | characters/s | scored | perplexity | ngram | xz | unigram "
             "| bits/char | train s | generate s | eval s |",
             "|" + " --- |" * 12,
             *(row(result) for result in results),
             "",
-            f"`charlm --help`: median {statistics.median(help_times):.2f} s of {len(help_times)} "
-            f"({min(help_times):.2f} to {max(help_times):.2f}).",
+            f"`charlm --help` takes {statistics.median(help_times):.2f} s (median of "
+            f"{len(help_times)} calls, {min(help_times):.2f} to {max(help_times):.2f} s).",
             "",
-            "## What they write",
+            "## Generated texts",
             "",
             *samples,
         ]

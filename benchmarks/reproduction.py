@@ -1,10 +1,10 @@
-"""Train every preset that has a published figure, and write both side by side.
+"""Train the presets with published figures, and write docs/reproduction.md.
 
-    python benchmarks/reproduction.py            trains what is missing, writes docs/reproduction.md
-    python benchmarks/reproduction.py --table    writes the tables from the runs that are there
-    python benchmarks/reproduction.py --imdb aclImdb.tar.gz    takes the reviews from a file
+    python benchmarks/reproduction.py            trains the missing runs, then writes the page
+    python benchmarks/reproduction.py --table    writes the page from the existing runs
+    python benchmarks/reproduction.py --imdb aclImdb.tar.gz    reads the reviews from a file
 
-Runs lie in checkpoints/reproduction/<device>/<preset>-seed<N>; delete one to train it again.
+Runs are in checkpoints/reproduction/<device>/<preset>-seed<N>; delete one to train it again.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ from charlm.corpus import catalogue
 RUNS = Path("checkpoints/reproduction")
 PAGE = Path("docs/reproduction.md")
 SEEDS = (0, 1, 2)
-SWING = 100  # epochs
+LAST_EPOCHS = 100
+NOT_ON_CUDA = "The presets have not been run on a CUDA card yet."
 
 
 @dataclass(frozen=True)
 class Table:
-    """The presets of a task and what is measured of them."""
+    """A task and the metric that its presets are compared by."""
 
     task: str
     command: tuple[str, ...]
@@ -43,40 +44,52 @@ class Table:
 
     @property
     def bound(self) -> str:
-        """What the published figure is to the measured one."""
+        """The key of the bound in a preset."""
         return "at_least" if self.higher_is_better else "at_most"
 
     def within(self, value: float, bound: float) -> bool:
-        """Whether a measured figure is as good as it should be."""
-        # As it is printed: a part of an example more or less is no difference.
+        """Whether a measured figure meets its bound."""
+        # Compare the printed digits: the bounds have no more.
         value = round(value, self.digits)
         return value >= bound if self.higher_is_better else value <= bound
 
 
 TABLES = (
     Table(
-        "language-model", ("train",), "train_perplexity", "Language models",
-        "Train perplexity of the last epoch, exp of the mean cross-entropy in nats per character "
-        "over its batches. The bound is the published figure with room for its rounding.",
-        False, 3,
+        "language-model",
+        ("train",),
+        "train_perplexity",
+        title="Language models",
+        quantity="Train perplexity of the last epoch: exp of the mean cross-entropy in nats per "
+        "character over its batches. The bound allows for the rounding of the published figure.",
+        higher_is_better=False,
+        digits=3,
     ),
     Table(
-        "classify", ("classify", "train"), "test_accuracy", "Reviews: positive or negative",
-        "Accuracy on the 25,000 test reviews of IMDB, in percent, by the weights that were best "
-        "on the validation part of the train reviews.",
-        True, 2,
+        "classify",
+        ("classify", "train"),
+        "test_accuracy",
+        title="Reviews: positive or negative",
+        quantity="Accuracy on the 25,000 test reviews of IMDB, in percent. The weights are those "
+        "with the best accuracy on the validation part of the train reviews.",
+        higher_is_better=True,
+        digits=2,
     ),
     Table(
-        "tag", ("tag", "train"), "test_f1", "Slots of questions about flights",
-        "F1 of the spans in the 893 test sentences of ATIS, in percent, as conlleval counts, by "
-        "the weights that were best on the 500 validation sentences.",
-        True, 2,
+        "tag",
+        ("tag", "train"),
+        "test_f1",
+        title="Slots of questions about flights",
+        quantity="F1 of the spans in the 893 test sentences of ATIS, in percent, as `conlleval` "
+        "computes it. The weights are those with the best F1 on the 500 validation sentences.",
+        higher_is_better=True,
+        digits=2,
     ),
-)  # fmt: skip
+)
 
 
 def train(table: Table, name: str, seed: int, device: str, imdb: str | None) -> None:
-    """Train a preset with a seed, unless that was done."""
+    """Train a preset with a seed, unless the run exists."""
     folder = RUNS / device / f"{name}-seed{seed}"
     if (folder / "summary.json").exists():
         return
@@ -89,14 +102,14 @@ def train(table: Table, name: str, seed: int, device: str, imdb: str | None) -> 
 
 
 def read(name: str, device: str) -> list[dict[str, Any]]:
-    """The summaries of a preset's runs, by seed; only those that came to their end."""
+    """The summaries of a preset's finished runs, in the order of their seeds."""
     folders = [RUNS / device / f"{name}-seed{seed}" for seed in SEEDS]
     paths = [folder / "summary.json" for folder in folders]
     return [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()]
 
 
 def row(table: Table, name: str, device: str) -> str:
-    """A line of the table."""
+    """One row of the table."""
     published = preset(table.task, name)["published"]
     runs = read(name, device)
     measured = [run[table.figure] for run in runs]
@@ -123,37 +136,37 @@ def row(table: Table, name: str, device: str) -> str:
 
 
 def misses(name: str, device: str) -> list[str]:
-    """A line for each seed of a language model that misses its bound: how its last epochs swing."""
+    """A sentence for each seed that misses its bound, with the range of its last epochs."""
     bound = preset("language-model", name)["published"].get("at_most", float("inf"))
     lines = []
     for run in read(name, device):
         if run["train_perplexity"] > bound:
             folder = RUNS / device / f"{name}-seed{run['seed']}"
             newest = sorted(folder.glob("**/metrics.jsonl"))[-1]
-            rows = newest.read_text(encoding="utf-8").splitlines()[-SWING:]
+            rows = newest.read_text(encoding="utf-8").splitlines()[-LAST_EPOCHS:]
             last = [json.loads(row)["train_perplexity"] for row in rows]
             lines.append(
-                f"`{name}`, seed {run['seed']}, misses its bound: {run['train_perplexity']:.3f}. "
-                f"The perplexity of an epoch swings: over its last {SWING} between "
-                f"{min(last):.3f} and {max(last):.3f}, with a median of "
-                f"{statistics.median(last):.3f}; the published figure is one such draw."
+                f"`{name}`, seed {run['seed']}, misses its bound with "
+                f"{run['train_perplexity']:.3f}. Its perplexity varies from epoch to epoch: over "
+                f"the last {LAST_EPOCHS} epochs it is between {min(last):.3f} and {max(last):.3f}, "
+                f"with a median of {statistics.median(last):.3f}. The published figure is also "
+                "that of a single epoch."
             )
     return lines
 
 
 def sample(name: str, device: str) -> str:
-    """What a preset's first run makes of its prefixes; nothing where the text is not free."""
+    """The continuations of a preset's first run; empty for a corpus under a third-party licence."""
     runs = read(name, device)
-    if catalogue()[preset("language-model", name)["corpus"]["source"]].licence.startswith(
-        "third-party"
-    ):
+    corpus = catalogue()[preset("language-model", name)["corpus"]["source"]]
+    if corpus.licence.startswith("third-party"):
         return ""
     texts = [f"    {sample['text']}" for run in runs[:1] for sample in run["samples"]]
     return "\n".join([f"`{name}`, seed {runs[0]['seed']}:\n", *texts, ""]) if runs else ""
 
 
 def section(table: Table, device: str) -> list[str]:
-    """What a task's presets reach."""
+    """The table of a task."""
     header = (
         f"| preset | source | published | {table.bound.replace('_', ' ')} | "
         + " | ".join(f"seed {seed}" for seed in SEEDS)
@@ -179,25 +192,20 @@ def page(device: str) -> str:
     names = preset_names("language-model")
     return "\n".join(
         [
-            "# Published tables, measured again",
+            "# Reproduction of published results",
             "",
             f"Written by `python benchmarks/reproduction.py` on {time.strftime('%Y-%m-%d')}: "
             f"{device}, torch {torch.__version__}, Python {platform.python_version()}, "
-            f"{platform.machine()}. Seconds are wall time of training, on one thread of a shared "
-            "machine.",
+            f"{platform.machine()}. Seconds are the wall time of training, with one thread on a "
+            'shared machine. "within" counts the seeds that meet the bound.',
             "",
-            *(["On a CUDA card: not yet.", ""] if not (RUNS / "cuda").exists() else []),
+            *([] if (RUNS / "cuda").exists() else [NOT_ON_CUDA, ""]),
             *(line for table in TABLES for line in section(table, device)),
-            *(
-                line
-                for name in names
-                for line in [*misses(name, device), ""]
-                if misses(name, device)
-            ),
-            "## What the language models write",
+            *(f"{line}\n" for name in names for line in misses(name, device)),
+            "## Texts of the language models",
             "",
-            "The greedy continuations at the end of training, as the book prints them; only of "
-            "texts that are free.",
+            "Greedy continuations at the end of training, as in the book. Texts under a "
+            "third-party licence are left out.",
             "",
             *filter(None, (sample(name, device) for name in names)),
         ]
@@ -208,9 +216,9 @@ def main() -> None:
     """Parse the command line, train, write."""
     presets = {name: table for table in TABLES for name in preset_names(table.task)}
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--table", action="store_true", help="train nothing, write the page")
+    parser.add_argument("--table", action="store_true", help="write the page without training")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--imdb", metavar="FILE", help="the reviews, where they lie here already")
+    parser.add_argument("--imdb", metavar="FILE", help="a local file with the reviews")
     parser.add_argument("--preset", action="append", choices=[*presets])
     arguments = parser.parse_args()
     if not arguments.table:

@@ -1,10 +1,10 @@
-"""Characters per second in training, beside d2l 0.17.0, on the same text, model and batches.
+"""Compare the training speed with d2l 0.17.0, on the same text, model and batches.
 
     python benchmarks/training_speed.py [--pairs N] [--threads N] [--device cpu|cuda]
 
-One epoch of ours and one of d2l's ``train_epoch_ch8`` in turn, N pairs for each network, on the
-first 10,000 characters of the bundled story, cleaned as the book cleans. Prints a Markdown table
-of medians, and of the ratio pair by pair with its spread.
+An epoch of charlm and an epoch of d2l's ``train_epoch_ch8`` alternate, N pairs for each network,
+on the first 10,000 characters of the bundled story, cleaned as in the book. The script prints a
+Markdown table with the median characters per second, and the ratio of each pair with its range.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ HIDDEN, BATCH, STEPS = 256, 32, 35
 
 
 def import_d2l() -> Any:
-    """d2l.torch, without the torchvision that nothing here needs."""
+    """d2l.torch, without torchvision, which is not needed here."""
     for name in ("torchvision", "torchvision.transforms"):
         sys.modules.setdefault(name, ModuleType(name))
     sys.modules["torchvision"].transforms = sys.modules["torchvision.transforms"]  # type: ignore[attr-defined]
@@ -41,7 +41,7 @@ def import_d2l() -> Any:
 
 
 def our_epoch(corpus: Corpus, cell: str, backend: str, folder: Path, device: torch.device) -> Any:
-    """A function that trains for one epoch and gives the characters predicted."""
+    """A function that trains for one epoch and returns the number of predicted characters."""
     model = {"cell": cell, "backend": backend, "hidden_size": HIDDEN, "embedding": "one-hot"}
     model |= {"input_dropout": 0, "output_dropout": 0, "weight_dropout": 0}
     training = {"batch_size": BATCH, "seq_len": STEPS, "optimiser": "sgd", "lr": 1.0}
@@ -60,7 +60,7 @@ def our_epoch(corpus: Corpus, cell: str, backend: str, folder: Path, device: tor
 
 
 def their_epoch(d2l: Any, corpus: Corpus, cell: str, backend: str, device: torch.device) -> Any:
-    """The same with the book's loop, its scratch network or nn.RNN, nn.GRU, nn.LSTM."""
+    """The same function for the book's loop, with its scratch network or torch's layers."""
     size = len(corpus.vocabulary)
     ids = corpus.split("train").tolist()
 
@@ -84,7 +84,7 @@ def their_epoch(d2l: Any, corpus: Corpus, cell: str, backend: str, device: torch
 
 
 def book_parameters(size: int, hidden: int, device: torch.device) -> list[Tensor]:
-    """As in section 8.5.2 of the book."""
+    """The parameters of section 8.5.2 of the book."""
     shapes = [(size, hidden), (hidden, hidden), (hidden,), (hidden, size), (size,)]
     return [
         (torch.randn(shape, device=device) * 0.01 * (len(shape) > 1)).requires_grad_()
@@ -93,12 +93,12 @@ def book_parameters(size: int, hidden: int, device: torch.device) -> list[Tensor
 
 
 def book_state(batch_size: int, hidden: int, device: torch.device) -> tuple[Tensor]:
-    """Zeros."""
+    """A zero state."""
     return (torch.zeros((batch_size, hidden), device=device),)
 
 
 def book_rnn(inputs: Tensor, state: tuple[Tensor], params: list[Tensor]) -> Any:
-    """The book's forward pass: one-hot inputs, a step at a time."""
+    """The book's forward pass over one-hot inputs."""
     to_hidden, recurrent, bias, to_output, output_bias = params
     (hidden,) = state
     outputs = []
@@ -118,7 +118,7 @@ def speed(epoch: Any, device: torch.device) -> float:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--pairs", type=int, default=15)
     parser.add_argument("--threads", type=int)
@@ -135,18 +135,16 @@ def main() -> None:
     )
     print("| network | charlm characters/s | d2l characters/s | ratio | least to greatest |")
     print("| --- | --- | --- | --- | --- |")
-    for cell, backend in (
+    for cell, backend in [
         ("rnn", "scratch"),
-        ("rnn", "torch"),
-        ("gru", "torch"),
-        ("lstm", "torch"),
-    ):
+        *((cell, "torch") for cell in ("rnn", "gru", "lstm")),
+    ]:
         with tempfile.TemporaryDirectory() as folder:
             ours = our_epoch(corpus, cell, backend, Path(folder), device)
             theirs = their_epoch(d2l, corpus, cell, backend, device)
             pairs = [
                 (speed(ours, device), speed(theirs, device)) for _ in range(arguments.pairs + 2)
-            ][2:]  # the first two warm up
+            ][2:]  # the first two are for warming up
         ratios = [mine / yours for mine, yours in pairs]
         print(
             f"| {cell}, {backend} | {statistics.median(m for m, _ in pairs):,.0f} "
