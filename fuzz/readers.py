@@ -1,6 +1,6 @@
-"""Fuzzes what reads files: whatever the bytes are, nothing but a `CharlmError` may come of them.
+"""Fuzz the file readers: for any bytes, a reader may raise only a `CharlmError`.
 
-The first byte of an input chooses the reader, the rest is what it reads. See README.md.
+The first byte of an input chooses the reader, which reads the rest. See README.md.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import atheris
-import torch  # not instrumented: it is large, and not ours
+import torch  # not instrumented: it is large and not under test
 
 with atheris.instrument_imports(include=["charlm"]):
     from charlm.config import ClassificationConfig, LanguageModelConfig, TaggingConfig, merging
@@ -42,29 +42,33 @@ with atheris.instrument_imports(include=["charlm"]):
 WORK = Path(tempfile.mkdtemp(prefix="charlm-fuzz-"))
 PATH = WORK / "fuzzed"
 CPU = torch.device("cpu")
-LONGEST_MESSAGE = 1500
-"""characters; paths take most of them"""
+LONGEST_MESSAGE = 1500  # characters, most of them from paths
 SETTINGS = {
     "model": {"hidden_size": 2, "embedding_size": 1},
     "training": {
-        "epochs": 1, "batch_size": 2, "seq_len": 5, "prefixes": ["a"], "sample_length": 2,
-        "sampling": "consecutive", "save_minutes": None,
+        "epochs": 1,
+        "batch_size": 2,
+        "seq_len": 5,
+        "prefixes": ["a"],
+        "sample_length": 2,
+        "sampling": "consecutive",
+        "save_minutes": None,
     },
-}  # fmt: skip
+}
 
 
-# A whole run, in memory
+# A complete run in memory
 
 
 def make_run() -> tuple[Run, dict[str, bytes]]:
-    """A run that was stopped within its only epoch, and the bytes of its files by name."""
+    """A run that was stopped during its only epoch, and the bytes of its files by name."""
     text = WORK / "text.txt"
     text.write_text("abc cab bca\n" * 10)
     corpus = load_corpus(str(text))
     made = Run.create(WORK / "run", LanguageModelConfig.from_settings([SETTINGS]), corpus)
     steps: list[object] = []
     for event in train(made, corpus, device=CPU, should_stop=lambda: len(steps) > 8):
-        steps.append(event)  # noqa: PERF402 - should_stop looks at them on the way
+        steps.append(event)  # noqa: PERF402 - should_stop reads the list
     assert made.checkpoint is not None
     folder = made.checkpoint.folder
     files = {name: (made.folder / name).read_bytes() for name in RUN_FILES}
@@ -79,7 +83,7 @@ NAMES = sorted(WHOLE)
 
 @contextmanager
 def in_place_of(name: str, data: bytes) -> Iterator[None]:
-    """Within, a file of the run has other bytes, and the manifest fits them."""
+    """Replace a file of the run inside the block, and its record in the manifest."""
     files = {**WHOLE, name: data}
     files[MANIFEST] = encode_manifest(files)
 
@@ -94,9 +98,9 @@ def in_place_of(name: str, data: bytes) -> Iterator[None]:
 
 
 def encode_manifest(files: dict[str, bytes]) -> bytes:
-    """The manifest that vouches for these files."""
-    rows = {name: dict(zip(("bytes", "sha256"), record(files[name]), strict=True))
-            for name in sorted(files)}  # fmt: skip
+    """The manifest of these files."""
+    keys = ("bytes", "sha256")
+    rows = {name: dict(zip(keys, record(files[name]), strict=True)) for name in sorted(files)}
     return encode_json({"format": checkpoint.FORMAT, "files": rows}, indent=2)
 
 
@@ -129,7 +133,7 @@ def read_weights(data: bytes) -> None:
 
 
 def read_generator(data: bytes) -> None:
-    """A generator's state in training.safetensors: torch draws from it, if it is taken."""
+    """A generator's state in training.safetensors; torch draws from an accepted one."""
     state = bytearray(bytes(torch.Generator().manual_seed(0).get_state().numpy()))
     state[: len(data)] = data
     tensor = torch.frombuffer(state, dtype=torch.uint8).clone()
@@ -143,7 +147,7 @@ def read_generator(data: bytes) -> None:
 
 
 def read_position(data: bytes) -> None:
-    """The position in training.json; a ValueError is what it says that it raises."""
+    """The position in training.json; its documented error is a ValueError."""
     try:
         Position.from_json(decode_json(data, PATH))
     except ValueError as error:
@@ -158,7 +162,7 @@ def read_settings(data: bytes) -> None:
 
 
 def read_run(data: bytes) -> None:
-    """All of run.json; a ValueError is what the checks say that they raise."""
+    """All of run.json; the documented error of its checks is a ValueError."""
     content = decode_json(data, PATH)
     try:
         check_run(content, LanguageModelConfig.sections(), Run.corpus_kinds)
@@ -169,19 +173,19 @@ def read_run(data: bytes) -> None:
 
 
 def read_toml(data: bytes) -> None:
-    """A file of settings for --config."""
+    """A settings file for --config."""
     text = data.decode("utf-8", "surrogateescape")
     LanguageModelConfig.from_settings([merging.parse_toml(text, "fuzzed.toml")])
 
 
 def read_assignments(data: bytes) -> None:
-    """The words after --set; each ends with a NUL."""
+    """Arguments of --set, separated by NUL."""
     words = data.decode("utf-8", "surrogateescape").split("\0")
     LanguageModelConfig.from_settings([LanguageModelConfig.settings_from_assignments(words)])
 
 
 def read_vocabulary(data: bytes) -> None:
-    """vocabulary.json; in a vocabulary that is taken each character has an id of its own."""
+    """vocabulary.json; in an accepted vocabulary each character has a different id."""
     vocabulary = Vocabulary.from_json(decode_json(data, PATH))
     text = "".join(vocabulary.characters)
     assert vocabulary.encode(text).tolist() == list(range(1, len(vocabulary)))
@@ -189,7 +193,7 @@ def read_vocabulary(data: bytes) -> None:
 
 
 def read_other_vocabularies(data: bytes) -> None:
-    """Those of classifiers and taggers; what is taken is written as it was read."""
+    """Vocabularies of classifiers and taggers; an accepted one is written as it was read."""
     content = decode_json(data, PATH)
     for kind in (ReviewVocabulary, TaggerVocabulary):
         try:
@@ -209,7 +213,7 @@ def read_other_settings(data: bytes) -> None:
 
 
 def read_labels(data: bytes) -> None:
-    """Labelled texts in a table or an archive; the first byte says in which."""
+    """Labelled texts in a table or an archive; the first byte chooses the format."""
     if data:
         suffix = (".csv", ".tsv", ".jsonl", ".csv.gz", ".tar", ".tar.gz")[data[0] % 6]
         path = PATH.with_suffix(suffix)
@@ -219,7 +223,7 @@ def read_labels(data: bytes) -> None:
 
 
 def read_sentences(data: bytes) -> None:
-    """Tagged sentences: words and tags apart, at a NUL, or in columns where there is none."""
+    """Tagged sentences: words and tags separated by a NUL, or columns if there is no NUL."""
     folder = WORK / "sentences"
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "train").mkdir(parents=True)
@@ -234,7 +238,7 @@ def read_sentences(data: bytes) -> None:
 
 
 def read_corpus(data: bytes) -> None:
-    """A text, plain or packed, in one of a few encodings; the first byte says which."""
+    """A text, plain or compressed, in several encodings; the first byte chooses both."""
     if not data:
         return
     encodings = (None, "utf-16", "gb18030", "utf-7", "cp1252", "punycode", "idna")
@@ -245,7 +249,7 @@ def read_corpus(data: bytes) -> None:
 
 
 def read_checkpoint(data: bytes) -> None:
-    """All that reads a run, with other bytes in place of a file; the first byte says of which."""
+    """All readers of a run; the first byte chooses the file that the input replaces."""
     if not data:
         return
     with in_place_of(NAMES[data[0] % len(NAMES)], data[1:]):
@@ -256,15 +260,29 @@ def read_checkpoint(data: bytes) -> None:
 
 
 TARGETS: list[Callable[[bytes], None]] = [
-    read_manifest, read_json, read_metrics, read_samples, read_weights, read_generator,
-    read_position, read_settings, read_run, read_toml, read_assignments, read_vocabulary,
-    read_corpus, read_checkpoint, read_other_vocabularies, read_other_settings, read_labels,
+    read_manifest,
+    read_json,
+    read_metrics,
+    read_samples,
+    read_weights,
+    read_generator,
+    read_position,
+    read_settings,
+    read_run,
+    read_toml,
+    read_assignments,
+    read_vocabulary,
+    read_corpus,
+    read_checkpoint,
+    read_other_vocabularies,
+    read_other_settings,
+    read_labels,
     read_sentences,
-]  # fmt: skip
+]
 
 
 def one_line(message: str) -> None:
-    """What a user is told."""
+    """Check a message for the user."""
     assert "\n" not in message, message
     assert len(message) <= LONGEST_MESSAGE, message
 
@@ -273,7 +291,7 @@ EXECUTIONS: Counter[str] = Counter()
 
 
 def test_one_input(data: bytes) -> None:
-    """What the fuzzer calls."""
+    """Run one input; the fuzzer calls this."""
     target = TARGETS[data[0] % len(TARGETS)] if data else read_json
     EXECUTIONS[target.__name__] += 1
     if EXECUTIONS.total() % 50_000 == 0:
@@ -289,7 +307,7 @@ def test_one_input(data: bytes) -> None:
 
 
 def make_seeds() -> dict[str, bytes]:
-    """An input or two for each reader, by name; the tensors of a training are too large."""
+    """One or two inputs for each reader, by name; the tensors of a training are too large."""
     about = json.loads(WHOLE["run.json"])
     words = ["lr=0.1", "model.cell=gru", "split=0.8,0.1,0.1", "prefixes=a,b", "minutes=none"]
     text = "the time traveller\n"
@@ -311,8 +329,11 @@ def make_seeds() -> dict[str, bytes]:
         "read_assignments": ["\0".join(words).encode()],
         "read_vocabulary": [WHOLE["vocabulary.json"]],
         "read_corpus": [b"\0" + text.encode(), b"\3" + text.encode("utf-16")],
-        "read_checkpoint": [bytes([NAMES.index(name)]) + WHOLE[name] for name in NAMES
-                            if not name.startswith("training.s")],
+        "read_checkpoint": [
+            bytes([NAMES.index(name)]) + WHOLE[name]
+            for name in NAMES
+            if not name.startswith("training.s")
+        ],
         "read_other_vocabularies": [
             b'{"words": ["a", "b"], "labels": ["x", "y"]}',
             b'{"characters": ["a", "b"], "labels": ["x", "y"]}',
@@ -327,7 +348,7 @@ def make_seeds() -> dict[str, bytes]:
             b'\2{"text": "a", "label": 1}\n{"text": "b", "label": 2}\n',
         ],
         "read_sentences": [b"to boston\non monday\n\0O B-to\nO B-day\n", b"to O\nboston B-to\n"],
-    }  # fmt: skip
+    }
     return {
         f"{target.__name__[5:]}-{count}": bytes([number]) + data
         for number, target in enumerate(TARGETS)
@@ -338,7 +359,7 @@ def make_seeds() -> dict[str, bytes]:
 SEEDS = make_seeds()
 
 
-# Mutations of what is still JSON: bytes alone would seldom come past "it is not JSON"
+# Mutations that keep JSON valid: changed bytes rarely get past "it is not JSON"
 
 ODD = (
     None, True, False, 0, -1, 1, 0.5, -0.5, 2**31, 2**53, 2**63 - 1, 2**63, 10**30, 1e308, 5e-324,
@@ -348,12 +369,12 @@ ODD = (
 
 
 def mutate(data: bytes, max_size: int, seed: int) -> bytes:
-    """What libFuzzer calls for the next input: a change to the JSON in it, or to the bytes."""
+    """The next input for libFuzzer: a change to the JSON in it, or to its bytes."""
     rng = random.Random(seed)
-    if rng.random() < 0.2:  # libFuzzer keeps the shortest of each kind, and prefers some readers
+    if rng.random() < 0.2:  # libFuzzer prefers short inputs and some readers
         data = rng.choice(list(SEEDS.values()))
     kind = rng.random()
-    if data and kind < 0.05:  # deep lists, and numbers and names of many thousand characters
+    if data and kind < 0.05:  # deep lists, and very long numbers and names
         place = rng.randrange(1, len(data) + 1)
         block = bytes([rng.choice(b'[{"9a \n\0')]) * rng.choice((20, 400, 1000, 4400))
         return (data[:place] + block + data[place:])[:max_size]
@@ -384,14 +405,14 @@ def mutate(data: bytes, max_size: int, seed: int) -> bytes:
 
 
 def encode(content: object, indent: int | None = None) -> bytes:
-    """JSON as a run has it."""
+    """JSON in the form of a run's files."""
     return (json.dumps(content, ensure_ascii=False, indent=indent) + "\n").encode(
         "utf-8", "backslashreplace"
     )
 
 
 def change(content: object, rng: random.Random) -> object:
-    """The same with another value, a key more or less, or another order, somewhere in it."""
+    """The content with one value, key or order changed."""
     places: list[tuple[object, object]] = [(None, None)]
 
     def collect(inner: object) -> None:
@@ -412,19 +433,19 @@ def change(content: object, rng: random.Random) -> object:
     elif kind == 2:
         other, where = rng.choice(places)
         home[key] = content if other is None else other[where]
-        json.dumps(content)  # a ValueError where it is within itself now
+        json.dumps(content)  # raises a ValueError if it contains itself
     else:
         home[key] = rng.choice(ODD)
     return content
 
 
 def tell() -> None:
-    """How often each reader has been called."""
+    """Print how often each reader has been called."""
     print(f"executions: {EXECUTIONS.total():,} {dict(EXECUTIONS)}", file=sys.stderr, flush=True)
 
 
 def main() -> None:
-    """``seeds FOLDER`` writes the seeds; else the words are libFuzzer's."""
+    """Write the seeds with ``seeds FOLDER``; other arguments are libFuzzer's."""
     if sys.argv[1:2] == ["seeds"]:
         for name, data in SEEDS.items():
             (Path(sys.argv[2]) / name).write_bytes(data)
