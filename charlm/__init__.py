@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from charlm.config import ClassificationConfig, LanguageModelConfig, TaggingConfig
     from charlm.corpus import Corpus, Vocabulary, catalogue, load_corpus
     from charlm.corpus.reviews import load_reviews
-    from charlm.corpus.tagged import load_slots
+    from charlm.corpus.slots import load_slots
     from charlm.errors import CharlmError
     from charlm.evaluation.baselines import baselines
     from charlm.evaluation.perplexity import evaluate
@@ -56,7 +56,7 @@ _HOMES = {
     "generate": "generation.decoding",
     "load_corpus": "corpus",
     "load_reviews": "corpus.reviews",
-    "load_slots": "corpus.tagged",
+    "load_slots": "corpus.slots",
     "random_batches": "batches",
     "train": "training",
 }

@@ -24,7 +24,7 @@ with atheris.instrument_imports(include=["charlm"]):
     from charlm.config import ClassificationConfig, LanguageModelConfig, TaggingConfig, merging
     from charlm.corpus import Vocabulary, load_corpus, load_labelled, load_tagged
     from charlm.corpus.reviews import ReviewVocabulary
-    from charlm.corpus.tagged import TaggerVocabulary
+    from charlm.corpus.slots import TaggerVocabulary
     from charlm.corpus.text import read_text
     from charlm.errors import CharlmError
     from charlm.models.build import build_language_model

@@ -35,7 +35,7 @@ from charlm.errors import UsageError, shown
 if TYPE_CHECKING:
     import torch
 
-    from charlm.corpus.tagged import Slots
+    from charlm.corpus.slots import Slots
     from charlm.evaluation.spans import SpanScores
     from charlm.runs import TaggerRun
 
@@ -67,7 +67,7 @@ def train(
     options, --set. --dry-run shows the result.
     """
     output = Output(as_json=as_json, quiet=quiet)
-    from charlm.corpus.tagged import load_slots
+    from charlm.corpus.slots import load_slots
     from charlm.runs import TaggerRun
 
     opened = None
@@ -107,7 +107,7 @@ def predict(
     version: Version = False,
 ) -> None:
     """Tag the words of sentences with a trained tagger."""
-    from charlm.corpus.slots import MAX_CHARACTERS, MAX_WORDS
+    from charlm.corpus.tagged_sentences import MAX_CHARACTERS, MAX_WORDS
     from charlm.evaluation.spans import spans
     from charlm.evaluation.tagging import Sentences, predict_tags
     from charlm.models.build import select_device

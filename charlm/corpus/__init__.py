@@ -4,9 +4,9 @@ from charlm.corpus.catalogue import CatalogueEntry, CatalogueFile, catalogue
 from charlm.corpus.cleaning import CLEANINGS, clean
 from charlm.corpus.corpus import SPLITS, Corpus, load_corpus
 from charlm.corpus.fetch import corpora_folders, fetch, locate
-from charlm.corpus.labelled import LabelledText, LabelledTexts, load_labelled
+from charlm.corpus.labelled_texts import LabelledText, LabelledTexts, load_labelled
 from charlm.corpus.own_texts import add_text, corpus_names
-from charlm.corpus.slots import TaggedSentence, TaggedSentences, load_tagged
+from charlm.corpus.tagged_sentences import TaggedSentence, TaggedSentences, load_tagged
 from charlm.corpus.splits import DEFAULT_SPLIT, split_sizes
 from charlm.corpus.text import SourceText, read_text
 from charlm.corpus.vocabulary import Vocabulary

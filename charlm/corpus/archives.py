@@ -1,8 +1,10 @@
-"""Compressed texts, unpacked in memory: nothing is written, no member name becomes a path."""
+"""Compressed texts, unpacked in memory. Nothing is written to disk."""
 
 from __future__ import annotations
 
 import errno
+import io
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
@@ -11,24 +13,25 @@ from typing import TYPE_CHECKING, NamedTuple
 from charlm.errors import CorpusError, shown
 
 if TYPE_CHECKING:
-    from io import BufferedIOBase
     from zipfile import ZipInfo
 
 TEXT_SUFFIXES = (".txt", ".text", ".md", ".rst", ".tex", ".csv", ".tsv", ".py", ".c", ".h")
-"""The file names that count as text in a folder and in a zip archive."""
+"""Suffixes of the files that are read as text in a folder and in a zip archive."""
 
-MAX_BYTES = 2**30  # unpacked
-MAX_RATIO = 1000  # unpacked to packed bytes; deflate reaches 1,032
+MAX_BYTES = 2**30  # of the unpacked text
+MAX_RATIO = 1000  # unpacked bytes per packed byte; deflate reaches 1,032
 MAX_FILES = 10**6  # in one archive or folder
-MAX_FILE_BYTES = 2**24  # of each of many files
-_MAX_HEADER = 2**20  # bytes of a tar archive's long name or extended header
+MAX_FILE_BYTES = 2**24  # of a file in an archive or folder of many
+_MAX_HEADERS = 2**20  # bytes of the headers of one tar member, extended ones included
+_PAX_TYPES = (b"x", b"g", b"X")
+_EXTENDED_TYPES = (*_PAX_TYPES, b"L", b"K")  # tar headers whose content describes the next member
 
 
 def _refuse_bomb(path: Path, unpacked: int, packed: int) -> None:
     if unpacked > MAX_BYTES or unpacked > MAX_RATIO * packed:
         raise CorpusError(
             f"{path} unpacks to more than {MAX_BYTES >> 30} GiB or {MAX_RATIO} times its size",
-            "if you trust it, unpack it yourself and name the text file",
+            "if you trust the file, unpack it and name the unpacked file",
         )
 
 
@@ -37,15 +40,15 @@ def _damaged(path: Path, error: object) -> CorpusError:
 
 
 def _text_member(path: Path, members: list[ZipInfo]) -> ZipInfo:
-    """The one text member.
+    """The only text file among the members.
 
     Raises:
-        CorpusError: there is none, there are several, or it is encrypted.
+        CorpusError: the archive holds no text file or several, or the file is encrypted.
     """
     texts = []
     for member in members:
         name = PurePosixPath(member.filename)
-        # Hidden names too, since macOS adds a __MACOSX/._book.txt to a book.txt.
+        # Hidden files do not count: macOS adds __MACOSX/._book.txt to a book.txt.
         if name.suffix.lower() in TEXT_SUFFIXES and name.name[0] != "." and not member.is_dir():
             texts.append(member)
     if len(texts) != 1:
@@ -53,18 +56,19 @@ def _text_member(path: Path, members: list[ZipInfo]) -> ZipInfo:
         raise CorpusError(
             f"{path} holds {len(texts)} text files, not one"
             + (f": {some}{', ...' if len(texts) > 3 else ''}" if texts else ""),
-            "unpack it and name the text file, or the folder to read all of them",
+            "unpack the archive; then name one text file, or the folder to read all of them",
         )
     if texts[0].flag_bits & 0x1:
-        raise CorpusError(f"{path} is encrypted", "unpack it with its password first")
+        raise CorpusError(f"{path} is encrypted", "unpack the archive with its password first")
     return texts[0]
 
 
 def read_zip(path: Path) -> bytes:
-    """The bytes of the one text file in a zip archive.
+    """The bytes of the only text file in a zip archive.
 
     Raises:
-        CorpusError: not exactly one text member, encrypted, damaged, or far too large unpacked.
+        CorpusError: the archive does not hold exactly one text file, is encrypted or damaged, or
+            unpacks to more than ``MAX_BYTES`` or ``MAX_RATIO`` times its size.
         OSError: the file cannot be read.
     """
     import zipfile
@@ -73,7 +77,7 @@ def read_zip(path: Path) -> bytes:
         with zipfile.ZipFile(path) as archive:
             member = _text_member(path, archive.infolist())
             if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                # zipfile cannot bound how much one read of the others unpacks.
+                # For other methods zipfile does not limit how much one read unpacks.
                 raise NotImplementedError("its compression is neither deflate nor none")
             _refuse_bomb(path, member.file_size, member.compress_size)
             with archive.open(member) as stream:
@@ -81,7 +85,7 @@ def read_zip(path: Path) -> bytes:
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise _damaged(path, error) from error
     except (ValueError, OSError) as error:
-        # A name that is no text, or an offset before the start of the file.
+        # A file name that cannot be decoded, or an offset before the start of the file.
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise
         raise _damaged(path, "its directory of files is damaged") from error
@@ -91,10 +95,11 @@ def read_zip(path: Path) -> bytes:
 
 
 def read_gzip(path: Path) -> bytes:
-    """The decompressed bytes of a gzip file.
+    """The unpacked bytes of a gzip file.
 
     Raises:
-        CorpusError: damaged, or far too large unpacked.
+        CorpusError: the file is damaged, or unpacks to more than ``MAX_BYTES`` or ``MAX_RATIO``
+            times its size.
         OSError: the file cannot be read.
     """
     import gzip
@@ -113,28 +118,35 @@ def read_gzip(path: Path) -> bytes:
     return b"".join(chunks)
 
 
+def too_large(where: str) -> CorpusError:
+    """The error for a file of more than ``MAX_FILE_BYTES`` in a folder or archive of many."""
+    return CorpusError(
+        f"{where} is larger than {MAX_FILE_BYTES >> 20} MiB, too large for one text of many",
+        "shorten the file, or leave it out",
+    )
+
+
 class TarMember(NamedTuple):
-    """What a tar archive holds under one name."""
+    """A member of a tar archive."""
 
     parts: tuple[str, ...] | None
-    """The names of its folders and its own; None if it leads out of the archive."""
+    """The folders in its path, then its own name; None if the path leads out of the archive."""
     data: bytes | None
-    """None unless it is a regular file that was wanted."""
+    """The content of a wanted regular file; None for every other member."""
 
 
 def read_tar(path: Path, wanted: Callable[[tuple[str, ...]], bool]) -> Iterator[TarMember]:
-    """Each member of a ``.tar`` archive, or of a gzipped one, in its order, but no folder.
+    """The members of a ``.tar`` archive, or of a gzipped one, in order, without its folders.
 
-    No link is followed and no device opened: of all that is no regular file there is the name.
-    The headers are read here and not by tarfile, which takes quadratic time for hostile ones
-    (CVE-2024-6232) and keeps all of them.
+    Links are not followed and devices are not opened: such members have no data.
 
     Args:
-        wanted: whether the data of the regular file of these ``parts`` is.
+        wanted: takes the ``parts`` of a regular file and says whether to read its data.
 
     Raises:
-        CorpusError: damaged, sparse, far too large unpacked, a wanted file of more than
-            ``MAX_FILE_BYTES``, or more than ``MAX_FILES`` members.
+        CorpusError: the archive is damaged, has a sparse file or more than ``MAX_FILES`` members,
+            unpacks to more than ``MAX_BYTES`` or ``MAX_RATIO`` times its size, or a wanted file
+            has more than ``MAX_FILE_BYTES``.
         OSError: the file cannot be read.
     """
     import gzip
@@ -143,127 +155,127 @@ def read_tar(path: Path, wanted: Callable[[tuple[str, ...]], bool]) -> Iterator[
     packed = path.suffix.lower() != ".tar"
     try:
         with path.open("rb") as file, gzip.open(file) if packed else file as stream:
-            yield from _members(_Unpacked(path, stream), wanted)
-    except (gzip.BadGzipFile, zlib.error, EOFError, tarfile.HeaderError) as error:
+            yield from _members(path, _TarStream(path, stream), wanted)
+    except (gzip.BadGzipFile, zlib.error, EOFError, tarfile.TarError, ValueError) as error:
         raise _damaged(path, error) from error
+    except RecursionError as error:  # tarfile reads each extended header inside the one before
+        raise _damaged(path, "a file in it has too many headers") from error
 
 
-class _Unpacked:
-    """The bytes of an archive as they are asked for: never far too many, and never too few."""
-
-    def __init__(self, path: Path, stream: BufferedIOBase) -> None:
-        self.path = path
-        self._stream = stream
-        self._packed = path.stat().st_size
-        self._unpacked = 0
-
-    def take(self, count: int) -> bytes:
-        data = self._read(count)
-        if len(data) != count:
-            raise EOFError("it ends too early")
-        return data
-
-    def skip(self, count: int) -> None:
-        for start in range(0, count, 2**20):
-            self.take(min(2**20, count - start))
-
-    def finish(self) -> None:
-        """Read what is left, so that gzip compares its checksum."""
-        while self._read(2**20):
-            pass
-
-    def _read(self, count: int) -> bytes:
-        data = self._stream.read(count)
-        self._unpacked += len(data)
-        _refuse_bomb(self.path, self._unpacked, self._packed)
-        return data
-
-
-def _members(stream: _Unpacked, wanted: Callable[[tuple[str, ...]], bool]) -> Iterator[TarMember]:
+def _members(
+    path: Path, stream: _TarStream, wanted: Callable[[tuple[str, ...]], bool]
+) -> Iterator[TarMember]:
     import tarfile
 
+    archive = tarfile.TarFile(fileobj=stream, encoding="utf-8", errors="surrogateescape")
+    member = archive.next()
     files = 0
-    extended: dict[bytes, bytes] = {}  # what is said about the next member
-    while True:
-        block = stream.take(512)
-        if not any(block):
-            return stream.finish()
-        header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-        size = _number(extended.get(b"size"), header.size)
-        if header.type in (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME):
-            if size > _MAX_HEADER:
-                raise tarfile.HeaderError("a name is far too long")
-            said = stream.take(size)
-            stream.skip(-size % 512)
-            if header.type == tarfile.GNUTYPE_LONGNAME:
-                extended[b"path"] = said.rstrip(b"\0")
-            else:
-                extended |= _records(said)
-            continue
-        if header.type == tarfile.GNUTYPE_SPARSE or any(b".sparse." in key for key in extended):
+    while member is not None:
+        if member.issparse() or any(".sparse." in key for key in member.pax_headers):
             raise tarfile.HeaderError("it holds a sparse file")
-        if header.type in (tarfile.XGLTYPE, tarfile.GNUTYPE_LONGLINK):
-            stream.skip(size + -size % 512)
-            continue
+        if member.size < 0:
+            raise tarfile.HeaderError("a size is negative")
         files += 1
         if files > MAX_FILES:
-            raise CorpusError(
-                f"{stream.path} holds more than {MAX_FILES:,} files", "take a part of them"
-            )
-        name = extended.pop(b"path", b"").decode("utf-8", "surrogateescape") or header.name
-        extended.clear()
-        parts = _parts(name)
+            raise CorpusError(f"{path} holds more than {MAX_FILES:,} files", "take a part of them")
+        parts = _parts(member.name)
         data = None
-        if header.isreg() and parts and wanted(parts):
-            if size > MAX_FILE_BYTES:
-                raise too_large(f"{shown(name)} in {stream.path}")
-            data = stream.take(size)
-            stream.skip(-size % 512)
-        elif header.isreg() or header.type not in tarfile.SUPPORTED_TYPES:
-            stream.skip(size + -size % 512)
-        if not header.isdir():
+        if member.isreg() and parts and wanted(parts):
+            if member.size > MAX_FILE_BYTES:
+                raise too_large(f"{shown(member.name)} in {path}")
+            data = stream.take(member.size)
+        if not member.isdir():
             yield TarMember(parts, data)
-
-
-def too_large(where: str) -> CorpusError:
-    """The error for a file of more than ``MAX_FILE_BYTES`` among many."""
-    return CorpusError(
-        f"{where} is larger than {MAX_FILE_BYTES >> 20} MiB, too large for one text of many",
-        "cut it, or leave it out",
-    )
-
-
-def _number(written: bytes | None, otherwise: int) -> int:
-    """A size as an extended header writes it; no more digits than a number needs."""
-    import tarfile
-
-    if written is not None:
-        if not written.isdigit() or len(written) > 20:
-            raise tarfile.HeaderError("a size is no number")
-        return int(written)
-    if otherwise < 0:
-        raise tarfile.HeaderError("a size is negative")
-    return otherwise
-
-
-def _records(said: bytes) -> dict[bytes, bytes]:
-    r"""The records of an extended header, ``<length> <key>=<value>\n`` each."""
-    import tarfile
-
-    records = {}
-    at = 0
-    while at < len(said):
-        digits = said[at : at + 8].partition(b" ")[0]
-        length = int(digits) if digits.isdigit() else 0
-        record = said[at : at + length]
-        key, equals, value = record[len(digits) + 1 : -1].partition(b"=")
-        if not equals or len(record) != length or record[-1:] != b"\n":
-            raise tarfile.HeaderError("an extended header is damaged")
-        records[key] = value
-        at += length
-    return records
+        # TarFile.next keeps all members in memory and takes a damaged header for the end.
+        stream.seek(archive.offset)
+        stream.headers = 0
+        archive.pax_headers = {}
+        try:
+            member = tarfile.TarInfo.fromtarfile(archive)
+        except tarfile.HeaderError:
+            if not stream.ended:
+                raise
+            member = None
+    stream.finish()
 
 
 def _parts(name: str) -> tuple[str, ...] | None:
     parts = tuple(part for part in name.split("/") if part not in ("", "."))
     return None if name.startswith("/") or ".." in parts or not parts else parts
+
+
+class _TarStream(io.BufferedIOBase):
+    """The unpacked bytes of an archive for tarfile: read once from start to end, within limits.
+
+    tarfile reads headers through ``read``. Old versions of tarfile take quadratic time for some
+    extended headers (CVE-2024-6232), and none limits their length, so ``read`` checks them.
+    """
+
+    def __init__(self, path: Path, stream: io.BufferedIOBase) -> None:
+        self._path = path
+        self._stream = stream
+        self._packed = path.stat().st_size
+        self._at = 0
+        self._extended = b""  # the type of the extended header whose content is read next
+        self.headers = 0  # bytes of the headers read for one member
+        self.ended = False  # whether the last header was the empty one at the end
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        while self._at < offset:
+            self.take(min(2**20, offset - self._at))
+        return self._at
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        import tarfile
+
+        if size is None or not 0 <= size <= _MAX_HEADERS - self.headers:
+            raise tarfile.HeaderError("the headers of a file are too long")
+        self.headers += size
+        data = self.take(size)
+        if self._extended:
+            if self._extended in _PAX_TYPES:
+                _check_records(data)
+            self._extended = b""
+        elif data[156:157] in _EXTENDED_TYPES:
+            self._extended = data[156:157]
+        self.ended = not any(data)
+        return data
+
+    def take(self, size: int) -> bytes:
+        """The next ``size`` bytes.
+
+        Raises:
+            EOFError: fewer bytes are left.
+            CorpusError: the archive unpacks to too much.
+        """
+        data = self._stream.read(size)
+        self._at += len(data)
+        _refuse_bomb(self._path, self._at, self._packed)
+        if len(data) != size:
+            raise EOFError("it ends too early")
+        return data
+
+    def finish(self) -> None:
+        """Read the rest, so that gzip compares its checksum."""
+        while data := self._stream.read(2**20):
+            self._at += len(data)
+            _refuse_bomb(self._path, self._at, self._packed)
+
+
+def _check_records(data: bytes) -> None:
+    r"""Refuse a pax header unless it consists of ``<length> <key>=<value>\n`` records."""
+    import tarfile
+
+    at = 0
+    while at < len(data) and data[at]:
+        digits = data[at : at + 8].partition(b" ")[0]
+        length = int(digits) if digits.isdigit() else 0
+        record = data[at : at + length]
+        if b"=" not in record or len(record) != length or not record.endswith(b"\n"):
+            raise tarfile.HeaderError("an extended header is damaged")
+        at += length
+    if re.search(rb"(?<!\d)\d{50}", data):
+        raise tarfile.HeaderError("a number in an extended header is too long")

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from charlm.corpus.corpus import SPLITS
-from charlm.corpus.labelled import LabelledTexts
-from charlm.corpus.slots import TaggedSentences
+from charlm.corpus.labelled_texts import LabelledTexts
+from charlm.corpus.tagged_sentences import TaggedSentences
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from charlm.config import LabelledTextsSection
 from charlm.corpus.cleaning import clean
 from charlm.corpus.examples import Examples
-from charlm.corpus.labelled import MAX_LABELS, LabelledTexts, load_labelled
+from charlm.corpus.labelled_texts import MAX_LABELS, LabelledTexts, load_labelled
 from charlm.corpus.vocabulary import Vocabulary
 from charlm.corpus.words import WordVocabulary, split_words
 from charlm.errors import CorpusError

@@ -10,7 +10,7 @@ import torch
 
 from charlm.config import ClassificationConfig, LanguageModelSection, TaggingConfig
 from charlm.corpus.reviews import ReviewVocabulary
-from charlm.corpus.tagged import TaggerVocabulary
+from charlm.corpus.slots import TaggerVocabulary
 from charlm.errors import UsageError
 from charlm.models.classifier import Classifier
 from charlm.models.language_model import LanguageModel

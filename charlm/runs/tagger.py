@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from charlm.config import TaggingConfig
-from charlm.corpus.tagged import Slots, TaggerVocabulary, load_slots
+from charlm.corpus.slots import Slots, TaggerVocabulary, load_slots
 from charlm.models.build import build_tagger
 from charlm.models.tagger import Tagger
 from charlm.runs.fields import Kinds

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from charlm.batches import Batches
-from charlm.corpus.tagged import Slots
+from charlm.corpus.slots import Slots
 from charlm.errors import CorpusError
 from charlm.evaluation.perplexity import LossSum
 from charlm.evaluation.spans import score_spans

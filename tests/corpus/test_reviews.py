@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from charlm.config import LabelledTextsSection
 from charlm.corpus import Vocabulary
-from charlm.corpus.labelled import MAX_LABELS
+from charlm.corpus.labelled_texts import MAX_LABELS
 from charlm.corpus.reviews import ReviewVocabulary, load_reviews, tokens_of
 from charlm.corpus.words import WordVocabulary, split_words
 from charlm.errors import CorpusError, UsageError

@@ -1,261 +1,228 @@
+"""Tagged sentences as ids: what is seen of a word, the vocabulary, and what is damaged of it."""
+
 from __future__ import annotations
 
-import dataclasses
-import hashlib
+import json
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 
-from charlm.corpus import CatalogueFile, TaggedSentence, catalogue, load_tagged
-from charlm.errors import CorpusError, FetchError, UsageError
+from charlm.config import SlotsConfig
+from charlm.corpus.tagged_sentences import MAX_CHARACTERS, MAX_TAGS
+from charlm.corpus.slots import TaggerVocabulary, load_slots, parts_of
+from charlm.corpus.words import WordVocabulary
+from charlm.errors import CorpusError
 
-FLIGHT = TaggedSentence(("to", "New", "York"), ("O", "B-toloc.city_name", "I-toloc.city_name"))
-FARE = TaggedSentence(("cheap", "fares"), ("B-cost", "O"))
-DAY = TaggedSentence(("on", "monday"), ("O", "B-day"))
-
-
-def write_pairs(folder: Path, *sentences: TaggedSentence) -> None:
-    folder.mkdir(parents=True)
-    for name, index in (("seq.in", 0), ("seq.out", 1)):
-        lines = [" ".join(sentence[index]) + "\n" for sentence in sentences]
-        (folder / name).write_text("".join(lines), "utf-8")
-
-
-def write_columns(path: Path, *sentences: TaggedSentence, between: str = " NN _ ") -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    blocks = (
-        "".join(f"{word}{between}{tag}\n" for word, tag in zip(*sentence, strict=True))
-        for sentence in sentences
-    )
-    path.write_text("\n".join(blocks), "utf-8")
+TRAIN = (
+    "from Boston to boston|O B-from O B-to",
+    "flights at 9:30|O O B-time",
+    "flights at 18:15|O O B-time",
+    "leave BOSTON|O B-from",
+)
+VALID = ("to denver|O B-valid-only",)
+TEST = ("stay in denver|O O B-test-only",)
 
 
-def test_a_folder_of_pairs(tmp_path):
-    write_pairs(tmp_path / "mine" / "train", FLIGHT, FARE)
-    write_pairs(tmp_path / "mine" / "valid", DAY)
-    write_pairs(tmp_path / "mine" / "test", FARE, DAY)
-    tagged = load_tagged(str(tmp_path / "mine"))
-    assert tagged.splits == {"train": (FLIGHT, FARE), "valid": (DAY,), "test": (FARE, DAY)}
-    assert list(tagged.splits) == ["train", "valid", "test"]
-    assert tagged.tags == ("O", "B-cost", "B-day", "B-toloc.city_name", "I-toloc.city_name")
-    assert (tagged.name, tagged.source) == ("mine", str(tmp_path / "mine"))
-    assert tagged.notices == ()
+def write_pairs(folder: Path, **splits) -> Path:
+    for split, rows in splits.items():
+        (folder / split).mkdir(parents=True)
+        for number, name in enumerate(("seq.in", "seq.out")):
+            lines = "".join(row.split("|")[number] + "\n" for row in rows)
+            (folder / split / name).write_text(lines, "utf-8")
+    return folder
 
 
-@pytest.mark.parametrize("between", [" ", "\t", " NN  _ "])
-def test_a_folder_of_columns(tmp_path, between):
-    write_columns(tmp_path / "train.txt", FLIGHT, FARE, between=between)
-    write_columns(tmp_path / "dev.txt", DAY, between=between)
-    write_columns(tmp_path / "test.txt", FARE, between=between)
-    tagged = load_tagged(str(tmp_path))
-    assert tagged.splits == {"train": (FLIGHT, FARE), "valid": (DAY,), "test": (FARE,)}
-    assert tagged.notices == ()
+def write_columns(folder: Path, **splits) -> Path:
+    folder.mkdir()
+    for split, rows in splits.items():
+        sentences = [zip(*(part.split() for part in row.split("|")), strict=True) for row in rows]
+        text = "\n".join(
+            "".join(f"{word} -X- {tag}\n" for word, tag in sentence) for sentence in sentences
+        )
+        (folder / f"{split}.txt").write_text(text, "utf-8")
+    return folder
 
 
-def test_the_layouts_give_the_same(tmp_path):
-    write_pairs(tmp_path / "a" / "train", FLIGHT, FARE)
-    write_pairs(tmp_path / "a" / "dev", DAY)
-    write_columns(tmp_path / "b" / "train.txt", FLIGHT, FARE)
-    write_columns(tmp_path / "b" / "valid.txt", DAY)
-    a, b = load_tagged(str(tmp_path / "a")), load_tagged(str(tmp_path / "b"))
-    assert a.splits == b.splits
-    assert a.sha256 == b.sha256
+@pytest.fixture
+def folder(tmp_path):
+    return write_pairs(tmp_path / "data", train=TRAIN, valid=VALID, test=TEST)
 
 
-def test_document_marks_and_empty_lines_separate_sentences(tmp_path):
-    (tmp_path / "train.txt").write_text(
-        "-DOCSTART- -X- O O\n\n\nEU NNP B-ORG\nrejects VBZ O\n \t\n\n"
-        "-DOCSTART- -X- O O\nGerman JJ I-MISC\n-DOCSTART- O\n\n"
-    )
-    write_columns(tmp_path / "valid.txt", DAY)
-    assert load_tagged(str(tmp_path)).splits["train"] == (
-        TaggedSentence(("EU", "rejects"), ("B-ORG", "O")),
-        TaggedSentence(("German",), ("I-MISC",)),
-    )
+def bucket(text: str, buckets: int) -> int:
+    return crc32(text.encode()) % buckets
 
 
-def test_a_word_may_hold_any_character_but_a_space_and_a_tab(tmp_path):
-    words = ("New\u00a0York", "\u3000", "a\u2028b", "café", "夜", "#")
-    write_pairs(tmp_path / "train", TaggedSentence(words, ("O",) * 6))
-    write_pairs(tmp_path / "valid", DAY)
-    assert load_tagged(str(tmp_path)).splits["train"][0].words == words
-
-
-def test_what_spaces_line_ends_and_marks_are_made_of(tmp_path):
-    for split in ("train", "valid"):
-        (tmp_path / split).mkdir()
-        (tmp_path / split / "seq.in").write_bytes(b"\xef\xbb\xbf to  boston \r\n\r\n\tnow\r\n\r\n")
-        (tmp_path / split / "seq.out").write_text("O\tB-city\n\nO\n")
-    tagged = load_tagged(str(tmp_path))
-    assert tagged.splits["train"] == (
-        TaggedSentence(("to", "boston"), ("O", "B-city")),
-        TaggedSentence(("now",), ("O",)),
-    )
-    words = tmp_path / "train" / "seq.in"
-    assert tagged.notices[:2] == (
-        f"{words}: dropped a byte order mark at the start of 1 file(s)",
-        f"{words}: line ends made \\n: 4 \\r\\n and 0 lone \\r",
-    )
-
-
-def test_another_encoding(tmp_path):
-    for split in ("train", "valid"):
-        (tmp_path / split).mkdir()
-        (tmp_path / split / "seq.in").write_bytes("去 北京".encode("gb18030"))
-        (tmp_path / split / "seq.out").write_bytes(b"O B-city")
-    assert load_tagged(str(tmp_path), encoding="gb18030").splits["train"][0].words[1] == "北京"
-    with pytest.raises(CorpusError, match=r"train/seq\.in is not UTF-8: .* line 1"):
-        load_tagged(str(tmp_path))
-    with pytest.raises(UsageError, match="unknown encoding"):
-        load_tagged(str(tmp_path), encoding="utf-9")
-
-
-@pytest.mark.parametrize(("count", "valid", "drawn"), [(2, 0.1, 1), (2, 0.9, 1), (40, 0.25, 10)])
-def test_valid_is_drawn_from_train(tmp_path, count, valid, drawn):
-    sentences = [TaggedSentence((f"w{index}",), ("O",)) for index in range(count)]
-    write_pairs(tmp_path / "train", *sentences)
-    write_pairs(tmp_path / "test", DAY)
-    tagged = load_tagged(str(tmp_path), valid=valid)
-    train, validation = tagged.splits["train"], tagged.splits["valid"]
-    assert len(validation) == drawn
-    assert sorted([*train, *validation]) == sorted(sentences)
-    for part in (train, validation):  # in their order in the file
-        assert list(part) == [sentence for sentence in sentences if sentence in part]
-    assert f"drew {drawn} of {count} training sentences" in tagged.notices[0]
-    assert load_tagged(str(tmp_path), valid=valid).sha256 == tagged.sha256
-
-
-def test_the_draw_is_the_same_everywhere(tmp_path):
-    """Mersenne Twister, seed 0, gives 0.844, 0.758, 0.421, 0.259, 0.511, 0.405, ...: the smallest
-    are the sentences 3 and 5."""
-    sentences = [TaggedSentence((f"w{index}",), ("O",)) for index in range(6)]
-    write_pairs(tmp_path / "train", *sentences)
-    assert load_tagged(str(tmp_path), valid=1 / 3).splits["valid"] == (sentences[3], sentences[5])
-
-
-def test_a_missing_test_split(tmp_path):
-    write_pairs(tmp_path / "train", FLIGHT)
-    write_pairs(tmp_path / "valid", FARE)
-    tagged = load_tagged(str(tmp_path))
-    assert tagged.splits["test"] == ()
-    assert tagged.notices == ("there is no test split",)
-
-
-def test_tags_that_only_the_test_split_has(tmp_path):
-    write_pairs(tmp_path / "train", FLIGHT)
-    write_pairs(tmp_path / "valid", FARE)
-    write_pairs(tmp_path / "test", DAY)
-    tagged = load_tagged(str(tmp_path))
-    assert "B-day" not in tagged.tags
-    assert tagged.splits["test"] == (DAY,)
-    assert tagged.notices == ("1 tag(s) of the test split are in neither train nor valid",)
-
-
-def test_o_is_the_first_tag_even_where_no_word_has_it(tmp_path):
-    write_pairs(tmp_path / "train", TaggedSentence(("a",), ("B-x",)))
-    write_pairs(tmp_path / "valid", TaggedSentence(("a",), ("B-A",)))
-    assert load_tagged(str(tmp_path)).tags == ("O", "B-A", "B-x")
-
-
-def test_the_hash_is_of_words_tags_order_and_splits(tmp_path):
-    """No two of these are alike."""
-    layouts = [
-        {"train": [FLIGHT, FARE], "valid": [DAY]},
-        {"train": [FARE, FLIGHT], "valid": [DAY]},
-        {"train": [FLIGHT], "valid": [FARE, DAY]},
-        {"train": [FLIGHT, FARE], "valid": [DAY], "test": [DAY]},
-        {"train": [FLIGHT, FARE], "valid": [DAY._replace(tags=("O", "O"))]},
-        {"train": [FLIGHT, FARE], "valid": [DAY._replace(words=("On", "monday"))]},
-    ]
-    hashes = set()
-    for index, layout in enumerate(layouts):
-        for split, sentences in layout.items():
-            write_pairs(tmp_path / str(index) / split, *sentences)
-        hashes.add(load_tagged(str(tmp_path / str(index))).sha256)
-    assert len(hashes) == len(layouts)
-    assert {len(found) for found in hashes} == {64}
-
-
-def test_no_such_folder(tmp_path):
-    for source in ("nowhere", "", "a\0b", str(tmp_path / "file")):
-        (tmp_path / "file").touch()
-        with pytest.raises(CorpusError, match="no folder of tagged sentences is called") as caught:
-            load_tagged(source)
-        assert caught.value.hint.endswith("known: atis")
-    with pytest.raises(CorpusError) as caught:
-        load_tagged("atiss")
-    assert caught.value.hint == "did you mean atis?"
-
-
-@pytest.mark.parametrize("valid", [0, 1, -0.1, 2, float("nan")])
-def test_valid_is_a_fraction(tmp_path, valid):
-    with pytest.raises(UsageError, match="valid must lie between 0 and 1"):
-        load_tagged(str(tmp_path), valid=valid)
+# What is seen of a word
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"),
+    ("word", "ngrams", "seen"),
     [
-        ("imdb", "charlm classify train --data imdb"),
-        ("timemachine", "charlm train --corpus timemachine"),
+        ("to", (2,), ["<t", "to", "o>"]),
+        ("to", (2, 3, 4), ["<t", "to", "o>", "<to", "to>", "<to>"]),
+        ("TO", (3,), ["<to", "to>"]),
+        ("9:30", (3,), ["<0:", "0:0", ":00", "00>"]),
+        ("a", (4,), []),
+        ("a", (3, 1), ["<a>", "<", "a", ">"]),
+        ("Ürümqi", (7,), ["<ürümqi", "ürümqi>"]),
+        ("to", (), []),
     ],
 )
-def test_a_corpus_for_another_task(name, hint):
-    with pytest.raises(UsageError, match=f"{name} has no tags") as caught:
-        load_tagged(name)
-    assert caught.value.hint == hint
+@pytest.mark.parametrize("buckets", [1, 10, 2000])
+def test_the_ngrams_of_a_word(word, ngrams, seen, buckets):
+    config = SlotsConfig(ngrams=ngrams, buckets=buckets)
+    assert parts_of(word, config) == [bucket(each, buckets) for each in seen]
 
 
-def test_the_catalogued_folder_is_downloaded(tmp_path, monkeypatch):
-    """From the hands of a downloader that stands in for the network."""
-    text = {"seq.in": b"to boston\nnow\n", "seq.out": b"O B-city\nO\n"}
-    files = tuple(
-        CatalogueFile(
-            f"atis/{split}/{name}",
-            f"http://example.org/{name}",
-            hashlib.sha256(data).hexdigest(),
-            len(data),
-        )
-        for split in ("train", "valid", "test")
-        for name, data in text.items()
+@pytest.mark.parametrize(
+    ("word", "shape"),
+    [("Boston", "Xxx"), ("DC-10", "XX-dd"), ("a", "x"), ("9:30", "d:dd"), ("ABCD", "XX")],
+)
+def test_the_shape_is_one_part_more(word, shape):
+    config = SlotsConfig(ngrams=(2,), shapes=True, buckets=1000)
+    plain = parts_of(word, SlotsConfig(ngrams=(2,), buckets=1000))
+    assert parts_of(word, config) == [*plain, bucket(f"<shape {shape}>", 1000)]
+    alone = SlotsConfig(ngrams=(), shapes=True, buckets=1000)
+    assert parts_of(word, alone) == [bucket(f"<shape {shape}>", 1000)]
+
+
+def test_the_hash_is_the_same_everywhere():
+    """The numbers themselves: weights that were trained on one machine mean the same on all."""
+    config = SlotsConfig(ngrams=(2, 3), shapes=True, buckets=2000)
+    assert parts_of("Go", config) == [1627, 774, 1404, 623, 52, 688]
+
+
+def test_every_part_is_a_bucket():
+    config = SlotsConfig(ngrams=(1, 2, 3, 4, 5), shapes=True, buckets=3)
+    for word in ("", "a", "\ud800", "\0", "x" * 1000, "分开", "İstanbul"):
+        assert set(parts_of(word, config)) <= {0, 1, 2}
+
+
+# The vocabulary
+
+
+def test_case_and_digits_do_not_tell_words_apart(folder):
+    vocabulary = load_slots(SlotsConfig(source=str(folder))).vocabulary
+    # boston three times, flights and at twice; 9:30 and 18:15 are not as long as each other.
+    assert vocabulary.words.words == ("boston", "flights", "at")
+    assert len(vocabulary) == 5
+    assert vocabulary.encode_words(["BOSTON", "boston", "Flights", "from"]).tolist() == [2, 2, 3, 1]
+
+
+def test_how_often_a_word_must_be_there(folder):
+    for count, size in ((1, 8), (2, 3), (3, 1), (4, 0)):
+        words = load_slots(SlotsConfig(source=str(folder), min_count=count)).vocabulary.words.words
+        assert len(words) == size
+    words = load_slots(SlotsConfig(source=str(folder), min_count=1)).vocabulary.words
+    assert {"0:00", "00:00"} < set(words.words)
+    assert "denver" not in words.words  # it is in no train sentence
+
+
+def test_tags_are_those_of_train_and_valid(folder):
+    slots = load_slots(SlotsConfig(source=str(folder)))
+    tags = slots.vocabulary.tags
+    assert tags == ("O", "B-from", "B-time", "B-to", "B-valid-only")
+    assert slots.vocabulary.encode_tags(["B-to", "O", "B-test-only"]) == [3, 0, -1]
+    assert slots.notices == ("1 tag(s) of the test split are in neither train nor valid",)
+
+
+def test_both_layouts_are_the_same_data(tmp_path):
+    splits = {"train": TRAIN, "valid": VALID, "test": TEST}
+    pairs = load_slots(SlotsConfig(source=str(write_pairs(tmp_path / "pairs", **splits))))
+    columns = load_slots(SlotsConfig(source=str(write_columns(tmp_path / "columns", **splits))))
+    assert pairs.vocabulary == columns.vocabulary
+    assert pairs.split_sizes == columns.split_sizes == (4, 1, 1)
+    assert pairs.data.splits == columns.data.splits
+    assert pairs.describe()["sha256"] == columns.describe()["sha256"]
+
+
+def test_what_run_json_says_of_it(folder):
+    slots = load_slots(SlotsConfig(source=str(folder)))
+    assert slots.describe() == {
+        "name": "data",
+        "source": str(folder),
+        "sha256": slots.data.sha256,
+        "split": [4, 1, 1],
+    }
+    assert (slots.name, slots.source) == ("data", str(folder))
+
+
+def test_a_part_of_the_train_sentences_is_held_out(tmp_path):
+    folder = write_pairs(tmp_path / "data", train=TRAIN)
+    slots = load_slots(SlotsConfig(source=str(folder), valid=0.5))
+    assert slots.split_sizes == (2, 2, 0)
+    assert len(slots.vocabulary.tags) == 4  # of both
+
+
+def test_real_atis(corpora):
+    """The counts of the paper's files (Goo et al. 2018)."""
+    if not (corpora / "atis").is_dir():
+        pytest.skip(f"needs atis in $CHARLM_CORPORA, {corpora}")
+    slots = load_slots(SlotsConfig(), corpora)
+    assert slots.split_sizes == (4478, 500, 893)
+    tags = slots.vocabulary.tags
+    assert len(tags) == 121
+    assert tags[0] == "O"
+    assert len(load_slots(SlotsConfig(min_count=1), corpora).vocabulary) > len(slots.vocabulary)
+    words = [word for sentence in slots.data.splits["train"] for word in sentence.words]
+    known = slots.vocabulary.encode_words(words) != 1
+    assert 0.98 < known.mean() < 1
+
+
+# There and back
+
+
+def test_a_vocabulary_goes_through_json_and_back(folder):
+    for count in (1, 2, 4):  # with the last, there is no word
+        config = SlotsConfig(source=str(folder), min_count=count)
+        vocabulary = load_slots(config).vocabulary
+        text = json.dumps(vocabulary.to_json())
+        assert TaggerVocabulary.from_json(json.loads(text)) == vocabulary
+
+
+GOOD = {"words": ["to", "boston"], "tags": ["O", "B-city"]}
+DAMAGED = {
+    "nothing": None,
+    "a list": ["to"],
+    "no object": 3,
+    "words alone": {"words": ["to"]},
+    "tags alone": {"tags": ["O"]},
+    "one key more": {**GOOD, "labels": []},
+    "no tags": {**GOOD, "tags": []},
+    "tags of something else": {**GOOD, "tags": "O"},
+    "tags by name": {**GOOD, "tags": {"O": 0}},
+    "a number among the tags": {**GOOD, "tags": ["O", 3]},
+    "no tag": {**GOOD, "tags": ["O", "city"]},
+    "an empty kind": {**GOOD, "tags": ["O", "B-"]},
+    "an empty tag": {**GOOD, "tags": ["O", ""]},
+    "a tag twice": {**GOOD, "tags": ["O", "B-a", "B-a"]},
+    "a tag too long": {**GOOD, "tags": ["O", "B-" + "a" * MAX_CHARACTERS]},
+    "too many tags": {**GOOD, "tags": [f"B-{index}" for index in range(MAX_TAGS + 1)]},
+    "a word twice": {**GOOD, "words": ["to", "to"]},
+    "an empty word": {**GOOD, "words": ["to", ""]},
+    "a number among the words": {**GOOD, "words": ["to", 3]},
+    "words of something else": {**GOOD, "words": "to"},
+    "lists within the words": {**GOOD, "words": [["to"]]},
+    "a word too long": {**GOOD, "words": ["a" * (MAX_CHARACTERS + 1)]},
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_what_is_no_vocabulary_is_refused(name):
+    with pytest.raises(CorpusError) as caught:
+        TaggerVocabulary.from_json(DAMAGED[name])
+    for line in (caught.value.message, caught.value.hint):
+        assert line.isprintable()
+        assert len(line) < 200
+
+
+def test_what_is_just_small_enough_is_taken():
+    data = {
+        "words": ["a" * MAX_CHARACTERS],
+        "tags": ["O", "B-" + "a" * (MAX_CHARACTERS - 2), *(f"I-{n}" for n in range(MAX_TAGS - 2))],
+    }
+    assert TaggerVocabulary.from_json(data).to_json() == data
+    assert TaggerVocabulary.from_json({"words": [], "tags": ["O"]}) == TaggerVocabulary(
+        WordVocabulary(()), ("O",)
     )
-    entry = dataclasses.replace(catalogue()["atis"], files=files)
-    monkeypatch.setitem(catalogue(), "atis", entry)
-    from charlm.corpus.fetch import fetch
-
-    monkeypatch.setitem(
-        fetch.__globals__, "_download", lambda file, progress: text[Path(file.path).name]
-    )
-    tagged = load_tagged("atis", corpora_dir=tmp_path / "corpora")
-    assert tagged.name == "atis"
-    assert tagged.notices == (
-        f"downloaded atis from {entry.address} to {tmp_path / 'corpora' / 'atis'}",
-    )
-    assert [len(sentences) for sentences in tagged.splits.values()] == [2, 2, 2]
-    assert load_tagged("atis", corpora_dir=tmp_path / "corpora").notices == ()
-
-
-def test_the_catalogued_folder_cannot_be_downloaded(tmp_path, monkeypatch):
-    files = tuple(
-        dataclasses.replace(file, address="http://127.0.0.1:9/none")
-        for file in catalogue()["atis"].files
-    )
-    monkeypatch.setitem(catalogue(), "atis", dataclasses.replace(catalogue()["atis"], files=files))
-    with pytest.raises(FetchError, match="could not download atis"):
-        load_tagged("atis", corpora_dir=tmp_path)
-
-
-def test_atis(real_corpora):
-    if not (real_corpora / "atis").is_dir():
-        pytest.skip("needs atis among the corpora")
-    tagged = load_tagged("atis", corpora_dir=real_corpora)
-    sizes = {name: len(sentences) for name, sentences in tagged.splits.items()}
-    assert sizes == {"train": 4478, "valid": 500, "test": 893}
-    words = {name: sum(len(s.words) for s in split) for name, split in tagged.splits.items()}
-    assert words == {"train": 50_497, "valid": 5_703, "test": 9_164}
-    assert len(tagged.tags) == 121
-    assert tagged.tags[:2] == ("O", "B-aircraft_code")
-    assert tagged.notices == ("6 tag(s) of the test split are in neither train nor valid",)
-    first = tagged.splits["train"][0]
-    assert first.words[-5:] == ("baltimore", "to", "dallas", "round", "trip")
-    assert first.tags[-2:] == ("B-round_trip", "I-round_trip")

@@ -10,15 +10,15 @@ import torch.nn.functional as F
 from torch import nn
 
 from charlm.config import CELLS, TaggingConfig
-from charlm.corpus.tagged import TaggerVocabulary, parts_of
+from charlm.corpus.slots import TaggerVocabulary, parts_of
 from charlm.corpus.words import WordVocabulary, normalise_word
 from charlm.evaluation.tagging import Sentences
 from charlm.models.build import build_tagger
 from charlm.models.tagger import Tagger
-from charlm.optimisation.optimisers import build_optimiser
 from charlm.recurrent.bidirectional import Bidirectional
 from charlm.recurrent.build import TORCH
 from charlm.recurrent.unroll import Unrolled
+from charlm.training.optimisation import build_optimiser
 
 CPU = torch.device("cpu")
 NETWORKS = [(cell, "scratch") for cell in CELLS] + [(cell, "torch") for cell in TORCH]
@@ -280,13 +280,14 @@ def test_what_fills_up_the_parts_is_and_stays_nothing(initialisation, optimiser)
             {
                 "corpus": {"buckets": 9},
                 "model": {**SIZES, "initialisation": initialisation},
+                "training": {"optimiser": optimiser, "weight_decay": 0.1, "lr": 0.1},
             }
         ]
     )
     model = build_tagger(config, VOCABULARY).train()
     assert not model.parts.weight[9].any()
     before = model.parts.weight.detach().clone()
-    moving = build_optimiser(optimiser, model, lr=0.1, beta2=0.999, weight_decay=0.1)
+    moving = build_optimiser(config.training, model)
     for _ in range(3):
         moving.zero_grad()
         model(inputs(config)).sum().backward()

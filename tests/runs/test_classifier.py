@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from charlm.config import ClassificationConfig
-from charlm.corpus.labelled import LabelledText
+from charlm.corpus.labelled_texts import LabelledText
 from charlm.corpus.reviews import load_reviews
 from charlm.errors import CorpusError, RunError, UsageError
 from charlm.models.classifier import Classifier
@@ -112,14 +112,14 @@ def test_what_may_change_and_what_may_not(trained_classifier, one_line):
         trained_classifier.change(
             changed(
                 corpus={"length": 5, "cut": "after"},
-                model={"features": "last", "freeze": True, "from_run": "there"},
+                model={"features": "last", "tune": False, "from_run": "there"},
                 training={"optimiser": "sgd", "seed": 3},
             )
         )
     message = one_line(caught.value)
     for words in (
         "corpus.length is 400 in the run, not 5", "corpus.cut is before in the run, not after",
-        "model.features is mean-max in the run, not last", "model.freeze is False in the run",
+        "model.features is mean-max in the run, not last", "model.tune is True in the run",
         "model.from_run is None in the run, not there", "training.seed is 0 in the run, not 3",
         "training.optimiser is adamw in the run, not sgd",
     ):  # fmt: skip
@@ -198,7 +198,7 @@ def test_a_damaged_vocabulary_is_refused(trained_classifier, one_line, change):
 
 
 @pytest.mark.parametrize(("section", "key", "value"), [
-    ("model", "features", "first"), ("model", "freeze", True), ("model", "freeze", "false"),
+    ("model", "features", "first"), ("model", "tune", False), ("model", "tune", "true"),
     ("model", "ngrams", 99), ("model", "buckets", 10**12), ("model", "from_run", 3),
     ("model", "word_dropout", 2), ("corpus", "length", -1), ("corpus", "length", "400"),
     ("corpus", "cut", None), ("corpus", "tokens", "bytes"), ("training", "averaging", 1),
@@ -225,9 +225,9 @@ def from_config(trained: Run, config: ClassificationConfig, **model) -> Classifi
     return ClassificationConfig.from_settings(layers)
 
 
-@pytest.mark.parametrize("freeze", [True, False])
-def test_a_model_that_begins_with_another_ones_layers(trained, config, tmp_path, freeze):
-    settings = from_config(trained, config, freeze=freeze)
+@pytest.mark.parametrize("tune", [True, False])
+def test_a_model_that_begins_with_another_ones_layers(trained, config, tmp_path, tune):
+    settings = from_config(trained, config, tune=tune)
     corpus = load_reviews(settings.corpus, tokens=trained.vocabulary)
     run = ClassifierRun.create(tmp_path / "from", settings, corpus)
     source, model = trained.load_model(), run.first_model()
@@ -235,7 +235,7 @@ def test_a_model_that_begins_with_another_ones_layers(trained, config, tmp_path,
     wanted = source.stack(source.embed(ids), source.initial_state(1))[0]
     found = model.eval().stack(model.embed(ids), model.initial_state(1))[0]
     assert torch.equal(found, wanted)
-    assert {each.requires_grad for each in model.stack.parameters()} == {not freeze}
+    assert {each.requires_grad for each in model.stack.parameters()} == {tune}
     # The vocabulary is the run's own from now on.
     shutil.rmtree(trained.folder)
     assert ClassifierRun.open(run.folder).load_corpus().vocabulary.tokens == trained.vocabulary

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from charlm.config import TaggingConfig
-from charlm.corpus.tagged import TaggerVocabulary, load_slots
+from charlm.corpus.slots import TaggerVocabulary, load_slots
 from charlm.corpus.words import WordVocabulary
 from charlm.errors import CorpusError, RunError, UsageError
 from charlm.models.tagger import Tagger

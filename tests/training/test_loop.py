@@ -9,7 +9,7 @@ import torch
 from charlm.config import LanguageModelConfig, preset_names, settings_from_preset
 from charlm.corpus import load_corpus
 from charlm.corpus.reviews import load_reviews
-from charlm.corpus.tagged import load_slots
+from charlm.corpus.slots import load_slots
 from charlm.errors import CorpusError, RunError, TrainingError
 from charlm.evaluation.perplexity import evaluate
 from charlm.runs import ClassifierRun, Run, TaggerRun

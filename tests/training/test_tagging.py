@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from charlm.config import TaggingConfig
-from charlm.corpus.tagged import load_slots
+from charlm.corpus.slots import load_slots
 from charlm.errors import CorpusError, TrainingError
 from charlm.evaluation.spans import score_spans
 from charlm.evaluation.tagging import Sentences, predict_tags, tags_of, words_of

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from charlm.corpus import catalogue, labelled, load_labelled
+from charlm.corpus import LabelledTexts, catalogue, load_labelled
 from charlm.errors import CorpusError, UsageError
 
 Samples = list[tuple[str | None, str, str]]  # split, label, text
@@ -95,7 +95,7 @@ def json_lines(path: Path, samples: Samples, ensure_ascii: bool = False) -> Path
     return written(path, lines)
 
 
-def pairs(found: labelled.LabelledTexts, split: str) -> list[tuple[str, str]]:
+def pairs(found: LabelledTexts, split: str) -> list[tuple[str, str]]:
     return [(found.labels[label], text) for text, label in found.splits[split]]
 
 

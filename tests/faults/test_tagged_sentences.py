@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from charlm.corpus import load_tagged
 from charlm.errors import CharlmError, CorpusError
 
-slots = sys.modules["charlm.corpus.slots"]
+slots = sys.modules["charlm.corpus.tagged_sentences"]
 
 GOOD = {
     "train/seq.in": b"to boston\nfares\n",
