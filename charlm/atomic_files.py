@@ -1,4 +1,4 @@
-"""Writing files so that a reader, or the next start after a crash, finds a whole one or none."""
+"""Atomic writes: a reader finds the old file or the whole new one, even after a crash."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from contextlib import suppress
 from pathlib import Path
 
 TEMPORARY_FILES = ".*.tmp"
-"""The names, as a pattern, that a killed `write_atomic` may leave behind."""
+"""The pattern of the files that `write_atomic` may leave behind if the process is killed."""
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write to a temporary name beside ``path``, sync, rename, sync the folder.
+    """Write to a temporary file beside ``path``, sync it, rename it, and sync the folder.
 
-    Pillai et al. (2014), "All file systems are not created equal", on why it takes all of it.
+    Pillai et al. (2014), "All file systems are not created equal", explain why each step is needed.
 
     Raises:
-        OSError: ``path`` is as it was before, or whole and new; nothing temporary is left.
+        OSError: ``path`` has its old content or the whole new content. No temporary file is left.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
@@ -25,7 +25,7 @@ def write_atomic(path: Path, data: bytes) -> None:
         descriptor = os.open(temporary, flags, 0o666)
         try:
             rest = memoryview(data)
-            while rest:  # a system may write less than it is given
+            while rest:  # os.write may write only a part
                 rest = rest[os.write(descriptor, rest) :]
             os.fsync(descriptor)
         finally:
@@ -39,12 +39,12 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in ``folder`` last, where the system can.
+    """Sync the names in ``folder`` to the disk, where the file system supports it.
 
     Raises:
-        OSError: it cannot, and should.
+        OSError: the file system supports it, and it failed.
     """
-    if os.name == "nt":  # which cannot open a folder, and keeps its names in a journal
+    if os.name == "nt":  # Windows cannot open a folder; its file system journals the names
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:

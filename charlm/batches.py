@@ -1,7 +1,7 @@
 """Random and consecutive sampling of subsequences from one long sequence of token ids.
 
-Dive into Deep Learning, section 8.3 (0.17) and 6.3 (v1 of the Chinese edition). Everything is
-an index into the corpus tensor, on its device; nothing is copied into Python.
+Dive into Deep Learning, section 8.3 (0.17) and 6.3 (v1 of the Chinese edition). A batch is an
+index into the corpus tensor, on its device; nothing is copied into Python.
 
 T steps, B batch, N tokens.
 """
@@ -18,14 +18,14 @@ from charlm.errors import CorpusError
 
 
 class Batch(NamedTuple):
-    """Token ids and the ids one step on."""
+    """Token ids, and for each the id that follows it."""
 
     inputs: Tensor  # (T, B) int64
     targets: Tensor  # (T, B) int64
 
 
 def draw_offset(sampling: str, seq_len: int, generator: torch.Generator) -> int:
-    """The start of an epoch, drawn as d2l 0.17.0 does.
+    """The number of tokens to skip at the start of an epoch, drawn as in d2l 0.17.0.
 
     Uniform over 0 ... ``seq_len`` - 1 for random sampling, 0 ... ``seq_len`` for consecutive.
     """
@@ -34,17 +34,17 @@ def draw_offset(sampling: str, seq_len: int, generator: torch.Generator) -> int:
 
 
 def check_length(num_tokens: int, *, batch_size: int, seq_len: int, highest_offset: int) -> None:
-    """Make sure that one whole batch can be made, wherever the epoch starts.
+    """Check that a text fills one whole batch from every offset.
 
     Raises:
-        CorpusError: with the number of characters that there are and that are needed.
+        CorpusError: the text is too short; the message says how many characters are needed.
     """
     needed = batch_size * seq_len + 1 + highest_offset
     if num_tokens < needed:
         raise CorpusError(
             f"the train split has {num_tokens:,} characters, but a batch of {batch_size} rows of "
             f"{seq_len} steps needs {needed:,}",
-            "take a longer text, or smaller --batch-size and --seq-len",
+            "use a longer text, or a smaller --batch-size or --seq-len",
         )
 
 
@@ -52,7 +52,7 @@ AnyBatch = TypeVar("AnyBatch")
 
 
 class Batches(Generic[AnyBatch]):
-    """The batches of an epoch, in order; each is made when it is asked for."""
+    """The batches of an epoch, in order. A batch is made when it is asked for."""
 
     def __init__(self, number: int, make: Callable[[int], AnyBatch]) -> None:
         self._number = number
@@ -79,15 +79,15 @@ def random_batches(
     offset: int = 0,
     drop_last: bool = False,
 ) -> Batches[Batch]:
-    """Every subsequence of ``seq_len`` tokens from ``offset`` on, once, in shuffled order.
+    """Every subsequence of ``seq_len`` tokens after ``offset``, once, in shuffled order.
 
     Args:
         ids: (N,) int64, on any device.
-        batch_size: B; the last batch is smaller where the number does not divide.
+        batch_size: B; the last batch may be smaller.
         seq_len: T.
-        generator: on the CPU; the order is drawn from it, the same for the same state.
-        offset: tokens left out at the start.
-        drop_last: leave a smaller last batch out, as the book does.
+        generator: draws the order, on the CPU.
+        offset: the number of tokens to skip at the start.
+        drop_last: leave out a smaller last batch, as the book does.
     """
     num_subsequences = max(0, len(ids) - offset - 1) // seq_len
     order = torch.randperm(num_subsequences, generator=generator)
@@ -106,13 +106,13 @@ def random_batches(
 def consecutive_batches(
     ids: Tensor, *, batch_size: int, seq_len: int, offset: int = 0
 ) -> Batches[Batch]:
-    """The sequence as B long rows; row b of a batch goes on where row b of the last one ended.
+    """The sequence as B long rows: row b of each batch continues row b of the batch before.
 
     Args:
         ids: (N,) int64, on any device.
         batch_size: B.
-        seq_len: T; what is left of the rows after the last whole batch is left out.
-        offset: tokens left out at the start.
+        seq_len: T; the ends of the rows after the last whole batch are left out.
+        offset: the number of tokens to skip at the start.
     """
     row_length = max(0, len(ids) - offset - 1) // batch_size
     end = offset + row_length * batch_size

@@ -1,4 +1,4 @@
-"""The errors that a user can cause or meet; the command line prints each as one line."""
+"""Errors that a user can cause or meet. The command line prints each as one line."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Iterable
 
 
 class CharlmError(Exception):
-    """An expected failure: what is wrong and where, and in ``hint`` what to do about it.
+    """An expected failure. The message says what is wrong and where, the hint what to do about it.
 
     Args:
         message: one line, without the word "error".
-        hint: one line that says what to do, or None.
+        hint: one line, or None.
     """
 
     exit_code = 1
@@ -24,13 +24,13 @@ class CharlmError(Exception):
 
 
 class UsageError(CharlmError):
-    """The command line, a configuration file or a preset asks for something that cannot be."""
+    """The command line, a configuration file or a preset asks for something impossible."""
 
     exit_code = 2
 
 
 class CorpusError(CharlmError):
-    """A text is missing, unreadable, not text, or too short."""
+    """A corpus is missing, unreadable, damaged, in another format, or too short."""
 
 
 class FetchError(CorpusError):
@@ -42,34 +42,39 @@ class RunError(CharlmError):
 
 
 class TrainingError(CharlmError):
-    """Training cannot go on: a loss, a gradient or a state is not finite."""
+    """Training cannot continue: a loss, a gradient or a state is not finite."""
 
 
 def shown(value: object) -> str:
-    """Something from a file or a command line, for a message: on one line, and not a long one."""
+    """A value from a file or a command line as part of a message: one line, not a long one."""
     try:
         text = _REPR.repr(value)
-    except ValueError:  # a whole number of thousands of digits, which Python does not write out
+    except ValueError:  # an integer of thousands of digits, which Python refuses to print
         text = f"a long {type(value).__name__}"
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
 
+def counted(count: int, noun: str) -> str:
+    """A count with its noun in the singular or plural: ``1 text``, ``2,000 texts``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def did_you_mean(name: str, known: Iterable[str], otherwise: str | None = None) -> str:
-    """The hint for an unknown name: the known name that is most like it, or all known names.
+    """The hint for an unknown name: the most similar known name, or all known names.
 
     Args:
         otherwise: the hint where no known name is close; None: the list of known names.
     """
     known = list(known)
-    # Comparing a name of millions of characters, as in a damaged file, would take minutes.
+    # A damaged file may give a name of millions of characters. Comparing it would take minutes.
     close = difflib.get_close_matches(name[:100], known, n=1)
     return f"did you mean {close[0]}?" if close else otherwise or f"known: {', '.join(known)}"
 
 
 _SHOWN = 120
-_REPR = reprlib.Repr()  # it goes into nothing deep, and copies nothing long
+_REPR = reprlib.Repr()  # unlike repr, it does not copy long or deeply nested values
 _REPR.maxstring = _REPR.maxother = _REPR.maxlong = _SHOWN
 
 
-class Stopped(Exception):  # noqa: N818 - it is no error
-    """What was asked to stop has done so, before its end. No failure, so no `CharlmError`."""
+class Stopped(Exception):  # noqa: N818 - it is not an error
+    """Work stopped early because it was asked to. This is not a failure, so not a CharlmError."""

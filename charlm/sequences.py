@@ -1,4 +1,4 @@
-"""Sequences of unequal lengths: stored end to end, and padded when a batch of them is made.
+"""Sequences of unequal lengths: stored end to end, padded when a batch is made.
 
 T steps, B batch, N sequences.
 """
@@ -10,15 +10,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-POOL = 50  # batches whose rows are sorted by length together
+POOL = 50  # the number of batches whose rows are sorted by length together
 
 
 class Sequences:
     """N sequences of token ids, end to end.
 
     Args:
-        parts: (length,) each, of one integer type; none is empty.
-        device: where they and the batches of them lie.
+        parts: the sequences, (length,) each, all of one integer type, none of them empty.
+        device: the device of the sequences and of their batches.
     """
 
     def __init__(self, parts: Sequence[Tensor], device: torch.device) -> None:
@@ -32,13 +32,13 @@ class Sequences:
     def padded(
         self, rows: Tensor, *, steps: int | None = None, before: bool = False, padding: int = 0
     ) -> Tensor:
-        """Some of the sequences as the columns of a matrix.
+        """The chosen sequences as the columns of a matrix.
 
         Args:
-            rows: (B,) int64, their numbers, on the CPU.
-            steps: T; None: of the longest of them, which may not be longer than T.
-            before: whether the padding stands before a sequence, not behind it.
-            padding: the id of what fills a shorter one up.
+            rows: (B,) int64, the numbers of the sequences, on the CPU.
+            steps: T, at least the length of the longest chosen sequence; None is that length.
+            before: put the padding before a shorter sequence, not after it.
+            padding: the id that pads a shorter sequence.
 
         Returns:
             (T, B) int64.
@@ -57,17 +57,16 @@ class Sequences:
 def length_batches(
     lengths: Tensor, batch_size: int, generator: torch.Generator | None = None
 ) -> list[Tensor]:
-    """All rows once, in batches of similar lengths, so that there is little padding.
+    """The numbers of all sequences, in batches of similar lengths, so that padding is short.
 
     Args:
         lengths: (N,) int64, on the CPU.
-        batch_size: B; one batch is smaller where the number does not divide.
-        generator: the rows are shuffled, then sorted among those of so many batches alone, and
-            the batches are shuffled; the same for the same state. None: all are sorted, the
-            longest first.
+        batch_size: B; one batch is smaller if B does not divide N.
+        generator: shuffles the sequences, sorts each group of ``POOL`` batches by length, and
+            shuffles the batches. None sorts all sequences, the longest first.
 
     Returns:
-        (B,) int64 each, numbers of rows.
+        For each batch, the numbers of its sequences, (B,) int64.
     """
     if generator is None:
         order = lengths.sort(descending=True, stable=True).indices

@@ -1,4 +1,4 @@
-"""JSON as every reader takes it: no infinity and no NaN; null stands for both."""
+"""JSON that every reader accepts: infinity and NaN are written as null."""
 
 from __future__ import annotations
 

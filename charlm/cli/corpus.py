@@ -1,4 +1,4 @@
-"""``charlm corpus``: what there is to train on."""
+"""``charlm corpus``: list, describe, download and add corpora."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from charlm.cli.options import AsJson, CorporaDir, Quiet, Version
 from charlm.cli.output import Output
-from charlm.errors import UsageError
+from charlm.errors import UsageError, did_you_mean
 
 app = typer.Typer(
     help="List, describe, download and add corpora.", no_args_is_help=True, rich_markup_mode=None
@@ -17,7 +17,7 @@ app = typer.Typer(
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A name from charlm corpus list.")]
 Encoding = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Of a text of yours. [default: UTF-8]")
+    str | None, typer.Option(metavar="NAME", help="Encoding of your own text. [default: UTF-8]")
 ]
 
 
@@ -28,23 +28,21 @@ def list_(
     quiet: Quiet = False,
     version: Version = False,
 ) -> None:
-    """List the corpora that have a name."""
-    from charlm.corpus import catalogue, corpus_names, locate
+    """List the corpora that charlm knows by name."""
+    from charlm.corpus import LANGUAGE_MODEL, catalogue, corpus_names, locate
 
     output = Output(as_json=as_json, quiet=quiet)
     rows = []
     for entry in catalogue().values():
-        here = "comes with charlm" if entry.bundled else "on this machine"
+        where = "comes with charlm" if entry.bundled else "on this machine"
         if locate(entry, corpora_dir) is None:
-            here = "downloaded when first used"
-        rows.append((entry.name, entry.task, here, entry.description))
-    rows += [
-        (name, "language-model", "added", "a text of yours") for name in corpus_names(corpora_dir)
-    ]
+            where = "downloaded when first used"
+        rows.append((entry.name, entry.task, where, entry.description))
+    rows += [(name, LANGUAGE_MODEL, "added", "your own text") for name in corpus_names(corpora_dir)]
     names = ("name", "task", "where", "about")
     output.json({"corpora": [dict(zip(names, row, strict=True)) for row in rows]})
-    for name, task, here, about in rows:
-        output.text(f"{name:<16} {task:<15} {here:<27} {about}")
+    for name, task, where, about in rows:
+        output.text(f"{name:<16} {task:<15} {where:<27} {about}")
 
 
 @app.command()
@@ -59,19 +57,19 @@ def show(
     """Describe a corpus: source, licence, cleaning, splits, and its first lines."""
     import dataclasses
 
-    from charlm.corpus import catalogue, load_corpus, locate
+    from charlm.corpus import LANGUAGE_MODEL, catalogue, load_corpus, locate
 
     output = Output(as_json=as_json, quiet=quiet)
     entry = catalogue().get(name)
     content: dict[str, Any] = {} if entry is None else dataclasses.asdict(entry)
-    if entry is not None and entry.task != "language-model":
+    if entry is not None and entry.task != LANGUAGE_MODEL:
         path = locate(entry, corpora_dir)
         content |= {"path": None if path is None else str(path)}
         output.json(content)
         _tell(output, content | {"files": ", ".join(file.path for file in entry.files)})
         output.text(f"\nnext: {entry.command}")
         return
-    corpus = load_corpus(name, corpora_dir=corpora_dir, encoding=encoding)
+    corpus = load_corpus(name, corpora_dir=corpora_dir, encoding=encoding, progress=not quiet)
     for notice in corpus.notices:
         output.note(notice)
     train, valid, test = corpus.split_sizes
@@ -91,7 +89,7 @@ def show(
 
 
 def _tell(output: Output, content: dict[str, Any]) -> None:
-    """A line for each fact that is known."""
+    """Print a line for each known fact."""
     for key, value in content.items():
         if value:
             shown = ", ".join(f"{k} {v:,}" for k, v in value.items()) if key == "split" else value
@@ -106,33 +104,33 @@ def fetch(
     quiet: Quiet = False,
     version: Version = False,
 ) -> None:
-    """Download a corpus, unless it is here already, and check its hashes."""
+    """Download a corpus if it is not on this machine, and check its hashes."""
     from charlm.corpus import catalogue, fetch
 
     entry = catalogue().get(name)
     if entry is None:
-        raise UsageError(f"no corpus is called {name!r}", f"known: {', '.join(catalogue())}")
+        raise UsageError(f"no corpus is called {name!r}", did_you_mean(name, catalogue()))
     output = Output(as_json=as_json, quiet=quiet)
-    path = fetch(entry, corpora_dir)
+    path = fetch(entry, corpora_dir, progress=not quiet)
     output.json({"name": name, "path": str(path)})
     output.text(str(path))
 
 
 @app.command()
 def add(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A text of yours.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Your own text.")],
     encoding: Encoding = None,
     corpora_dir: CorporaDir = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     version: Version = False,
 ) -> None:
-    """Copy a text into the corpora folder, so that it has a name."""
+    """Copy your own text into the corpora folder, to use it by name."""
     from charlm.corpus import add_text
 
     output = Output(as_json=as_json, quiet=quiet)
-    if not file:  # Path("") would be the working folder
-        raise UsageError("FILE is empty", "name a text of yours")
+    if not file:  # Path("") is the working folder
+        raise UsageError("FILE is empty", "name your own text")
     path = add_text(Path(file), corpora_dir, encoding=encoding)
     output.json({"name": path.stem, "path": str(path)})
     output.text(f"{path}\nnext: charlm train --corpus {path.stem}")

@@ -1,13 +1,13 @@
-"""Corpora: find a text, read it, clean it, and turn its characters into ids."""
+"""Corpora: find and read texts, and encode them as ids."""
 
-from charlm.corpus.catalogue import CatalogueEntry, CatalogueFile, catalogue
+from charlm.corpus.added_texts import add_text, corpus_names
+from charlm.corpus.catalogue import LANGUAGE_MODEL, CatalogueEntry, CatalogueFile, catalogue
 from charlm.corpus.cleaning import CLEANINGS, clean
-from charlm.corpus.corpus import SPLITS, Corpus, load_corpus
+from charlm.corpus.corpus import Corpus, load_corpus
 from charlm.corpus.fetch import corpora_folders, fetch, locate
 from charlm.corpus.labelled_texts import LabelledText, LabelledTexts, load_labelled
-from charlm.corpus.own_texts import add_text, corpus_names
+from charlm.corpus.splits import DEFAULT_SPLIT, SPLITS, split_sizes
 from charlm.corpus.tagged_sentences import TaggedSentence, TaggedSentences, load_tagged
-from charlm.corpus.splits import DEFAULT_SPLIT, split_sizes
 from charlm.corpus.text import SourceText, read_text
 from charlm.corpus.vocabulary import Vocabulary
 from charlm.corpus.words import (
@@ -21,6 +21,7 @@ from charlm.corpus.words import (
 __all__ = [
     "CLEANINGS",
     "DEFAULT_SPLIT",
+    "LANGUAGE_MODEL",
     "SPLITS",
     "CatalogueEntry",
     "CatalogueFile",

@@ -177,7 +177,7 @@ def _members(
             raise tarfile.HeaderError("a size is negative")
         files += 1
         if files > MAX_FILES:
-            raise CorpusError(f"{path} holds more than {MAX_FILES:,} files", "take a part of them")
+            raise CorpusError(f"{path} holds more than {MAX_FILES:,} files", "use a part of it")
         parts = _parts(member.name)
         data = None
         if member.isreg() and parts and wanted(parts):
@@ -251,18 +251,21 @@ class _TarStream(io.BufferedIOBase):
             EOFError: fewer bytes are left.
             CorpusError: the archive unpacks to too much.
         """
-        data = self._stream.read(size)
-        self._at += len(data)
-        _refuse_bomb(self._path, self._at, self._packed)
+        data = self._take(size)
         if len(data) != size:
             raise EOFError("it ends too early")
         return data
 
     def finish(self) -> None:
         """Read the rest, so that gzip compares its checksum."""
-        while data := self._stream.read(2**20):
-            self._at += len(data)
-            _refuse_bomb(self._path, self._at, self._packed)
+        while self._take(2**20):
+            pass
+
+    def _take(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        self._at += len(data)
+        _refuse_bomb(self._path, self._at, self._packed)
+        return data
 
 
 def _check_records(data: bytes) -> None:

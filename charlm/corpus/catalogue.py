@@ -7,16 +7,19 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from charlm.errors import UsageError
+
 LANGUAGE_MODEL = "language-model"
-"""The task of a text; other tasks are called as their command is."""
+CLASSIFY = "classify"
+TAG = "tag"
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogueFile:
-    """One file to download."""
+    """A file to download."""
 
     path: str
-    """Its name, in a corpora folder; with the folder's, if it is one of several."""
+    """Relative to a corpora folder; for a corpus of several files, it starts with its folder."""
     address: str
     sha256: str
     size: int
@@ -25,9 +28,9 @@ class CatalogueFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogueEntry:
-    """A corpus of ``catalogue.toml``: part of the package, or downloaded on demand.
+    """A corpus of ``catalogue.toml``, bundled with the package or downloaded on demand.
 
-    ``cleaning``, ``split`` and ``prefixes`` are a text's: a corpus for another task has none.
+    Only corpora for language models have a ``cleaning``, a ``split`` and ``prefixes``.
     """
 
     name: str
@@ -36,23 +39,23 @@ class CatalogueEntry:
     description: str
     """One line."""
     file: str
-    """The name of the file, or of the folder of several, in the package or a corpora folder."""
+    """The name of the file, or of the folder of several files."""
     licence: str
     citation: str
     task: str = LANGUAGE_MODEL
-    """``language-model``, ``classify`` or ``tag``."""
+    """``LANGUAGE_MODEL``, ``CLASSIFY`` or ``TAG``."""
     cleaning: str | None = None
     """A name in ``CLEANINGS``."""
     split: tuple[float, float, float] | None = None
     """Train, valid, test: fractions of the characters, or numbers of characters."""
     prefixes: tuple[str, ...] = ()
-    """What samples start with."""
+    """The prefixes that samples continue."""
     address: str | None = None
-    """Where it is downloaded from; None for a text that is part of the package."""
+    """The download address; None for a bundled text."""
     sha256: str | None = None
-    """Of the one file."""
+    """The SHA-256 of the file, for a corpus of one file."""
     size: int | None = None
-    """Of the one file in bytes."""
+    """The size of the file in bytes, for a corpus of one file."""
     files: tuple[CatalogueFile, ...] = ()
     """The files of a folder; empty for a corpus of one file."""
     member: str | None = None
@@ -67,14 +70,14 @@ class CatalogueEntry:
 
     @property
     def downloads(self) -> tuple[CatalogueFile, ...]:
-        """All that is downloaded for it: the one file, or those of the folder."""
+        """The files to download; empty for a bundled text."""
         if self.files or self.address is None or self.sha256 is None or self.size is None:
             return self.files
         return (CatalogueFile(self.file, self.address, self.sha256, self.size),)
 
     @property
     def command(self) -> str:
-        """What trains on it."""
+        """The command that trains on the corpus."""
         if self.task == LANGUAGE_MODEL:
             return f"charlm train --corpus {self.name}"
         return f"charlm {self.task} train --data {self.name}"
@@ -89,6 +92,20 @@ def catalogue() -> dict[str, CatalogueEntry]:
     return {name: _entry(name, **table) for name, table in tables.items()}
 
 
+def find_entry(name: str, task: str) -> CatalogueEntry | None:
+    """The entry of that name, or None if the catalogue does not have the name.
+
+    Raises:
+        UsageError: the corpus is for another task.
+    """
+    entry = catalogue().get(name)
+    if entry is not None and entry.task != task:
+        raise UsageError(
+            f"{name} is a corpus for the task {entry.task}, not {task}", f"use {entry.command}"
+        )
+    return entry
+
+
 def _entry(
     name: str,
     *,
@@ -97,15 +114,13 @@ def _entry(
     files: dict[str, dict[str, Any]] | None = None,
     **table: Any,
 ) -> CatalogueEntry:
-    """An entry as its table has it: lists for tuples, the files by their names in the folder."""
+    """The entry of a table of ``catalogue.toml``, which has lists and relative file names."""
     return CatalogueEntry(
         name=name,
         split=None if split is None else (split[0], split[1], split[2]),
         prefixes=tuple(prefixes or ()),
         files=tuple(
-            CatalogueFile(
-                path=f"{table['file']}/{path}", address=f"{table['address']}/{path}", **facts
-            )
+            CatalogueFile(f"{table['file']}/{path}", f"{table['address']}/{path}", **facts)
             for path, facts in (files or {}).items()
         ),
         **table,

@@ -1,4 +1,4 @@
-"""Cleanings: what is done to a text before it is split into characters."""
+"""Cleanings: changes to a text before it is split into characters."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from charlm.errors import UsageError, did_you_mean
 
-# ASCII letters to lower case, line ends kept, every other byte to a space.
+# Maps ASCII letters to lower case, line ends to \n, every other byte to a space.
 _TO_LETTERS = bytes(
     ord("\n") if chr(byte) in "\r\n" else ord(chr(byte).lower()) if chr(byte).isalpha() else 32
     for byte in range(128)
@@ -14,13 +14,13 @@ _TO_LETTERS = bytes(
 
 
 def letters(text: str) -> str:
-    r"""Lower-case ASCII letters and single spaces, lines joined with nothing between.
+    r"""Lower-case ASCII letters and single spaces; the lines are joined with nothing between.
 
-    Each line has ``[^A-Za-z]+`` replaced by one space, is stripped and lower-cased, as
-    ``read_time_machine`` does in d2l 0.17 (Dive into Deep Learning, section 8.2). As in a file
-    read with universal newlines, only ``\n``, ``\r\n`` and ``\r`` end a line.
+    In each line, ``[^A-Za-z]+`` becomes one space; the line is stripped and lower-cased. This is
+    ``read_time_machine`` of d2l 0.17 (Dive into Deep Learning, section 8.2). A line ends with
+    ``\n``, ``\r\n`` or ``\r``, as in a file read with universal newlines.
     """
-    # A character beyond ASCII becomes "?", which the table turns into a space.
+    # A non-ASCII character becomes "?", which the table maps to a space.
     data = text.encode("ascii", "replace").translate(_TO_LETTERS)
     while b"  " in data:  # each pass halves the longest run
         data = data.replace(b"  ", b" ")
@@ -29,12 +29,12 @@ def letters(text: str) -> str:
 
 
 def spaces(text: str) -> str:
-    r"""Every ``\n`` and every ``\r`` becomes a space, as d2l-zh v1 reads the Jay Chou lyrics."""
+    r"""The text with each ``\n`` and ``\r`` as a space, as d2l-zh v1 reads the Jay Chou lyrics."""
     return text.replace("\n", " ").replace("\r", " ")
 
 
 def none(text: str) -> str:
-    """The text as it is."""
+    """The text, unchanged."""
     return text
 
 
@@ -42,10 +42,10 @@ CLEANINGS: dict[str, Callable[[str], str]] = {"letters": letters, "spaces": spac
 
 
 def clean(text: str, name: str) -> str:
-    """The text through the cleaning of that name, one of ``CLEANINGS``.
+    """The text after the cleaning of that name.
 
     Raises:
-        UsageError: no cleaning has that name.
+        UsageError: the name is not in ``CLEANINGS``.
     """
     if name not in CLEANINGS:
         raise UsageError(f"unknown cleaning {name!r}", did_you_mean(name, CLEANINGS))

@@ -1,18 +1,18 @@
-"""What the data of a classifier and of a tagger have in common: examples in three splits."""
+"""Examples in three splits with their vocabulary: what classifiers and taggers train on."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from charlm.corpus.corpus import SPLITS
 from charlm.corpus.labelled_texts import LabelledTexts
+from charlm.corpus.splits import SPLITS
 from charlm.corpus.tagged_sentences import TaggedSentences
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Examples:
-    """Data as read, the vocabulary that it is read with, and the settings of that."""
+    """Data, the vocabulary that encodes them, and the settings of both."""
 
     data: LabelledTexts | TaggedSentences
     vocabulary: Any
@@ -25,21 +25,21 @@ class Examples:
 
     @property
     def source(self) -> str:
-        """The path that it was read from."""
+        """The path of the data."""
         return self.data.source
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What the user should know about how it was read, one line each."""
+        """What the user should know about how the data were read, one line each."""
         return self.data.notices
 
     @property
     def split_sizes(self) -> tuple[int, ...]:
-        """Examples in train, valid and test."""
+        """The numbers of examples in train, valid and test."""
         return tuple(len(self.data.splits[name]) for name in SPLITS)
 
     def describe(self) -> dict[str, Any]:
-        """What tells it from others, for run.json."""
+        """The facts that identify the data, for run.json."""
         return {
             "name": self.name,
             "source": self.source,

@@ -1,4 +1,4 @@
-"""Where corpora lie on this machine, and how a catalogued one gets there."""
+"""Find catalogued corpora on this machine, and download them."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from time import sleep
 from typing import TYPE_CHECKING, Any
 
 from charlm.atomic_files import write_atomic
-from charlm.corpus.catalogue import LANGUAGE_MODEL, CatalogueEntry, CatalogueFile, catalogue
+from charlm.corpus.catalogue import CatalogueEntry, CatalogueFile, catalogue
 from charlm.errors import CorpusError, FetchError
 
 if TYPE_CHECKING:
     import requests
 
-_TIMEOUT = (3.05, 20.0)  # seconds to connect to one address, and between two packets
-_PAUSES = (1.0, 2.0)  # seconds before the second try, and before the third and last
+_TIMEOUT = (3.05, 20.0)  # seconds to connect, and between two packets
+_PAUSES = (1.0, 2.0)  # seconds before the second and the third try
 _REDIRECTS = 5
 
 
 class _WrongFileError(Exception):
-    """What came is not the catalogued file."""
+    """The download is not the catalogued file."""
 
 
 def _user_cache() -> Path:
@@ -31,25 +31,26 @@ def _user_cache() -> Path:
 
 
 def _named_folders(corpora_dir: Path | None) -> list[Path]:
-    """The folders that the user named, on the command line and in the environment."""
+    """The folders given on the command line and in the environment."""
     environment = os.environ.get("CHARLM_CORPORA")
     named = (corpora_dir, Path(environment) if environment else None)
     return [folder for folder in named if folder is not None]
 
 
 def corpora_folders(corpora_dir: Path | None = None) -> list[Path]:
-    """The folders where corpora are looked for, in order; they need not exist.
+    """The folders to look for corpora in, in order; they need not exist.
 
-    ``corpora_dir``, ``$CHARLM_CORPORA``, ``corpora`` in the working folder, the user's cache.
+    They are ``corpora_dir``, ``$CHARLM_CORPORA``, ``corpora`` in the working folder, and the
+    user's cache.
     """
     return [*_named_folders(corpora_dir), Path("corpora"), _user_cache()]
 
 
 def writable_folder(corpora_dir: Path | None, *, otherwise: Path) -> Path:
-    """The first folder that can be written to; one that the user named is created.
+    """The first writable folder, which is created if it does not exist.
 
-    ``corpora_dir``, ``$CHARLM_CORPORA``, ``corpora`` in the working folder if it exists, and
-    ``otherwise``, which is created.
+    The candidates are ``corpora_dir``, ``$CHARLM_CORPORA``, ``corpora`` in the working folder if
+    it exists, and ``otherwise``.
 
     Raises:
         CorpusError: none of them can be written to.
@@ -64,19 +65,18 @@ def writable_folder(corpora_dir: Path | None, *, otherwise: Path) -> Path:
             return folder
     raise CorpusError(
         f"no corpora folder can be written to, and {otherwise} cannot be created",
-        "name a folder of yours with --corpora-dir",
+        "name a writable folder with --corpora-dir",
     )
 
 
 def locate(entry: CatalogueEntry, corpora_dir: Path | None = None) -> Path | None:
-    """The file of ``entry`` on this machine, or the folder with all of its files; or None.
+    """The file of ``entry`` on this machine, or the folder with all of its files, or None.
 
-    The first file of that name in ``corpora_folders`` decides. If its hash is wrong there is an
-    error, not a look further: a file that the user put there is never passed over in silence.
-    A folder that lacks some of its files is as if it were not there.
+    A file with the wrong hash is an error even if a later folder has the right file, because the
+    user may have put it there. A folder that lacks a file counts as missing.
 
     Raises:
-        CorpusError: the first file found is not the catalogued one.
+        CorpusError: the first file of that name in ``corpora_folders`` has the wrong hash.
     """
     if entry.bundled:
         return Path(__file__).parent / "bundled" / entry.file
@@ -87,15 +87,15 @@ def locate(entry: CatalogueEntry, corpora_dir: Path | None = None) -> Path | Non
 
 
 def _missing(entry: CatalogueEntry, folder: Path) -> list[CatalogueFile]:
-    """The files of ``entry`` that a corpora folder lacks.
+    """The files of ``entry`` that are missing in a corpora folder.
 
     Raises:
-        CorpusError: one that it has is not the catalogued one.
+        CorpusError: a file in the folder has the wrong hash.
     """
     missing = []
     for file in entry.downloads:
         path = folder / file.path
-        if os.path.isfile(path):  # Path.is_file raises where it may not look
+        if os.path.isfile(path):  # Path.is_file raises without permission
             _check_hash(path, file.sha256)
         else:
             missing.append(file)
@@ -112,25 +112,24 @@ def _check_hash(path: Path, expected: str) -> None:
         raise CorpusError(
             f"{path} is not the catalogued file: "
             f"SHA-256 {found[:12]}..., expected {expected[:12]}...",
-            "delete or replace it; to read it as a text of your own, name it by its path",
+            "delete or replace it; to use it as your own text, give its path",
         )
 
 
 def fetch(
     entry: CatalogueEntry, corpora_dir: Path | None = None, *, progress: bool = False
 ) -> Path:
-    """The file of ``entry``, or its folder, downloaded if it is not on this machine yet.
+    """The file of ``entry``, or its folder, downloaded if it is not on this machine.
 
-    A download is checked against its SHA-256 before it takes its place, in the first of
-    ``corpora_dir``, ``$CHARLM_CORPORA``, an existing ``corpora`` in the working folder, and the
-    user's cache that can be written to. Of several files none is written before all have come.
+    Downloads go to ``writable_folder``, or to the user's cache. Their SHA-256 is checked first.
+    Files of a folder are written after all of them have been downloaded.
 
     Args:
-        progress: whether to show a progress bar on standard error.
+        progress: show a progress bar if standard error is a terminal.
 
     Raises:
-        FetchError: the download failed; nothing of it is left.
-        CorpusError: as ``locate`` and ``writable_folder``, or the file cannot be written.
+        FetchError: the download failed. No part of it is left.
+        CorpusError: as ``locate`` and ``writable_folder``, or a file cannot be written.
     """
     path = locate(entry, corpora_dir)
     if path is not None:
@@ -140,7 +139,7 @@ def fetch(
     for file in _missing(entry, folder):
         try:
             downloads.append((folder / file.path, _download(file, progress)))
-        except (OSError, ValueError, _WrongFileError) as error:  # requests' own are OSErrors
+        except (OSError, ValueError, _WrongFileError) as error:  # errors of requests are OSErrors
             raise _fetch_error(entry, file, folder, error) from error
     for path, data in downloads:
         try:
@@ -149,7 +148,7 @@ def fetch(
         except OSError as error:
             raise CorpusError(
                 f"cannot write {path}: {error.strerror}",
-                "make room for it, or name another folder with --corpora-dir",
+                "free some space, or name another folder with --corpora-dir",
             ) from error
     return folder / entry.file
 
@@ -159,14 +158,14 @@ def _download(file: CatalogueFile, progress: bool) -> bytes:
         try:
             return _try_download(file, progress)
         except (OSError, _WrongFileError) as error:
-            if not _may_pass(error):
+            if not _worth_another_try(error):
                 raise
         sleep(pause)
     return _try_download(file, progress)
 
 
 def _try_download(file: CatalogueFile, progress: bool) -> bytes:
-    """The right bytes, held in memory: a download that is killed leaves no file behind."""
+    """The bytes of a file, kept in memory so that a killed download leaves no file behind."""
     import requests
     from tqdm import tqdm
 
@@ -175,16 +174,23 @@ def _try_download(file: CatalogueFile, progress: bool) -> bytes:
         session.max_redirects = _REDIRECTS
         session.hooks = {"response": [_close_redirect]}
         if file.address.startswith("https:"):
-            del session.adapters["http://"]  # no redirect may lead to there
+            del session.adapters["http://"]  # refuses redirects to plain HTTP
         with (
             session.get(file.address, stream=True, timeout=_TIMEOUT) as response,
-            tqdm(total=file.size, unit="B", unit_scale=True, disable=not progress) as bar,
+            tqdm(
+                desc=file.path,
+                total=file.size,
+                unit="B",
+                unit_scale=True,
+                leave=False,
+                disable=None if progress else True,  # None: only on a terminal
+            ) as bar,
         ):
             response.raise_for_status()
             for chunk in response.iter_content(2**16):
                 data += chunk
                 bar.update(len(chunk))
-                if len(data) > file.size:  # perhaps without end, or a decompression bomb
+                if len(data) > file.size:  # it may be endless, or a decompression bomb
                     raise _WrongFileError("it is longer")
     if hashlib.sha256(data).hexdigest() != file.sha256:
         raise _WrongFileError("its SHA-256 differs")
@@ -192,21 +198,21 @@ def _try_download(file: CatalogueFile, progress: bool) -> bytes:
 
 
 def _close_redirect(response: requests.Response, **_: Any) -> None:
-    """Close a redirect, of which requests would read the whole body, however long."""
+    """Close a redirect, because requests would read its whole body, however long."""
     if response.is_redirect:
         response.close()
 
 
-def _may_pass(error: Exception) -> bool:
-    """Whether the next try may go better; without a network nobody should wait for it."""
+def _worth_another_try(error: Exception) -> bool:
+    """Whether the error may be temporary. Without a network, waiting does not help."""
     import requests
     from urllib3.exceptions import DecodeError, ProtocolError, ReadTimeoutError
 
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return error.response.status_code >= 500 or error.response.status_code == 429
-    if isinstance(error, requests.Timeout):  # before the answer began
+    if isinstance(error, requests.Timeout):  # the server did not answer at all
         return False
-    # requests wraps what breaks off, or stops for too long, in an error of its own.
+    # requests wraps the error of a connection that breaks or stalls during the answer.
     inner = error.args[0] if error.args else None
     broken = isinstance(inner, (DecodeError, ProtocolError, ReadTimeoutError))
     return broken or isinstance(error, _WrongFileError)
@@ -215,17 +221,17 @@ def _may_pass(error: Exception) -> bool:
 def _fetch_error(
     entry: CatalogueEntry, file: CatalogueFile, folder: Path, error: Exception
 ) -> FetchError:
-    instead = "or name data of yours with --data"
-    if entry.task == LANGUAGE_MODEL:
-        offline = next(
-            other
-            for other in catalogue().values()
-            if other.bundled and other.language == entry.language
-        )
-        instead = f"or use a text that is here at once: {offline.command}"
+    bundled = (other for other in catalogue().values() if other.bundled)
+    same = (
+        other for other in bundled if (other.task, other.language) == (entry.task, entry.language)
+    )
+    offline = next(same, None)
+    instead = (
+        f"use a bundled text: {offline.command}" if offline else "use your own data with --data"
+    )
     return FetchError(
         f"could not download {entry.name} from {file.address}: {_reason(error)}",
-        f"put {entry.file} into {folder}, {instead}",
+        f"put {entry.file} into {folder}, or {instead}",
     )
 
 
@@ -237,21 +243,21 @@ def _reason(error: Exception) -> str:
     from urllib3.exceptions import ProtocolError
 
     if isinstance(error, _WrongFileError):
-        return f"what came is not the catalogued file ({error})"
+        return f"the download is not the catalogued file ({error})"
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return f"the server answered {error.response.status_code} {error.response.reason}".rstrip()
     if isinstance(error, requests.TooManyRedirects):
         return f"the server redirects more than {_REDIRECTS} times"
     if isinstance(error, requests.exceptions.InvalidSchema):
-        return "the server redirects to where it is not safe to go"
+        return "the server redirects to an unsafe address"
     if isinstance(error, requests.exceptions.ContentDecodingError):
-        return "what came cannot be decompressed"
+        return "the download cannot be decompressed"
     cause: BaseException = error
-    while True:  # the operating system's own words are the clearest
+    while True:  # the operating system's message is the clearest
         if isinstance(cause, (TimeoutError, requests.Timeout)):
             return "no answer in time"
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"the server's certificate is not good: {cause.verify_message}"
+            return f"the server's certificate is not valid: {cause.verify_message}"
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror
         deeper = cause.__cause__ or cause.__context__
@@ -259,5 +265,5 @@ def _reason(error: Exception) -> str:
             break
         cause = deeper
     if error.args and isinstance(error.args[0], ProtocolError):
-        return "the connection broke off"
+        return "the connection was lost"
     return str(cause).partition("\n")[0]

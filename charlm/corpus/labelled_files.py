@@ -1,4 +1,4 @@
-"""Labelled texts in a file each: folders called as their labels, or a tar archive of them."""
+"""Labelled texts with one file per text, in a folder per label, or in a tar archive of folders."""
 
 from __future__ import annotations
 
@@ -6,55 +6,55 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from charlm.corpus.archives import MAX_BYTES, MAX_FILE_BYTES, MAX_FILES, read_tar, too_large
-from charlm.corpus.text import decode, reading
-from charlm.errors import CorpusError, shown
+from charlm.corpus.text import Parts, decode, reading, walk
+from charlm.errors import CorpusError, counted, shown
 
 SPLIT_CALLED = {
     **{"train": "train", "training": "train", "test": "test"},
     **{"valid": "valid", "validation": "valid", "val": "valid", "dev": "valid"},
 }
-"""The split that is meant by a folder's name, or by a value in a column ``split``."""
+"""The split, by the name of a folder or by a value in a column ``split``."""
 
-_UNLABELLED = "unsup"  # the folder of IMDB with the reviews that nobody labelled
-_DEEPEST = 4  # names in a path: FOLDER/train/LABEL/name.txt
-
-Parts: TypeAlias = tuple[str, ...]
-"""The names in a path, from the source downwards."""
+_UNLABELLED = "unsup"  # the folder of the unlabelled reviews in IMDB
+_DEEPEST = 4  # the most parts of a path: FOLDER/train/LABEL/name.txt
 
 
 class Found(NamedTuple):
-    """A text as it stands in its source."""
+    """A text in its source."""
 
     split: str | None
     """``train``, ``valid`` or ``test``; None where the source has no splits."""
     label: str
     text: str
     where: str
-    """Where it stands, for a message."""
+    """The place of the text, for a message."""
 
 
 def read_folder(folder: Path, encoding: str | None, notices: list[str]) -> Iterator[Found]:
     """The texts of ``{train,valid,test}/LABEL/*.txt`` or ``LABEL/*.txt``, sorted by path.
 
-    These lie in the folder or in the one folder in it that has them. Linked files are read,
+    The layout may be in the folder itself or in one folder inside it. Linked files are read,
     linked folders are not.
 
     Raises:
-        CorpusError: no such texts, or one that cannot be read, is too large or not text.
+        CorpusError: there are no such texts, or a text cannot be read, is too large or not text.
     """
     texts: list[Parts] = []
-    passed_over: Counter[str] = Counter()
+    skipped: Counter[str] = Counter()
     with reading(folder):
-        for parts in _walk(folder):
-            regular = _kind(parts) != "text" or os.path.isfile(os.path.join(folder, *parts))
-            kind = _kind(parts) if regular else "other"
-            if kind == "text":
+        for number, parts in enumerate(walk(folder, _DEEPEST)):
+            if number == MAX_FILES:
+                raise CorpusError(
+                    f"{folder} holds more than {MAX_FILES:,} files", "use a part of them"
+                )
+            kind = _kind(parts)
+            if kind == "text" and os.path.isfile(os.path.join(folder, *parts)):
                 texts.append(parts)
             else:
-                passed_over[kind] += 1
+                skipped[_UNLABELLED if kind == _UNLABELLED else "other"] += 1
     total = 0
 
     def read(parts: Parts) -> tuple[str, bytes]:
@@ -67,60 +67,40 @@ def read_folder(folder: Path, encoding: str | None, notices: list[str]) -> Itera
         total += len(raw)
         if total > MAX_BYTES:
             raise CorpusError(
-                f"{folder} holds more than {MAX_BYTES >> 30} GiB of texts", "take a part of them"
+                f"{folder} holds more than {MAX_BYTES >> 30} GiB of texts", "use a part of them"
             )
         return where, raw
 
-    return _texts(folder, texts, passed_over, read, encoding, notices)
+    return _texts(folder, texts, skipped, read, encoding, notices)
 
 
 def read_archive(path: Path, encoding: str | None, notices: list[str]) -> Iterator[Found]:
-    """The texts of a tar archive, gzipped or not, of a folder as ``read_folder`` takes it.
+    """The texts of a ``.tar`` or ``.tar.gz`` archive of a folder as in ``read_folder``.
 
-    It is read once from start to end and never unpacked to disk. Only regular files count; what
-    has an absolute name, or one with ``..``, is passed over.
+    The archive is read once from start to end and never unpacked to disk. Only regular files are
+    read. Absolute paths and paths with ``..`` are skipped.
 
     Raises:
         CorpusError: as ``read_folder`` and ``read_tar``.
     """
     texts: dict[Parts, bytes] = {}
-    passed_over: Counter[str] = Counter()
+    skipped: Counter[str] = Counter()
     with reading(path):
         for parts, data in read_tar(path, lambda parts: _kind(parts) == "text"):
             if parts and data is not None:
-                texts[parts] = data  # the last of several with one name, as tar itself has it
+                texts[parts] = data  # the last file of a name counts, as in tar
             else:
                 unlabelled = parts is not None and _kind(parts) == _UNLABELLED
-                passed_over[_UNLABELLED if unlabelled else "other"] += 1
+                skipped[_UNLABELLED if unlabelled else "other"] += 1
 
     def read(parts: Parts) -> tuple[str, bytes]:
         return f"{shown('/'.join(parts))} in {path}", texts.pop(parts)
 
-    return _texts(path, texts, passed_over, read, encoding, notices)
-
-
-def _walk(folder: Path) -> Iterator[Parts]:
-    """The paths of all files down to ``_DEEPEST``, in no order."""
-
-    def fail(error: OSError) -> None:
-        raise error
-
-    files = 0
-    for parent, folders, names in os.walk(folder, onerror=fail):
-        above = Path(parent).relative_to(folder).parts
-        if len(above) == _DEEPEST - 1:
-            folders.clear()
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        files += len(names)
-        if files > MAX_FILES:
-            raise CorpusError(
-                f"{folder} holds more than {MAX_FILES:,} files", "take a part of them"
-            )
-        yield from ((*above, name) for name in names)
+    return _texts(path, texts, skipped, read, encoding, notices)
 
 
 def _kind(parts: Parts) -> str:
-    """``text`` for what may be a labelled text by its name, ``unsup``, or ``other``."""
+    """By its path, whether a file may be a labelled text: ``text``, ``unsup`` or ``other``."""
     if (
         not 2 <= len(parts) <= _DEEPEST
         or not parts[-1].lower().endswith(".txt")
@@ -133,19 +113,18 @@ def _kind(parts: Parts) -> str:
 def _texts(
     source: Path,
     texts: Collection[Parts],
-    passed_over: Counter[str],
+    skipped: Counter[str],
     read: Callable[[Parts], tuple[str, bytes]],
     encoding: str | None,
     notices: list[str],
 ) -> Iterator[Found]:
-    """Those of ``texts`` that the layout takes, each with its label."""
+    """The texts that are part of the layout, with their labels."""
     in_splits, chosen = _laid_out(source, texts)
-    others = len(texts) - len(chosen) + passed_over["other"]
-    notices.append(f"read {len(chosen):,} file(s) of {source}, passed over {others:,}")
-    if passed_over[_UNLABELLED]:
-        notices.append(
-            f"passed over {passed_over[_UNLABELLED]:,} file(s) in {_UNLABELLED}, without a label"
-        )
+    others = len(texts) - len(chosen) + skipped["other"]
+    notices.append(f"read {counted(len(chosen), 'file')} of {source}, skipped {others:,}")
+    if skipped[_UNLABELLED]:
+        unlabelled = counted(skipped[_UNLABELLED], "file")
+        notices.append(f"skipped {unlabelled} without a label, in {_UNLABELLED}")
     for parts in sorted(chosen, key="/".join):
         where, raw = read(parts)
         split = SPLIT_CALLED[parts[-3].casefold()] if in_splits else None
@@ -153,7 +132,7 @@ def _texts(
 
 
 def _laid_out(source: Path, texts: Collection[Parts]) -> tuple[bool, list[Parts]]:
-    """Whether the layout has splits, and the texts in it, which all lie below one folder."""
+    """Whether the layout has splits, and the texts in it, all below the same folder."""
     in_splits: dict[Parts, list[Parts]] = defaultdict(list)
     plain: dict[Parts, list[Parts]] = defaultdict(list)
     for parts in texts:
@@ -161,13 +140,13 @@ def _laid_out(source: Path, texts: Collection[Parts]) -> tuple[bool, list[Parts]
             in_splits[parts[:-3]].append(parts)
         elif len(parts) < _DEEPEST and parts[-2].casefold() not in SPLIT_CALLED:
             plain[parts[:-2]].append(parts)
-    # A folder of one label may be anything, such as a folder of notes beside the data.
+    # A single folder of texts may be something else, such as notes beside the data.
     several = {root: below for root, below in plain.items() if len({p[-2] for p in below}) > 1}
     roots = in_splits or several or plain
     if not roots:
         raise CorpusError(
             f"no labelled text in {source}",
-            "wanted: train/LABEL/*.txt and test/LABEL/*.txt, or LABEL/*.txt",
+            "expected: train/LABEL/*.txt and test/LABEL/*.txt, or LABEL/*.txt",
         )
     depth = min(map(len, roots))
     highest = sorted(root for root in roots if len(root) == depth)
@@ -176,6 +155,6 @@ def _laid_out(source: Path, texts: Collection[Parts]) -> tuple[bool, list[Parts]
         raise CorpusError(
             f"{source} holds {len(highest)} sets of labelled texts: "
             f"{some}{', ...' if len(highest) > 3 else ''}",
-            "name the folder of one of them",
+            "name one of these folders",
         )
     return bool(in_splits), roots[highest[0]]

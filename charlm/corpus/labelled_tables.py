@@ -1,4 +1,4 @@
-"""Labelled texts in one file: CSV, TSV and JSON lines."""
+"""Labelled texts in one file: CSV, TSV or JSON lines."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -15,16 +16,16 @@ from charlm.corpus.text import decode, reading
 from charlm.errors import CorpusError, did_you_mean, shown
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
-"""The file names of tables; each may have ``.gz`` after it."""
+"""The suffixes of tables; ``.gz`` may follow."""
 
 _TEXTS = ("text", "review", "sentence", "content", "comment")
 _LABELS = ("label", "sentiment", "class", "category", "target", "stars")
 _MAX_LINES = 10**7
-_LISTED = 30  # columns in a hint
+_LISTED = 30  # columns named in a hint
 _LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+")
 
 Record: TypeAlias = tuple[int, Mapping[str, Any]]
-"""The number of its first line, and its values by column."""
+"""The number of the first line of a row, and the values by column."""
 
 
 def read_table(
@@ -35,14 +36,14 @@ def read_table(
     text_column: str | None,
     label_column: str | None,
 ) -> Iterator[Found]:
-    """The texts of a table in its order, one for each row or object.
+    """The texts of a table in order, one per row or object.
 
     Args:
-        text_column: None is the first of the usual names that the table has.
-        label_column: as ``text_column``.
+        text_column: the column of the texts; None is the first usual name that exists.
+        label_column: the column of the labels, likewise.
 
     Raises:
-        CorpusError: unreadable, not text, damaged, or without such columns.
+        CorpusError: the table cannot be read, is not text, is damaged, or lacks a column.
     """
     name = path.name.lower().removesuffix(".gz")
     with reading(path):
@@ -52,7 +53,7 @@ def read_table(
             with path.open("rb") as stream:
                 raw = stream.read(MAX_BYTES + 1)
     if len(raw) > MAX_BYTES:
-        raise CorpusError(f"{path} is larger than {MAX_BYTES >> 30} GiB", "take a part of it")
+        raise CorpusError(f"{path} is larger than {MAX_BYTES >> 30} GiB", "use a part of it")
     text = decode(raw, path, encoding).lstrip("\ufeff")
     del raw
     if name.endswith((".csv", ".tsv")):
@@ -60,13 +61,13 @@ def read_table(
     else:
         columns, records = _json_lines(text, path)
     if not columns:
-        raise CorpusError(f"{path} is empty", "name a file with labelled texts in it")
+        raise CorpusError(f"{path} is empty", "name a file with labelled texts")
     texts = _column(columns, text_column, _TEXTS, "texts", path)
     labels = _column(columns, label_column, _LABELS, "labels", path)
     if texts == labels:
         raise CorpusError(
             f"column {shown(texts)} of {path} cannot be both texts and labels",
-            "name two columns",
+            "name two different columns",
         )
     splits = next((column for column in columns if column.strip().casefold() == "split"), None)
     notices.append(f"texts are column {shown(texts)} and labels {shown(labels)} of {path}")
@@ -82,7 +83,7 @@ def read_table(
         if not isinstance(text, str):
             raise CorpusError(
                 f"{where}: {shown(texts)} is {shown(text)}, not a string",
-                "let it be a string, or name another column of texts",
+                "write a string, or name another column of texts",
             )
         split = None if splits is None else _split(record[splits], where)
         yield Found(split, _label(record[labels], where), text, where)
@@ -91,7 +92,7 @@ def read_table(
 def _column(
     columns: Sequence[str], given: str | None, usual: Sequence[str], what: str, path: Path
 ) -> str:
-    """The one column of that name, or of the first usual name that there is."""
+    """The column of the given name, or of the first usual name that exists."""
     if given is None:
         by_name = [[c for c in columns if c.strip().casefold() == name] for name in usual]
         found = next(filter(None, by_name), [])
@@ -110,7 +111,7 @@ def _column(
 
 
 def _known_columns(name: str, columns: Sequence[str]) -> str:
-    """The hint for a column, however many and however long a damaged file's may be."""
+    """The hint for an unknown column, short even if a damaged file has many or long names."""
     return did_you_mean(name[:40], [shown(column[:40])[1:-1] for column in columns[:_LISTED]])
 
 
@@ -118,7 +119,7 @@ def _split(value: object, where: str) -> str:
     split = SPLIT_CALLED.get(value.strip().casefold()) if isinstance(value, str) else None
     if split is None:
         raise CorpusError(
-            f"{where}: {shown(value)} is no split", f"known names: {', '.join(SPLIT_CALLED)}"
+            f"{where}: {shown(value)} is not a split", f"known: {', '.join(SPLIT_CALLED)}"
         )
     return split
 
@@ -128,21 +129,22 @@ def _label(value: object, where: str) -> str:
         return value
     if not isinstance(value, bool | int | float):
         raise CorpusError(
-            f"{where}: {shown(value)} is no label", "a label is a string, a number, true or false"
+            f"{where}: {shown(value)} is not a label",
+            "a label is a string, a number, true or false",
         )
     return json.dumps(value)
 
 
 def _lines(text: str, path: Path) -> Iterator[str]:
-    """The lines, as files have them: str.splitlines would end some where JSON has none."""
+    """The lines of a text. str.splitlines would also split at characters that JSON may contain."""
     for number, found in enumerate(_LINE.finditer(text), start=1):
         if number > _MAX_LINES:
-            raise CorpusError(f"{path} has more than {_MAX_LINES:,} lines", "take a part of it")
+            raise CorpusError(f"{path} has more than {_MAX_LINES:,} lines", "use a part of it")
         line = found[0]
         if len(line) > MAX_FILE_BYTES:
             raise CorpusError(
                 f"{path}, line {number:,} is longer than {MAX_FILE_BYTES:,} characters",
-                "cut it, or leave it out",
+                "shorten it, or leave it out",
             )
         yield line
 
@@ -150,17 +152,17 @@ def _lines(text: str, path: Path) -> Iterator[str]:
 def _csv(
     text: str, path: Path, notices: list[str], *, tabs: bool
 ) -> tuple[list[str], Iterator[Record]]:
-    """The header's columns, and the rows."""
+    """The columns of the header, and the rows."""
     head = next(filter(str.strip, _lines(text, path)), "")
     delimiter = "\t" if tabs else max(",;\t", key=head.count)
     try:
         rows = _rows(text, path, delimiter, csv.QUOTE_MINIMAL)
     except CorpusError:
-        # Many files with tabs do not quote at all, and have quotation marks in their texts.
+        # Many TSV files do not use quoting, but have quotation marks in their texts.
         if not tabs or '"' not in text:
             raise
         rows = _rows(text, path, delimiter, csv.QUOTE_NONE)
-        notices.append(f"{path} is not quoted as CSV: its quotation marks are taken as text")
+        notices.append(f"{path} is not quoted as CSV: its quotation marks are part of the texts")
     columns = rows[0][1] if rows else []
     return columns, ((line, dict(zip(columns, row, strict=True))) for line, row in rows[1:])
 
@@ -168,7 +170,11 @@ def _csv(
 def _rows(
     text: str, path: Path, delimiter: str, quoting: Literal[0, 3]
 ) -> list[tuple[int, list[str]]]:
-    """All rows but blank ones, each as long as the first, with the number of its first line."""
+    """The rows without blank ones, with the numbers of their first lines.
+
+    Raises:
+        CorpusError: a row is not CSV, or not as long as the first.
+    """
     reader = csv.reader(_lines(text, path), delimiter=delimiter, quoting=quoting, strict=True)
     rows: list[tuple[int, list[str]]] = []
     while True:
@@ -180,14 +186,14 @@ def _rows(
         except csv.Error as error:
             raise CorpusError(
                 f"{path}, line {line:,}: not CSV: {error}",
-                "quote texts that hold a comma, a quotation mark or a line end; "
-                "JSON lines (.jsonl) have no limit for a field",
+                "quote texts that contain a comma, a quotation mark or a line end; "
+                "a field of JSON lines (.jsonl) may be longer",
             ) from error
         if row and rows and len(row) != len(rows[0][1]):
             raise CorpusError(
                 f"{path}, line {line:,} has {len(row):,} fields, "
                 f"but the header has {len(rows[0][1]):,}",
-                "quote texts that hold a comma, a quotation mark or a line end",
+                "quote texts that contain a comma, a quotation mark or a line end",
             )
         if row:
             rows.append((line, row))
@@ -197,14 +203,7 @@ def _json_lines(text: str, path: Path) -> tuple[list[str], Iterator[Record]]:
     """The keys of the first object, and all objects."""
     records = _objects(text, path)
     first = next(records, None)
-    if first is None:
-        return [], records
-
-    def all_records() -> Iterator[Record]:
-        yield first
-        yield from records
-
-    return list(first[1]), all_records()
+    return ([], records) if first is None else (list(first[1]), chain([first], records))
 
 
 def _objects(text: str, path: Path) -> Iterator[Record]:
@@ -212,18 +211,18 @@ def _objects(text: str, path: Path) -> Iterator[Record]:
         if line.isspace():
             continue
         where = f"{path}, line {number:,}"
-        hint = 'let each line be an object such as {"text": "...", "label": "..."}'
+        hint = 'write an object on each line, such as {"text": "...", "label": "..."}'
         try:
             record = json.loads(line.rstrip(), parse_constant=_refuse_constant)
         except json.JSONDecodeError as error:
             reason = f"{error.msg} at column {error.colno:,}"
             raise CorpusError(f"{where}: not JSON: {reason}", hint) from error
-        except ValueError as error:  # a number of thousands of digits, or no number at all
-            raise CorpusError(f"{where}: not JSON: a number is not one", hint) from error
+        except ValueError as error:  # NaN, infinity, or thousands of digits
+            raise CorpusError(f"{where}: not JSON: invalid number", hint) from error
         except RecursionError as error:
             raise CorpusError(f"{where}: nested too deeply", hint) from error
         if not isinstance(record, dict):
-            raise CorpusError(f"{where}: {shown(record)} is no object", hint)
+            raise CorpusError(f"{where}: {shown(record)} is not an object", hint)
         yield number, record
 
 

@@ -1,56 +1,57 @@
-"""Labelled texts: find them, read them, and hold some out, to train and to test a classifier."""
+"""Labelled texts, to train and test a classifier: found, read and split."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import stat
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
-from charlm.corpus.catalogue import catalogue
-from charlm.corpus.corpus import SPLITS, find_catalogued
+from charlm.corpus.catalogue import CLASSIFY
 from charlm.corpus.labelled_files import Found, read_archive, read_folder
 from charlm.corpus.labelled_tables import TABLE_SUFFIXES, read_table
-from charlm.corpus.text import check_encoding, normalised, reading, short_name
-from charlm.errors import CorpusError, UsageError, did_you_mean, shown
+from charlm.corpus.sources import find_source
+from charlm.corpus.splits import SPLITS, take_out
+from charlm.corpus.text import check_characters, check_encoding, normalised, reading
+from charlm.errors import CorpusError, UsageError, counted, shown
 
 MAX_LABELS = 1000
-"""More distinct labels than this are numbers, names or texts, and no classes."""
+"""The largest number of distinct labels; a column of numbers, names or texts has more."""
 
 _LONGEST_LABEL = 100  # characters
 _SEED = b"charlm: held out\n"
 _ARCHIVES = (".tar.gz", ".tgz", ".tar")
-_TASK = "classify"
+
+_Pairs: TypeAlias = list[tuple[str, str]]  # label and text each
 
 
 class LabelledText(NamedTuple):
-    """A text and its class."""
+    """A text and its label."""
 
     text: str
-    r"""As in its source, with ``\n`` as its only line end; at least one character."""
+    r"""At least one character; all line ends are ``\n``."""
     label: int
     """An index into ``LabelledTexts.labels``."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LabelledTexts:
-    """Texts with a label each, in three splits; no text of a source is in two of them."""
+    """Texts with a label each, in three splits. No text of the source is in two splits."""
 
     name: str
     """A short name, for run folders."""
     source: str
-    """The path that the texts were read from."""
+    """The path of the texts."""
     sha256: str
-    """Of labels and texts alone, train's before valid's before test's as the source has them: the
-    same for any kind of source, however its files are called, and whatever is held out."""
+    """The hash of labels and texts, first of train, then valid, then test, before any are held
+    out. It does not depend on the kind of source or on file names."""
     labels: tuple[str, ...]
-    """Distinct, sorted; at least two of them in train."""
+    """Distinct and sorted; at least two of them occur in train."""
     splits: Mapping[str, tuple[LabelledText, ...]] = field(repr=False)
-    """``train``, ``valid`` and ``test``, in the order of the source; the last two maybe empty."""
+    """``train``, ``valid`` and ``test``, in the order of the source. Only train is never empty."""
     notices: tuple[str, ...] = ()
     """What the user should know about how the texts were read, one line each."""
 
@@ -64,123 +65,106 @@ def load_labelled(
     test: float = 0.1,
     text_column: str | None = None,
     label_column: str | None = None,
+    progress: bool = False,
 ) -> LabelledTexts:
-    r"""Find and read labelled texts.
+    r"""Labelled texts, found, read and split.
 
-    Texts stay as they are, but for byte order marks in front and line ends, which become ``\n``;
-    an empty text is passed over. Labels lose the white space around them.
+    Byte order marks at the start of a text are removed and line ends become ``\n``. Empty texts
+    are skipped. Labels lose the white space around them.
 
-    What is held out is drawn by the SHA-256 of the text, from each label in proportion: the same
-    texts on every machine, in whatever order they come, and equal texts mostly together.
+    If the source has no valid or test split, texts are held out for it: of each label the given
+    fraction, those with the lowest SHA-256. The choice does not depend on the machine or on the
+    order of the texts, and equal texts mostly stay together.
 
     Args:
-        source: a name of the catalogue; a folder ``{train,valid,test}/LABEL/*.txt`` or
-            ``LABEL/*.txt``, or one with exactly one such folder in it; a ``.tar.gz``, ``.tgz``
-            or ``.tar`` archive of one; a ``.csv`` or ``.tsv`` file with a header, or a
-            ``.jsonl`` or ``.ndjson`` file with an object on each line, or one of them with
-            ``.gz`` after it. A column ``split`` tells the split of each row.
-        corpora_dir: a folder to look in first and download to.
+        source: a catalogue name; a folder with ``{train,valid,test}/LABEL/*.txt`` or
+            ``LABEL/*.txt``, or a folder that contains exactly one such folder; a ``.tar.gz``,
+            ``.tgz`` or ``.tar`` archive of such a folder; a ``.csv`` or ``.tsv`` file with a
+            header, or a ``.jsonl`` or ``.ndjson`` file with one object per line, also with
+            ``.gz`` at the end. A column ``split`` gives the split of each row.
+        corpora_dir: a folder to look in first and to download to.
         encoding: the name of a Python text encoding; None is strict UTF-8.
-        valid: the fraction of the train texts to hold out, from 0 to below 1, where the source
-            has no valid split; what test takes of them is taken first.
-        test: the same for the test split.
-        text_column: the column of the texts; None is the first of text, review, sentence,
-            content, comment that is there, in any case.
-        label_column: the column of the labels; None is the first of label, sentiment, class,
-            category, target, stars.
+        valid: the fraction of the train texts to hold out as the valid split, from 0 to below 1.
+        test: the fraction to hold out as the test split, before the valid split.
+        text_column: the column of the texts; None is the first that exists of text, review,
+            sentence, content and comment, in upper or lower case.
+        label_column: the column of the labels; None is the first that exists of label,
+            sentiment, class, category, target and stars.
+        progress: as in ``find_source``.
 
     Raises:
-        CorpusError: not found, unreadable, damaged, not text in that encoding, of no known
-            kind, without texts to train on, or with labels that are none.
+        CorpusError: the source is not found, cannot be read, is damaged, is not text in that
+            encoding, has an unknown format, has no texts to train on, or has invalid labels.
         FetchError: a catalogued corpus could not be downloaded.
-        UsageError: no such encoding, a fraction out of range, a column of what is no table, or
-            the catalogue's entry is for another task.
+        UsageError: the encoding is unknown, a fraction is out of range, a column is named but the
+            source is not a table, or the catalogued corpus is for another task.
     """
     if encoding is not None:
         check_encoding(encoding)
     for name, fraction in (("valid", valid), ("test", test)):
         if not 0 <= fraction < 1:
             raise UsageError(f"{name} must be at least 0 and below 1, not {fraction}")
-    path, found = _find(source, corpora_dir)
-    notices = list(found)
-    columns = (text_column, label_column)
-    gathered = _gather(_texts(path, encoding, notices, columns), notices)
-    labels = _labels(gathered, path, notices)
-    sha256 = _digest(gathered)
+    found = find_source(source, CLASSIFY, corpora_dir, progress=progress)
+    path, notices = Path(found.path), list(found.notices)
+    splits = _gather(_read(path, encoding, notices, (text_column, label_column)), notices)
+    labels = _labels(splits, path, notices)
+    sha256 = _digest(splits)
     for name, fraction in (("test", test), ("valid", valid)):
-        if name not in gathered:
-            gathered["train"], gathered[name] = _hold_out(gathered["train"], fraction)
-            held = len(gathered[name])
-            notices.append(f"held out {held:,} text(s) for {name}: {path} has no {name} split")
+        if name not in splits:
+            splits["train"], splits[name] = _hold_out(splits["train"], fraction)
+            held_out = counted(len(splits[name]), "text")
+            notices.append(f"held out {held_out} for {name}: {path} has no {name} split")
     index = {label: number for number, label in enumerate(labels)}
     return LabelledTexts(
-        name=source if source in catalogue() else short_name(path),
+        name=found.name,
         source=str(path),
         sha256=sha256,
         labels=labels,
         splits={
-            name: tuple(LabelledText(text, index[label]) for label, text in gathered[name])
+            name: tuple(LabelledText(text, index[label]) for label, text in splits[name])
             for name in SPLITS
         },
         notices=tuple(notices),
     )
 
 
-def _find(source: str, corpora_dir: Path | None) -> tuple[Path, tuple[str, ...]]:
-    """The path of ``source``, and a notice if it was downloaded."""
-    entry = catalogue().get(source)
-    if entry is not None:
-        if entry.task != _TASK:
-            raise UsageError(f"{entry.name} has no labelled texts", f"it is for {entry.command}")
-        return find_catalogued(entry, corpora_dir)
-    if Path(source).name == source and not os.path.exists(source):
-        names = [name for name, known in catalogue().items() if known.task == _TASK]
-        raise CorpusError(
-            f"no labelled texts, file or folder is called {shown(source)}",
-            did_you_mean(source, names),
-        )
-    return Path(source), ()
-
-
-def _texts(
+def _read(
     path: Path,
     encoding: str | None,
     notices: list[str],
     columns: tuple[str | None, str | None],
 ) -> Iterator[Found]:
-    """What the reader for this kind of source finds."""
+    """The texts of a source, by the reader for its kind."""
     with reading(path):
         mode = path.stat().st_mode
     name = path.name.lower()
     regular = stat.S_ISREG(mode)
     if regular and name.removesuffix(".gz").endswith(TABLE_SUFFIXES):
-        text_column, label_column = columns
-        return read_table(
-            path, encoding, notices, text_column=text_column, label_column=label_column
-        )
+        return read_table(path, encoding, notices, text_column=columns[0], label_column=columns[1])
     if columns != (None, None):
         raise UsageError(
-            f"{path} is no table, so it has no columns", f"tables end in {' '.join(TABLE_SUFFIXES)}"
+            f"{path} is not a table, so it has no columns",
+            f"tables end in {' '.join(TABLE_SUFFIXES)}",
         )
     if stat.S_ISDIR(mode):
         return read_folder(path, encoding, notices)
     if regular and name.endswith(_ARCHIVES):
         return read_archive(path, encoding, notices)
     raise CorpusError(
-        f"{path} is no labelled texts of a known kind",
+        f"{path} does not have a known format of labelled texts",
         f"name a folder, or a file that ends in {' '.join((*_ARCHIVES, *TABLE_SUFFIXES))}",
     )
 
 
-def _gather(found: Iterable[Found], notices: list[str]) -> dict[str, list[tuple[str, str]]]:
-    """Label and text of all that is not empty, by split; only the splits that the source has."""
-    gathered: dict[str, list[tuple[str, str]]] = defaultdict(list)
+def _gather(found: Iterable[Found], notices: list[str]) -> dict[str, _Pairs]:
+    """Label and text of each text that is not empty, for each split that the source has."""
+    splits: dict[str, _Pairs] = defaultdict(list)
     labels: set[str] = set()
     changed = empty = 0
     for split, raw_label, raw, where in found:
         text, label = normalised(raw), raw_label.strip()
         changed += text != raw
-        part = gathered[split or "train"]
+        pairs = splits[split or "train"]
         if not text:
             empty += 1
             continue
@@ -190,15 +174,17 @@ def _gather(found: Iterable[Found], notices: list[str]) -> dict[str, list[tuple[
         if len(labels) > MAX_LABELS:
             raise CorpusError(
                 f"{where}: more than {MAX_LABELS:,} distinct labels, such as {shown(label)}",
-                "classes are few: is this the column of the labels?",
+                "is this the column of the labels?",
             )
-        _check_text(text, where)
-        part.append((label, text))
+        check_characters(text, where)
+        pairs.append((label, text))
     if changed:
-        notices.append(f"line ends made \\n, or a byte order mark dropped, in {changed:,} text(s)")
+        notices.append(
+            f"changed line ends to \\n or removed a byte order mark in {counted(changed, 'text')}"
+        )
     if empty:
-        notices.append(f"passed over {empty:,} empty text(s)")
-    return gathered
+        notices.append(f"skipped {counted(empty, 'empty text')}")
+    return splits
 
 
 def _check_label(label: str, where: str) -> None:
@@ -206,73 +192,58 @@ def _check_label(label: str, where: str) -> None:
         raise CorpusError(f"{where}: the label is empty", "label the text, or leave it out")
     if len(label) > _LONGEST_LABEL or not label.isprintable():
         raise CorpusError(
-            f"{where}: {shown(label)} is no label: it is longer than {_LONGEST_LABEL} characters, "
-            "or not printable",
-            "give it a short name: is this the column of the labels?",
+            f"{where}: {shown(label)} is not a valid label: it is longer than {_LONGEST_LABEL} "
+            "characters or not printable",
+            "use a short name; is this the column of the labels?",
         )
 
 
-def _check_text(text: str, where: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:  # JSON, UTF-7 and the like can spell lone surrogates
-        raise CorpusError(
-            f"{where} has U+{ord(text[error.start]):04X}, half a character, "
-            f"at character offset {error.start:,} of the text",
-            "repair the text, or name another encoding",
-        ) from error
-
-
-def _labels(
-    gathered: Mapping[str, list[tuple[str, str]]], path: Path, notices: list[str]
-) -> tuple[str, ...]:
-    """All labels, sorted.
+def _labels(splits: Mapping[str, _Pairs], path: Path, notices: list[str]) -> tuple[str, ...]:
+    """The labels of all splits, sorted.
 
     Raises:
-        CorpusError: there is nothing to train on, or only one label in it.
+        CorpusError: the train split has fewer than two labels.
     """
-    everywhere = {label for texts in gathered.values() for label, _ in texts}
-    train = {label for label, _ in gathered.get("train", ())}
+    everywhere = {label for pairs in splits.values() for label, _ in pairs}
+    train = {label for label, _ in splits.get("train", ())}
     if not everywhere:
-        raise CorpusError(f"no text in {path}", "name labelled texts of at least two labels")
+        raise CorpusError(f"no text in {path}", "name texts with at least two labels")
     if not train:
         raise CorpusError(
-            f"no text to train on in {path}: it has only {' and '.join(sorted(gathered))}",
+            f"no text to train on in {path}: it has only {' and '.join(sorted(splits))}",
             "name texts with a train split, or without splits",
         )
     if len(train) == 1:
         raise CorpusError(
             f"only one label in the train split of {path}: {shown(*train)}",
-            "a classifier needs texts of at least two labels",
+            "a classifier needs texts with at least two labels",
         )
     unseen = sorted(everywhere - train)
     if unseen:
         some = ", ".join(map(shown, unseen[:3]))
-        notices.append(f"{len(unseen):,} label(s) without a text to train on, such as {some}")
+        notices.append(
+            f"{counted(len(unseen), 'label')} without a text to train on, such as {some}"
+        )
     return tuple(sorted(everywhere))
 
 
-def _digest(gathered: Mapping[str, list[tuple[str, str]]]) -> str:
+def _digest(splits: Mapping[str, _Pairs]) -> str:
     digest = hashlib.sha256()
     for name in SPLITS:
-        for label, text in gathered.get(name, ()):
-            name_of, content = label.encode(), text.encode()
-            digest.update(b"%d %d\n" % (len(name_of), len(content)))
-            digest.update(name_of + content)
+        for pair in splits.get(name, ()):
+            label, text = (part.encode() for part in pair)
+            digest.update(b"%d %d\n" % (len(label), len(text)) + label + text)
     return digest.hexdigest()
 
 
-def _hold_out(
-    texts: list[tuple[str, str]], fraction: float
-) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """What stays and what is held out, both in order: of each label its fraction, never all."""
+def _hold_out(texts: _Pairs, fraction: float) -> tuple[_Pairs, _Pairs]:
+    """The remaining texts, and a fraction of each label's texts, but never all of them."""
     of_label: dict[str, list[int]] = defaultdict(list)
-    for number, (label, _) in enumerate(texts):
-        of_label[label].append(number)
-    held: set[int] = set()
-    for numbers in of_label.values():
-        count = min(int(len(numbers) * fraction + 0.5), len(numbers) - 1)
-        numbers.sort(key=lambda number: hashlib.sha256(_SEED + texts[number][1].encode()).digest())
-        held.update(numbers[:count])
-    stays = [pair for number, pair in enumerate(texts) if number not in held]
-    return stays, [texts[number] for number in sorted(held)]
+    for index, (label, _) in enumerate(texts):
+        of_label[label].append(index)
+    held_out: list[int] = []
+    for indices in of_label.values():
+        count = min(int(len(indices) * fraction + 0.5), len(indices) - 1)
+        indices.sort(key=lambda index: hashlib.sha256(_SEED + texts[index][1].encode()).digest())
+        held_out += indices[:count]
+    return take_out(texts, held_out)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReviewVocabulary:
-    """What a classifier knows: its tokens, words or characters, and its labels."""
+    """The tokens (words or characters) and labels of a classifier."""
 
     tokens: WordVocabulary | Vocabulary
     labels: tuple[str, ...]
@@ -32,11 +32,11 @@ class ReviewVocabulary:
 
     @property
     def unknown(self) -> int:
-        """The id of a token that is not in the vocabulary."""
+        """The id of an unknown token."""
         return 1 if isinstance(self.tokens, WordVocabulary) else 0
 
     def encode(self, text: str, config: LabelledTextsSection) -> NDArray[np.int64]:
-        """The ids of what is kept of a text, (T,); a text without a token is one unknown."""
+        """The ids of the first or last tokens of a text, (T,); the unknown id if it has none."""
         import numpy as np
 
         ids = self.tokens.encode(tokens_of(text, config))  # type: ignore[arg-type]
@@ -54,7 +54,7 @@ class ReviewVocabulary:
         """The vocabulary that ``to_json`` wrote.
 
         Raises:
-            CorpusError: ``data`` is not one.
+            CorpusError: ``data`` is not such a vocabulary.
         """
         if isinstance(data, dict) and len(data) == 2:
             labels = data.get("labels")
@@ -68,14 +68,14 @@ class ReviewVocabulary:
                 if "characters" in data:
                     return cls(Vocabulary.from_json(data["characters"]), tuple(labels))
         raise CorpusError(
-            "it is not a list of tokens and one of labels",
-            "restore the file from where it was written, or train again",
+            "it is not a list of tokens and a list of labels",
+            "restore the file from a backup, or train again",
         )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Reviews(Examples):
-    """Labelled texts and the vocabulary that they are read with."""
+    """Labelled texts and their vocabulary."""
 
     data: LabelledTexts
     vocabulary: ReviewVocabulary
@@ -92,12 +92,12 @@ class Reviews(Examples):
         return self._encoded[split]
 
     def labels(self, split: str) -> list[int]:
-        """The label of each text of a split, by its place in the vocabulary's ``labels``."""
+        """The label of each text of a split, as an index into the vocabulary's ``labels``."""
         return [text.label for text in self.data.splits[split]]
 
 
 def tokens_of(text: str, config: LabelledTextsSection) -> list[str] | str:
-    """The words of a text, or its characters."""
+    """The words or characters of a text."""
     if config.tokens == "words":
         return split_words(text, punctuation=config.punctuation)
     return clean(text, config.cleaning)
@@ -108,17 +108,18 @@ def load_reviews(
     corpora_dir: Path | None = None,
     *,
     tokens: WordVocabulary | Vocabulary | None = None,
+    progress: bool = False,
 ) -> Reviews:
-    """Find, read and split labelled texts, and make their vocabulary.
+    """Labelled texts, found, read and split, with their vocabulary.
 
     Args:
-        corpora_dir: a folder to look in first and download to.
-        tokens: those that a trained model knows; None: those of the train split.
+        config: the source and how to read it.
+        corpora_dir: a folder to look in first and to download to.
+        tokens: the tokens of a trained model; None takes the tokens of the train split.
+        progress: as in ``find_source``.
 
     Raises:
-        CorpusError: as `load_labelled`.
-        FetchError: likewise.
-        UsageError: likewise.
+        CorpusError, FetchError, UsageError: as `load_labelled`.
     """
     texts = load_labelled(
         config.source,
@@ -128,6 +129,7 @@ def load_reviews(
         test=config.test,
         text_column=config.text_column,
         label_column=config.label_column,
+        progress=progress,
     )
     if tokens is None:
         train = (tokens_of(text.text, config) for text in texts.splits["train"])

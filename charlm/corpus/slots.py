@@ -1,4 +1,4 @@
-"""Tagged sentences ready for training: words, what is seen of them, and tags, as ids."""
+"""Tagged sentences ready for training: words, features of their spelling, and tags, as ids."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from charlm.config import SlotsConfig
 from charlm.corpus.examples import Examples
-from charlm.corpus.tagged_sentences import MAX_CHARACTERS, MAX_TAGS, TaggedSentences, is_tag, load_tagged
+from charlm.corpus.tagged_sentences import (
+    MAX_CHARACTERS,
+    MAX_TAGS,
+    TaggedSentences,
+    is_tag,
+    load_tagged,
+)
 from charlm.corpus.words import WordVocabulary, ngram_ids, normalise_word, word_shape
 from charlm.errors import CorpusError
 
@@ -20,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TaggerVocabulary:
-    """What a tagger knows: its words and its tags."""
+    """The words and tags of a tagger."""
 
     words: WordVocabulary
     tags: tuple[str, ...]
@@ -30,11 +36,11 @@ class TaggerVocabulary:
         return len(self.words)
 
     def encode_words(self, words: Iterable[str]) -> NDArray[np.int64]:
-        """The ids of words, (N,), without regard to case and digits; 1 for one not known."""
+        """The ids of words in normal form, (N,); 1 for an unknown word."""
         return self.words.encode(map(normalise_word, words))
 
     def encode_tags(self, tags: Iterable[str]) -> list[int]:
-        """The ids of tags; -1 for one that is not known."""
+        """The ids of tags; -1 for an unknown tag."""
         ids = {tag: index for index, tag in enumerate(self.tags)}
         return [ids.get(tag, -1) for tag in tags]
 
@@ -47,7 +53,7 @@ class TaggerVocabulary:
         """The vocabulary that ``to_json`` wrote.
 
         Raises:
-            CorpusError: ``data`` is not one.
+            CorpusError: ``data`` is not such a vocabulary.
         """
         if isinstance(data, dict) and data.keys() == {"words", "tags"}:
             tags = data["tags"]
@@ -60,43 +66,48 @@ class TaggerVocabulary:
             ):
                 return cls(WordVocabulary.from_json(data["words"]), tuple(tags))
         raise CorpusError(
-            "it is not a list of words and one of tags",
-            "restore the file from where it was written, or train again",
+            "it is not a list of words and a list of tags",
+            "restore the file from a backup, or train again",
         )
 
 
 def parts_of(word: str, config: SlotsConfig) -> list[int]:
-    """What is seen of a word, known or not: its n-grams and its shape, as buckets."""
+    """The ids of a word's character n-grams and shape, for known and unknown words alike."""
     parts = ngram_ids(normalise_word(word), config.ngrams, config.buckets)
     if config.shapes:
-        parts += ngram_ids(
-            f"shape {word_shape(word)}", (len(word_shape(word)) + 8,), config.buckets
-        )
+        shape = f"shape {word_shape(word)}"
+        parts += ngram_ids(shape, (len(shape) + 2,), config.buckets)  # one id for the whole shape
     return parts
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Slots(Examples):
-    """Tagged sentences and the vocabulary that they are read with."""
+    """Tagged sentences and their vocabulary."""
 
     data: TaggedSentences
     vocabulary: TaggerVocabulary
     config: SlotsConfig
 
 
-def load_slots(config: SlotsConfig, corpora_dir: Path | None = None) -> Slots:
-    """Find and read tagged sentences, and make the vocabulary of the train split.
+def load_slots(
+    config: SlotsConfig, corpora_dir: Path | None = None, *, progress: bool = False
+) -> Slots:
+    """Tagged sentences, found and read, with the vocabulary of the train split.
 
     Args:
-        corpora_dir: a folder to look in first and download to.
+        config: the source and how to read it.
+        corpora_dir: a folder to look in first and to download to.
+        progress: as in ``find_source``.
 
     Raises:
-        CorpusError: as `load_tagged`.
-        FetchError: likewise.
-        UsageError: likewise.
+        CorpusError, FetchError, UsageError: as `load_tagged`.
     """
     data = load_tagged(
-        config.source, corpora_dir=corpora_dir, encoding=config.encoding, valid=config.valid
+        config.source,
+        corpora_dir=corpora_dir,
+        encoding=config.encoding,
+        valid=config.valid,
+        progress=progress,
     )
     train = (map(normalise_word, sentence.words) for sentence in data.splits["train"])
     words = WordVocabulary.from_words(train, min_count=config.min_count)

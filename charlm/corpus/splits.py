@@ -1,33 +1,39 @@
-"""Sizes of the train, valid and test splits."""
+"""How a corpus is divided into train, valid and test splits."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import TypeVar
 
 from charlm.errors import CorpusError, UsageError
 
+SPLITS = ("train", "valid", "test")
+"""The names of the splits, in order."""
+
 DEFAULT_SPLIT = (0.9, 0.05, 0.05)
+Example = TypeVar("Example")
+
 _TOLERANCE = 1e-6
-_MOST = 2**53  # beyond it a float is no exact count, and a sum may be too large for a float
+_MOST = 2**53  # floats count exactly up to here
 
 
 def split_sizes(
     length: int, split: Sequence[float], *, scale_counts: bool = False
 ) -> tuple[int, int, int]:
-    """How many of ``length`` characters go to train, valid and test; the sum is ``length``.
+    """The numbers of characters in train, valid and test; they sum to ``length``.
 
     Args:
         split: three fractions that sum to 1, or three numbers of characters that sum to
             ``length``. With fractions f, train ends at ``int(length * f[0])``, valid at
             ``int(length * (f[0] + f[1]))``, and test has the rest.
-        scale_counts: turn counts that do not sum to ``length`` into fractions of their sum.
+        scale_counts: convert counts that do not sum to ``length`` into fractions of their sum.
 
     Raises:
-        UsageError: ``split`` is not of either kind.
-        CorpusError: counts do not sum to ``length``, or nothing is left to train on.
+        UsageError: ``split`` is neither.
+        CorpusError: the counts do not sum to ``length``, or the train split would be empty.
     """
-    if len(split) != 3 or not all(0 <= part <= _MOST for part in split):  # nor NaN
+    if len(split) != 3 or not all(0 <= part <= _MOST for part in split):  # also refuses NaN
         raise _not_a_split(split)
     total = math.fsum(split)
     if abs(total - 1) > _TOLERANCE:
@@ -41,7 +47,7 @@ def split_sizes(
                 f"the split counts sum to {int(total):,}, but the text has {length:,} characters",
                 "let them sum to the length, or give fractions such as 0.9, 0.05, 0.05",
             )
-    # The tolerance keeps 100 * 0.29 from becoming 28.
+    # Without the tolerance, int(100 * 0.29) would be 28.
     train_end = min(length, int(length * (split[0] / total) + _TOLERANCE))
     valid_end = min(length, int(length * ((split[0] + split[1]) / total) + _TOLERANCE))
     return _with_train(train_end, valid_end - train_end, length - valid_end)
@@ -50,7 +56,7 @@ def split_sizes(
 def _with_train(train: int, valid: int, test: int) -> tuple[int, int, int]:
     if train == 0:
         raise CorpusError(
-            f"no character to train on: splits of 0, {valid:,} and {test:,} characters",
+            f"no character to train on: the splits have 0, {valid:,} and {test:,} characters",
             "use a longer text or a larger first split",
         )
     return train, valid, test
@@ -61,3 +67,12 @@ def _not_a_split(split: Sequence[float]) -> UsageError:
         f"not a split: {', '.join(map(str, split))}",
         "give train, valid and test as three fractions that sum to 1, or three character counts",
     )
+
+
+def take_out(
+    examples: Sequence[Example], indices: Collection[int]
+) -> tuple[list[Example], list[Example]]:
+    """The remaining examples, and those at ``indices``, both in their order."""
+    taken = set(indices)
+    remaining = [example for index, example in enumerate(examples) if index not in taken]
+    return remaining, [examples[index] for index in sorted(taken)]

@@ -1,9 +1,11 @@
-"""Sentences with a tag for each word: slots of a question, names in a text, chunks of a sentence.
+"""Sentences with a tag for each word, to train and test a tagger: found, read and split.
 
-Two layouts are read. In the one, a folder for each split has a sentence to a line in ``seq.in``
-and its tags in the same line of ``seq.out`` (Goo et al. 2018). In the other, a file for each
-split, such as ``train.txt``, has a word to a line, its tag in the last column, and an empty line
-between sentences (Tjong Kim Sang and De Meulder 2003, the CoNLL shared task).
+Two layouts are read:
+
+- a folder per split, with one sentence per line in ``seq.in`` and its tags in the same line of
+  ``seq.out`` (Goo et al. 2018);
+- a file per split, such as ``train.txt``, with one word per line, its tag in the last column, and
+  an empty line between sentences (Tjong Kim Sang and De Meulder 2003, the CoNLL shared task).
 """
 
 from __future__ import annotations
@@ -18,29 +20,30 @@ from itertools import chain, count
 from pathlib import Path
 from typing import NamedTuple
 
-from charlm.corpus.catalogue import catalogue
-from charlm.corpus.corpus import find_catalogued
-from charlm.corpus.text import read_text, short_name
-from charlm.errors import CorpusError, UsageError, did_you_mean, shown
+from charlm.corpus.catalogue import TAG
+from charlm.corpus.sources import find_source
+from charlm.corpus.splits import take_out
+from charlm.corpus.text import read_text
+from charlm.errors import CorpusError, UsageError, shown
 
 OUTSIDE = "O"
-"""The tag of a word that is in no span."""
+"""The tag of a word outside all spans."""
 
-MAX_BYTES = 2**26  # of a file
-MAX_LINES = 2**22  # of a file
-MAX_LINE = 2**20  # characters
-MAX_WORDS = 10_000  # of a sentence
-MAX_CHARACTERS = 1_000  # of a word or a tag
-MAX_TAGS = 4_096  # distinct; a model scores each pair of them
+MAX_BYTES = 2**26  # in a file
+MAX_LINES = 2**22  # in a file
+MAX_LINE = 2**20  # characters in a line
+MAX_WORDS = 10_000  # in a sentence
+MAX_CHARACTERS = 1_000  # in a word or a tag
+MAX_TAGS = 4_096  # distinct; a model scores each pair of tags
 
 _SPLITS = {"train": ("train",), "valid": ("valid", "dev"), "test": ("test",)}
 _TAG = re.compile("O|[BI]-.+", re.DOTALL)
-_COLUMN = re.compile(r"[^ \t]+")  # str.split would split a word at a space that does not break it
-_SEED = 0  # of the sentences drawn for a valid split
+_COLUMN = re.compile(r"[^ \t]+")  # str.split would split at other spaces, such as U+00A0
+_SEED = 0  # of the draw of a valid split
 
 
 class TaggedSentence(NamedTuple):
-    """A sentence, as words and as many tags."""
+    """The words of a sentence, and a tag for each."""
 
     words: tuple[str, ...]
     tags: tuple[str, ...]
@@ -54,20 +57,20 @@ class TaggedSentences:
     name: str
     """A short name, for run folders."""
     source: str
-    """The folder that they were read from."""
+    """The folder of the sentences."""
     sha256: str
-    """Of all words and tags, in order, with the splits that they are in."""
+    """The hash of all splits, words and tags, in order."""
     tags: tuple[str, ...]
-    """The distinct tags of train and valid: ``O`` first, the others sorted. The test split may
-    have more, which no model can learn and which count as missed."""
+    """The distinct tags of train and valid: ``O`` first, the others sorted. A model cannot learn
+    other tags of the test split, so they count as errors."""
     splits: Mapping[str, tuple[TaggedSentence, ...]] = field(repr=False)
-    """``train``, ``valid`` and ``test``; the last may be empty."""
+    """``train``, ``valid`` and ``test``; test may be empty."""
     notices: tuple[str, ...] = ()
-    """What the user should know about how they were read, one line each."""
+    """What the user should know about how the sentences were read, one line each."""
 
 
 def is_tag(text: str) -> bool:
-    """Whether it is O, B-kind or I-kind."""
+    """Whether a text is a tag: O, B-kind or I-kind."""
     return _TAG.fullmatch(text) is not None
 
 
@@ -77,27 +80,32 @@ def load_tagged(
     corpora_dir: Path | None = None,
     encoding: str | None = None,
     valid: float = 0.1,
+    progress: bool = False,
 ) -> TaggedSentences:
-    """Find and read tagged sentences.
+    """Tagged sentences, found, read and split.
 
     Args:
-        source: a catalogue name; else a folder of either layout, with ``train``, maybe ``valid``
-            or ``dev``, and maybe ``test``. A folder called like a catalogued corpus is named as
-            a path: ``./atis``.
-        corpora_dir: a folder to look in first and download to.
+        source: a catalogue name, or a folder in one of the two layouts. The split ``train`` is
+            required, ``valid`` (or ``dev``) and ``test`` are optional.
+        corpora_dir: a folder to look in first and to download to.
         encoding: as in ``read_text``.
-        valid: where there is no valid split, the fraction of the training sentences that is drawn
-            for it; always the same ones.
+        valid: the fraction of the train sentences to draw as the valid split if the folder has
+            none; the draw is always the same.
+        progress: as in ``find_source``.
 
     Raises:
-        CorpusError: nothing there, unreadable, or not tagged sentences; it names file and line.
+        CorpusError: the folder is not found or cannot be read, or a file is not in the layout; the
+            message names file and line.
         FetchError: a catalogued corpus could not be downloaded.
-        UsageError: ``valid`` is no fraction, there is no such encoding, or the catalogued corpus
-            is for another task.
+        UsageError: ``valid`` is not between 0 and 1, the encoding is unknown, or the catalogued
+            corpus is for another task.
     """
     if not 0 < valid < 1:
         raise UsageError(f"valid must lie between 0 and 1, not be {valid}", "such as 0.1")
-    folder, name, notices = _find(source, corpora_dir)
+    found = find_source(source, TAG, corpora_dir, progress=progress)
+    folder, notices = Path(found.path), list(found.notices)
+    if not os.path.isdir(folder):
+        raise CorpusError(f"{folder} is not a folder", "name a folder of tagged sentences")
     splits = {split: _read_split(folder, split, encoding, notices) for split in _SPLITS}
     if not splits["valid"]:
         splits["train"], splits["valid"] = _draw(splits["train"], valid, folder, notices)
@@ -107,9 +115,11 @@ def load_tagged(
             f"{folder} has {len(tags):,} tags, more than {MAX_TAGS:,}", "use fewer kinds of span"
         )
     if unseen := len(set(_tags(splits["test"])) - set(tags)):
-        notices.append(f"{unseen} tag(s) of the test split are in neither train nor valid")
+        notices.append(
+            f"tags only in the test split, which a model cannot learn: {unseen:,}"
+        )
     return TaggedSentences(
-        name=name,
+        name=found.name,
         source=str(folder),
         sha256=_sha256(splits),
         tags=tags,
@@ -118,30 +128,13 @@ def load_tagged(
     )
 
 
-def _find(source: str, corpora_dir: Path | None) -> tuple[Path, str, list[str]]:
-    """The folder of ``source``, a short name, and a notice if it was downloaded."""
-    entry = catalogue().get(source)
-    if entry and entry.task == "tag":
-        path, found = find_catalogued(entry, corpora_dir)
-        return path, entry.name, list(found)
-    if entry:
-        raise UsageError(f"{entry.name} has no tags: it is for another task", entry.command)
-    folder = Path(source)
-    if not source or not os.path.isdir(folder):
-        tagged = (name for name, known in catalogue().items() if known.task == "tag")
-        raise CorpusError(
-            f"no folder of tagged sentences is called {shown(source)}", did_you_mean(source, tagged)
-        )
-    return folder, short_name(folder), []
-
-
 def _read_split(
     folder: Path, split: str, encoding: str | None, notices: list[str]
 ) -> tuple[TaggedSentence, ...]:
-    """The sentences of a split in the layout that it is there in; none, where it is not there.
+    """The sentences of a split in its layout; none if the folder does not have the split.
 
     Raises:
-        CorpusError: it is there and holds no sentence, or is not there and is the train split.
+        CorpusError: the split has no sentences, or the train split is missing.
     """
     for name in _SPLITS[split]:
         words, tags, columns = folder / name / "seq.in", folder / name / "seq.out", name + ".txt"
@@ -153,13 +146,15 @@ def _read_split(
             continue
         sentences = tuple(read)
         if not sentences:
-            raise CorpusError(f"no sentence in {split} of {folder}", "fill it, or delete its files")
+            raise CorpusError(
+                f"no sentence in {split} of {folder}", "add sentences, or delete its files"
+            )
         return sentences
     if split == "train":
         raise CorpusError(
             f"{folder} has neither train/seq.in and train/seq.out nor train.txt",
-            "put a sentence to a line in seq.in and its tags in seq.out; "
-            "or, in train.txt, a word to a line with its tag last",
+            "write one sentence per line in seq.in and its tags in seq.out; "
+            "or one word per line in train.txt, with its tag last",
         )
     if split == "test":
         notices.append("there is no test split")
@@ -167,9 +162,11 @@ def _read_split(
 
 
 def _lines(path: Path, encoding: str | None, notices: list[str]) -> list[str]:
-    """The lines of a file, without empty ones at its end."""
+    """The lines of a file, without empty lines at its end."""
     if not os.path.isfile(path):
-        raise CorpusError(f"no such file: {path}", "words go in seq.in, their tags in seq.out")
+        raise CorpusError(
+            f"no such file: {path}", "write words in seq.in and their tags in seq.out"
+        )
     if path.stat().st_size > MAX_BYTES:
         raise CorpusError(f"{path} is larger than {MAX_BYTES >> 20} MiB", "use a part of it")
     text = read_text(path, encoding=encoding)
@@ -181,7 +178,7 @@ def _lines(path: Path, encoding: str | None, notices: list[str]) -> list[str]:
         if len(line) > MAX_LINE:
             raise CorpusError(
                 f"{path}, line {number:,} has more than {MAX_LINE:,} characters",
-                "put each sentence in a line of its own",
+                "write one sentence per line",
             )
     return lines
 
@@ -189,7 +186,7 @@ def _lines(path: Path, encoding: str | None, notices: list[str]) -> list[str]:
 def _pairs(
     words: Path, tags: Path, encoding: str | None, notices: list[str]
 ) -> Iterator[TaggedSentence]:
-    """The sentences of a file of words and a file of tags, line by line."""
+    """The sentences of a file of words and a file of tags."""
     sentences = [_lines(path, encoding, notices) for path in (words, tags)]
     if len(sentences[0]) != len(sentences[1]):
         raise CorpusError(
@@ -210,7 +207,7 @@ def _pairs(
 
 
 def _columns(path: Path, encoding: str | None, notices: list[str]) -> Iterator[TaggedSentence]:
-    """The sentences of a file with a word to a line."""
+    """The sentences of a file with one word per line."""
     words: list[str] = []
     tags: list[str] = []
     for number, line in zip(count(1), chain(_lines(path, encoding, notices), [""])):
@@ -225,56 +222,53 @@ def _columns(path: Path, encoding: str | None, notices: list[str]) -> Iterator[T
         if len(columns) < 2:
             raise CorpusError(
                 f"{path}, line {number:,}: {shown(columns[0])} has no tag",
-                "a line is a word and, last, its tag",
+                "write the tag of each word at the end of its line",
             )
         words.append(columns[0])
         tags.append(columns[-1])
 
 
 def _check(sentence: TaggedSentence, path: Path, numbers: Sequence[int]) -> None:
-    """Refuse what is no tag, and what is too long; ``numbers`` are the words' lines."""
+    """Refuse invalid tags and exceeded limits; ``numbers`` are the line numbers of the words."""
     if len(sentence.words) > MAX_WORDS:
         raise CorpusError(
             f"{path}, line {numbers[0]:,}: a sentence of more than {MAX_WORDS:,} words",
-            "split it; in a file with a word to a line, an empty line ends a sentence",
+            "split it; in a file with one word per line, an empty line ends a sentence",
         )
     for word, tag, number in zip(*sentence, numbers, strict=True):
         if not is_tag(tag):
             raise CorpusError(
-                f"{path}, line {number:,}: {shown(tag)} is no tag",
-                "tags are O, B- and a kind, or I- and a kind",
+                f"{path}, line {number:,}: {shown(tag)} is not a tag",
+                "a tag is O, B-KIND or I-KIND",
             )
         if len(word) > MAX_CHARACTERS or len(tag) > MAX_CHARACTERS:
             raise CorpusError(
                 f"{path}, line {number:,}: a word or tag of more than {MAX_CHARACTERS:,} "
                 "characters",
-                "shorten it, if it is a word at all",
+                "shorten it",
             )
 
 
 def _draw(
     train: tuple[TaggedSentence, ...], valid: float, folder: Path, notices: list[str]
 ) -> tuple[tuple[TaggedSentence, ...], tuple[TaggedSentence, ...]]:
-    """The training sentences, and those taken out of them for a valid split, in their order."""
+    """The remaining train sentences and the sentences drawn for a valid split, in their order."""
     if len(train) < 2:
         raise CorpusError(
-            f"{folder} has a single training sentence, and no valid split", "add sentences"
+            f"{folder} has only one train sentence and no valid split", "add sentences"
         )
     size = min(len(train) - 1, max(1, round(len(train) * valid)))
-    # random() alone draws the same numbers in every version of Python.
+    # Only random() is guaranteed to give the same numbers in every version of Python.
     draw = random.Random(_SEED)
     order = sorted((draw.random(), index) for index in range(len(train)))
-    drawn = {index for _, index in order[:size]}
-    notices.append(f"no valid split: drew {size:,} of {len(train):,} training sentences for it")
-    kept, valid_split = (
-        tuple(sentence for index, sentence in enumerate(train) if (index in drawn) == wanted)
-        for wanted in (False, True)
-    )
-    return kept, valid_split
+    drawn = [index for _, index in order[:size]]
+    notices.append(f"no valid split: drew {size:,} of {len(train):,} train sentences for it")
+    kept, valid_split = take_out(train, drawn)
+    return tuple(kept), tuple(valid_split)
 
 
 def _tags(sentences: Iterable[TaggedSentence]) -> tuple[str, ...]:
-    """The distinct tags: ``O`` first, whether it is there or not, and the others sorted."""
+    """The distinct tags: ``O`` first, even if no word has it, then the others sorted."""
     seen = {tag for sentence in sentences for tag in sentence.tags}
     return (OUTSIDE, *sorted(seen - {OUTSIDE}))
 

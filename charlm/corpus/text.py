@@ -1,4 +1,4 @@
-"""Read a text from a file, a folder, an archive or standard input: strictly, in one encoding."""
+"""Read a text from a file, a folder, an archive or standard input, in one encoding."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from charlm.corpus.archives import TEXT_SUFFIXES, read_gzip, read_zip
-from charlm.errors import CorpusError, UsageError, did_you_mean
+from charlm.errors import CorpusError, UsageError, counted, did_you_mean
 
 _BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
-# UTF-32 before UTF-16: the little-endian mark of the first begins with that of the second.
+# UTF-32 first: its little-endian mark begins with the mark of UTF-16.
 _WIDE_BOMS = {
     b"\xff\xfe\0\0": "utf-32",
     b"\0\0\xfe\xff": "utf-32",
@@ -26,40 +27,45 @@ _WIDE_BOMS = {
 }
 _PACKED_SUFFIXES = (*TEXT_SUFFIXES, ".tar", ".jsonl", ".ndjson")  # book.txt.gz is book
 _SAMPLE = 2**16  # bytes that the encoding is guessed from
-_EVIDENCE = 8  # bytes beyond ASCII among them, below which a guess is worth nothing
-# What texts are in: a guess among all encodings finds Urdu and hp_roman8 in German.
+_EVIDENCE = 8  # non-ASCII bytes that a guess needs
+# Only common encodings: among all encodings, German would be taken for Urdu or hp_roman8.
 _GUESSES = [
     *("gb18030", "big5", "cp932", "euc_jp", "cp949", "koi8_r"),
     *("cp1250", "cp1251", "cp1252", "cp1253", "cp1254", "cp1255", "cp1256"),
 ]
 
 
+Parts: TypeAlias = tuple[str, ...]
+"""A path relative to a folder or archive: the names of its folders, then of the file."""
+
+
 @dataclass(frozen=True, slots=True)
 class SourceText:
-    """A text as read, before any cleaning."""
+    """A text before cleaning."""
 
     text: str
     name: str
     r"""A short name for run folders: word characters and ``-`` only."""
     sha256: str
-    """Of the raw bytes (unpacked, for an archive); of several files, of their digests in order."""
+    """The hash of the unpacked bytes; for several files, the hash of their digests in order."""
     notices: tuple[str, ...]
-    """What the reader did that the user should know, one line each."""
+    """What the user should know about how the text was read, one line each."""
 
 
 def read_text(source: str | Path, *, encoding: str | None = None) -> SourceText:
-    r"""The text of ``source``, with ``\n`` as its only line end and no byte order mark.
+    r"""The text of ``source``, with ``\n`` line ends and without a byte order mark.
 
     Args:
-        source: a text file; a ``.gz`` file; a ``.zip`` archive with one text file; a folder,
-            read recursively in order of path (files named as in ``TEXT_SUFFIXES``, no hidden
-            ones, no linked folders, a line end put in where a file ends without one);
-            ``"-"`` for standard input.
+        source: a text file; a ``.gz`` file; a ``.zip`` archive with one text file; a folder; or
+            ``"-"`` for standard input. A folder is read recursively in order of path: all files
+            with a suffix in ``TEXT_SUFFIXES``, but no hidden files and no linked folders. A file
+            that ends without a line end gets one.
         encoding: the name of a Python text encoding; None is strict UTF-8.
 
     Raises:
-        CorpusError: missing, unreadable, damaged, empty, or not text in that encoding.
-        UsageError: no such encoding.
+        CorpusError: the source is missing, unreadable, damaged, empty, or not text in that
+            encoding.
+        UsageError: the encoding is unknown.
     """
     if encoding is not None:
         check_encoding(encoding)
@@ -69,7 +75,7 @@ def read_text(source: str | Path, *, encoding: str | None = None) -> SourceText:
     for where, raw in _parts(source, notices):
         digests.append(hashlib.sha256(raw).digest())
         texts.append(decode(raw, where, encoding))
-    del raw  # before the text is copied again
+    del raw  # to free memory before the text is copied
     text = _newlines(_join(texts, notices), notices)
     if not text:
         raise CorpusError(f"{source_words(source)} is empty", "name a file with text in it")
@@ -78,12 +84,12 @@ def read_text(source: str | Path, *, encoding: str | None = None) -> SourceText:
 
 
 def source_words(source: str | Path) -> str:
-    """A source as a message calls it."""
+    """The name of a source in a message."""
     return "standard input" if source == "-" else str(source)
 
 
 def short_name(source: str | Path) -> str:
-    r"""A name for run folders, of at most 40 characters: word characters and ``-`` only."""
+    r"""A name for run folders: at most 40 characters, only word characters and ``-``."""
     if source == "-":
         return "stdin"
     path = Path(source).resolve()
@@ -94,16 +100,16 @@ def short_name(source: str | Path) -> str:
 
 
 def check_encoding(encoding: str) -> None:
-    """Whether Python knows a text encoding of that name.
+    """Check that Python knows a text encoding of that name.
 
     Raises:
-        UsageError: it does not.
+        UsageError: the encoding is unknown.
     """
     if not _is_encoding(encoding):
         import encodings.aliases
 
         known = {*encodings.aliases.aliases, *encodings.aliases.aliases.values()}
-        # Some of Python's names are not of text encodings: rot13, hex.
+        # Some of these names are not text encodings, such as rot13 and hex.
         known = {name for name in known if _is_encoding(name)}
         wanted = encoding.lower().replace("-", "_")
         hint = did_you_mean(wanted, sorted(known), "such as utf-8, utf-16, gb18030, cp1252")
@@ -112,7 +118,7 @@ def check_encoding(encoding: str) -> None:
 
 def _is_encoding(name: str) -> bool:
     try:
-        bytes(4).decode(name)  # four NUL bytes are text in every text encoding
+        bytes(4).decode(name)  # four NUL bytes are valid in every text encoding
     except (LookupError, ValueError):
         return False
     return True
@@ -120,7 +126,7 @@ def _is_encoding(name: str) -> bool:
 
 @contextmanager
 def reading(where: Path | str) -> Iterator[None]:
-    """Turn an error of the operating system about ``where`` into a CorpusError."""
+    """Turn an error of the operating system inside the block into a CorpusError about ``where``."""
     try:
         yield
     except FileNotFoundError as error:
@@ -133,7 +139,7 @@ def reading(where: Path | str) -> Iterator[None]:
 
 
 def _parts(source: str | Path, notices: list[str]) -> Iterator[tuple[Path | str, bytes]]:
-    """The raw bytes of each file of ``source``, one at a time, each with where it is from."""
+    """For each file of ``source``, its path and raw bytes."""
     if source == "-":
         where = source_words(source)
         if sys.stdin is None:
@@ -158,37 +164,52 @@ def _parts(source: str | Path, notices: list[str]) -> Iterator[tuple[Path | str,
         yield file, raw
 
 
-def _text_files(folder: Path, notices: list[str]) -> list[Path]:
-    """The text files under ``folder``, sorted by path; a notice tells what was passed over."""
+def walk(folder: Path, deepest: int = sys.maxsize) -> Iterator[Parts]:
+    """The files below a folder with at most ``deepest`` parts, in any order.
+
+    Hidden folders and linked folders are left out.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
 
     def fail(error: OSError) -> None:
         raise error
 
+    for parent, folders, names in os.walk(folder, onerror=fail):
+        above = Path(parent).relative_to(folder).parts
+        deeper = len(above) + 1 < deepest
+        folders[:] = [name for name in folders if deeper and not name.startswith(".")]
+        yield from ((*above, name) for name in names)
+
+
+def _text_files(folder: Path, notices: list[str]) -> list[Path]:
+    """The text files under ``folder``, sorted by path; a notice counts the skipped files."""
     texts: list[Path] = []
     skipped: Counter[str] = Counter()
-    for parent, folders, names in os.walk(folder, onerror=fail):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for file in (Path(parent, name) for name in names if not name.startswith(".")):
-            if file.suffix.lower() in TEXT_SUFFIXES and file.is_file():
-                texts.append(file)
-            else:
-                skipped[file.suffix or "without a suffix"] += 1
+    for file in (folder.joinpath(*parts) for parts in walk(folder)):
+        if file.name.startswith("."):
+            continue
+        if file.suffix.lower() in TEXT_SUFFIXES and file.is_file():
+            texts.append(file)
+        else:
+            skipped[file.suffix or "without a suffix"] += 1
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(skipped.items()))
-    passed_over = f"skipped {skipped.total()} ({kinds})" if skipped else "skipped none"
+    not_read = f"skipped {skipped.total()} ({kinds})" if skipped else "skipped none"
     if not texts:
         raise CorpusError(
-            f"no text file in folder {folder}: {passed_over}",
+            f"no text file in folder {folder}: {not_read}",
             f"text files end in {' '.join(sorted(TEXT_SUFFIXES))}",
         )
-    notices.append(f"read {len(texts)} file(s) of folder {folder}, {passed_over}")
+    notices.append(f"read {counted(len(texts), 'file')} of folder {folder}, {not_read}")
     return sorted(texts, key=lambda file: file.relative_to(folder).as_posix())
 
 
 def _join(texts: list[str], notices: list[str]) -> str:
     marked = sum(text.startswith(_BOM) for text in texts)
     if marked:
-        notices.append(f"dropped a byte order mark at the start of {marked} file(s)")
-    # Some files have two; one left over would be dropped when the text is written and read again.
+        notices.append(f"removed a byte order mark at the start of {counted(marked, 'file')}")
+    # Some files start with two marks. Remove both, so that reading the result changes nothing.
     texts = [text for text in (text.lstrip(_BOM) for text in texts) if text]
     for index, text in enumerate(texts[:-1]):
         if not text.endswith(("\n", "\r")):
@@ -200,20 +221,36 @@ def _newlines(text: str, notices: list[str]) -> str:
     pairs = text.count("\r\n")
     lone = text.count("\r") - pairs
     if pairs or lone:
-        notices.append(f"line ends made \\n: {pairs:,} \\r\\n and {lone:,} lone \\r")
+        notices.append(f"changed line ends to \\n: {pairs:,} \\r\\n and {lone:,} \\r")
     return normalised(text)
 
 
 def normalised(text: str) -> str:
-    r"""``text`` with ``\n`` as its only line end, and without byte order marks in front."""
+    r"""``text`` with ``\n`` line ends and without byte order marks at its start."""
     return text.lstrip(_BOM).replace("\r\n", "\n").replace("\r", "\n")
 
 
-def decode(raw: bytes, where: Path | str, encoding: str | None) -> str:
-    """The text of ``raw``, read from ``where``; ``encoding`` None is strict UTF-8 without NUL.
+def check_characters(text: str, where: Path | str) -> None:
+    """Check that UTF-8 can encode a text. UTF-7 and JSON can contain lone surrogates.
 
     Raises:
-        CorpusError: it is not in that encoding; the hint names one that may be meant.
+        CorpusError: the text has a lone surrogate.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise CorpusError(
+            f"{where} has U+{ord(text[error.start]):04X}, half a character, "
+            f"at character offset {error.start:,}",
+            "repair the text, or give another encoding",
+        ) from error
+
+
+def decode(raw: bytes, where: Path | str, encoding: str | None) -> str:
+    """The text of the bytes read from ``where``; ``encoding`` None is UTF-8 without NUL bytes.
+
+    Raises:
+        CorpusError: the bytes are not in that encoding; the hint guesses the right one.
     """
     if encoding is None:
         for mark, wide in _WIDE_BOMS.items():
@@ -226,7 +263,7 @@ def decode(raw: bytes, where: Path | str, encoding: str | None) -> str:
         if offset >= 0:
             raise CorpusError(
                 f"{where} has a NUL byte at byte offset {offset:,}: likely UTF-16 or binary",
-                "name a text file, or its encoding, such as --encoding utf-16",
+                "name a text file, or give its encoding, such as --encoding utf-16",
             )
     try:
         return raw.decode(encoding or "utf-8")
@@ -242,11 +279,11 @@ def decode(raw: bytes, where: Path | str, encoding: str | None) -> str:
 
 
 def _encoding_hint(raw: bytes, offset: int) -> str:
-    """What to do about bytes that are valid UTF-8 up to ``offset`` only."""
+    """The hint for bytes that are valid UTF-8 only up to ``offset``."""
     if offset - len(raw[:offset].decode()) > 20:
-        # So many multi-byte characters are no accident: this is UTF-8 with a fault in it.
+        # More than 20 continuation bytes are not a coincidence: this is damaged UTF-8.
         return "the text before it is UTF-8, so the file is damaged: repair or replace it"
-    # Whole lines: a sample that starts or ends within a character would mislead.
+    # Whole lines, because a sample that cuts a character would mislead the guess.
     start = max(raw.rfind(b"\n", 0, offset) + 1, offset - _SAMPLE)
     end = raw.rfind(b"\n", offset, offset + _SAMPLE) + 1 or offset + _SAMPLE
     sample = raw[start:end]
@@ -260,4 +297,4 @@ def _encoding_hint(raw: bytes, offset: int) -> str:
                 return f"looks like {best.encoding}: try --encoding {best.encoding}"
         except UnicodeError:
             pass
-    return "name its encoding with --encoding, such as gb18030 or cp1252"
+    return "give its encoding with --encoding, such as gb18030 or cp1252"

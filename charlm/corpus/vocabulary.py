@@ -1,4 +1,4 @@
-"""The characters a model knows, and their ids."""
+"""The characters that a model knows, and their ids."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 UNKNOWN = "<unk>"  # the name of id 0
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"  # what id 0 decodes to
 
-_BLOCK = 2**20  # characters encoded at once, so that a large text needs no large intermediates
+_BLOCK = 2**20  # characters encoded at once, to keep intermediate arrays small
 
 
 def _code_points(text: str) -> NDArray[np.uint32]:
-    """The code points of ``text``, (N,); a lone surrogate counts as a character."""
+    """The code points of ``text``, (N,), lone surrogates included."""
     import numpy as np  # here, so that importing charlm.corpus stays quick
 
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
@@ -54,7 +54,7 @@ class Vocabulary:
 
     @cached_property
     def _id_of(self) -> NDArray[np.int64]:
-        """Id by code point; the last entry, 0, stands for all code points beyond."""
+        """Id by code point; the last entry is 0, for all higher code points."""
         import numpy as np
 
         table = np.zeros(int(self._code_point_of[1:].max(initial=0)) + 2, dtype=np.int64)
@@ -62,7 +62,7 @@ class Vocabulary:
         return table
 
     def encode(self, text: str) -> NDArray[np.int64]:
-        """The ids of the characters of ``text``, (N,); 0 for a character not known."""
+        """The ids of the characters of ``text``, (N,); 0 for an unknown character."""
         import numpy as np
 
         ids = np.empty(len(text), dtype=np.int64)
@@ -86,7 +86,7 @@ class Vocabulary:
         return raw.decode("utf-32-le", "surrogatepass")
 
     def unknown_characters(self, text: str) -> tuple[str, ...]:
-        """The distinct characters of ``text`` not in the vocabulary, in order of appearance."""
+        """The distinct characters of ``text`` outside the vocabulary, in order of appearance."""
         known = set(self.characters)
         return tuple(character for character in dict.fromkeys(text) if character not in known)
 
@@ -108,6 +108,6 @@ class Vocabulary:
         ):
             raise CorpusError(
                 "the vocabulary is not a list of distinct single characters",
-                "restore the file from where it was written, or train again",
+                "restore the file from a backup, or train again",
             )
         return cls(tuple(data))

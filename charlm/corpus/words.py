@@ -1,4 +1,4 @@
-"""Words: how a text is split into them, their ids, and what can be seen of one from its letters."""
+"""Words: splitting a text into words, word ids, and features of a word's spelling."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 PADDING = "<pad>"  # the name of id 0
 UNKNOWN = "<unk>"  # the name of id 1
 
-MAX_WORDS = 2**22  # of a vocabulary
-MAX_CHARACTERS = 1_000  # of a word of a vocabulary
+MAX_WORDS = 2**22  # in a vocabulary
+MAX_CHARACTERS = 1_000  # in a word of a vocabulary
 
 _HAN = "\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
 _LINE_BREAK = re.compile(r"<br\s*/?>")
@@ -31,9 +31,9 @@ _LONG_RUN = re.compile(r"(.)\1{2,}", re.DOTALL)
 
 @cache
 def _tokens(punctuation: bool) -> re.Pattern[str]:
-    """The pattern of a word, and of a punctuation mark where they are wanted."""
-    # Accents, vowel signs and the like, which are no letters to Python, and the invisible
-    # joiners and soft hyphens: all of them are inside words.
+    """The pattern of a word, or of a word or punctuation mark."""
+    # Python does not count accents, vowel signs, joiners and soft hyphens as letters, but they
+    # are part of words.
     inside = _of_categories("Mn", "Mc", "Me") + "\u00ad\u200c\u200d"
     letter = rf"[^\W_{_HAN}]"
     word = rf"{letter}+(?:(?:'(?={letter})|[{inside}]){letter}*)*|[{_HAN}]"
@@ -44,30 +44,22 @@ def _tokens(punctuation: bool) -> re.Pattern[str]:
 
 @cache
 def _of_categories(*categories: str) -> str:
-    """All characters of some Unicode categories, as ranges for a character class."""
-    # Beyond and between these, nothing is assigned but ideographs and private use.
+    """The characters of some Unicode categories, escaped for a regular expression."""
+    # All other code points are ideographs, for private use, or not assigned.
     codes = (*range(0x1F000), *range(0xE0000, 0xE0200))
-    wanted = (code for code in codes if unicodedata.category(chr(code)) in categories)
-    ranges: list[list[int]] = []
-    for code in wanted:
-        if ranges and ranges[-1][1] == code - 1:
-            ranges[-1][1] = code
-        else:
-            ranges.append([code, code])
-    return "".join(rf"\U{first:08x}-\U{last:08x}" for first, last in ranges)
+    return re.escape("".join(chr(c) for c in codes if unicodedata.category(chr(c)) in categories))
 
 
 def split_words(text: str, *, punctuation: bool = False) -> list[str]:
     """The words of a text, lower-cased, in order.
 
-    A word is a run of letters and digits of any script, with the accents, vowel signs and joiners
-    that belong to them, and with apostrophes between them (``don't``; a curly one is made a
-    straight one). Everything else separates words, ``<br />`` of web pages too. Of Chinese, which
-    writes no spaces, each character (Han, of Japanese too) is a word; kana, Thai and other scripts
-    without spaces stay in runs.
+    A word is a run of letters and digits of any script, with their accents, vowel signs and
+    joiners, and with apostrophes between letters (``don't``; curly apostrophes become straight).
+    Everything else separates words, also ``<br />`` of web pages. Each Han character (Chinese,
+    and in Japanese) is a word. Kana, Thai and other scripts without spaces are not split further.
 
     Args:
-        punctuation: each punctuation mark or symbol is a word of its own, not a separator.
+        punctuation: make each punctuation mark or symbol a word.
     """
     text = text.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
     if "<br" in text:
@@ -77,25 +69,25 @@ def split_words(text: str, *, punctuation: bool = False) -> list[str]:
 
 @dataclass(frozen=True)
 class WordVocabulary:
-    """A fixed set of words; id 0 is padding, 1 any unknown word, ``words[i]`` has id ``i + 2``."""
+    """A fixed set of words; id 0 is padding, 1 an unknown word, ``words[i]`` has id ``i + 2``."""
 
     words: tuple[str, ...]
-    """Distinct, none of them empty."""
+    """Distinct words, none of them empty."""
 
     @classmethod
     def from_words(
         cls, texts: Iterable[Iterable[str]], *, size: int | None = None, min_count: int = 1
     ) -> WordVocabulary:
-        """The words of texts, most frequent first, ties by first appearance.
+        """The vocabulary of the words of texts, most frequent first, ties by first appearance.
 
-        Words of more than 1,000 characters are left out, and those beyond the first four million.
+        Words of more than ``MAX_CHARACTERS`` are left out, and words beyond ``MAX_WORDS``.
 
         Args:
-            size: the most ids, with padding and unknown; None is no limit.
-            min_count: how often a word must appear.
+            size: the largest number of ids, with padding and unknown; None is no limit.
+            min_count: the smallest number of times that a word must appear.
 
         Raises:
-            UsageError: ``size`` is not above 2, or ``min_count`` not above 0.
+            UsageError: ``size`` is below 3, or ``min_count`` below 1.
         """
         if size is not None and size < 3:
             raise UsageError(f"the size of a vocabulary must be at least 3, not {size}")
@@ -121,17 +113,17 @@ class WordVocabulary:
         return {word: index for index, word in enumerate(self.words, 2)}
 
     def encode(self, words: Iterable[str]) -> NDArray[np.int64]:
-        """The ids of ``words``, (N,); 1 for a word not known."""
+        """The ids of ``words``, (N,); 1 for an unknown word."""
         import numpy as np  # here, so that importing charlm.corpus stays quick
 
         id_of = self._id_of
         return np.array([id_of.get(word, 1) for word in words], dtype=np.int64)
 
     def decode(self, id: int) -> str:
-        """The word of an id; ``<pad>`` and ``<unk>`` for the first two.
+        """The word of an id; ``<pad>`` for 0 and ``<unk>`` for 1.
 
         Raises:
-            ValueError: it is negative or not below ``len(self)``.
+            ValueError: the id is negative or not below ``len(self)``.
         """
         if not 0 <= id < len(self):
             raise ValueError(f"an id must lie in 0 to {len(self) - 1}")
@@ -146,7 +138,7 @@ class WordVocabulary:
         """The vocabulary that ``to_json`` wrote.
 
         Raises:
-            CorpusError: ``data`` is not a list of distinct words, or larger than any is made.
+            CorpusError: ``data`` is not a list of distinct words, or exceeds a limit.
         """
         if (
             not isinstance(data, list)
@@ -156,20 +148,22 @@ class WordVocabulary:
         ):
             raise CorpusError(
                 f"the vocabulary is not a list of at most {MAX_WORDS:,} distinct words",
-                "restore the file from where it was written, or train again",
+                "restore the file from a backup, or train again",
             )
         return cls(tuple(data))
 
 
 def normalise_word(word: str) -> str:
-    """Lower-cased, each digit a 0: 9:30 and 8:15 are one word to a tagger."""
+    """The word in lower case with each digit as 0, so that 9:30 and 8:15 are the same word."""
     return _DIGIT.sub("0", word.lower())
 
 
 def word_shape(word: str) -> str:
-    """Letters as ``X`` or ``x``, digits as ``d``, the rest as it is, at most two alike in a row.
+    """The shape of a word: ``Xxx`` for ``Boston``, ``XX-dd`` for ``DC-10``.
 
-    ``Boston`` is ``Xxx``, ``DC-10`` is ``XX-dd`` (Collins 2002 has the like as features).
+    Letters become ``X`` or ``x``, digits ``d``; other characters stay. Of a run of the same
+    character, two are kept. Collins (2002), "Ranking Algorithms for Named-Entity Extraction",
+    uses such features.
     """
     shape = "".join(
         "X" if char.isupper() else "x" if char.islower() else "d" if char.isdecimal() else char
@@ -179,17 +173,18 @@ def word_shape(word: str) -> str:
 
 
 def ngram_ids(word: str, sizes: Iterable[int], buckets: int) -> list[int]:
-    """The character n-grams of ``<word>``, each hashed into a bucket.
+    """The hashed ids of the character n-grams of ``<word>``.
 
-    After Bojanowski et al. (2017), "Enriching Word Vectors with Subword Information", with CRC-32
-    of the UTF-8 as the hash, which is the same on every machine.
+    From Bojanowski et al. (2017), "Enriching Word Vectors with Subword Information". The hash is
+    CRC-32 of the UTF-8 bytes, the same on every machine.
 
     Args:
-        sizes: the lengths n, in characters, all above 0.
-        buckets: ids lie in 0 to ``buckets - 1``.
+        sizes: the lengths n in characters, all above 0.
+        buckets: the number of ids; they are 0 to ``buckets - 1``.
 
     Returns:
-        For each n in turn, the ids from left to right; none, where ``<word>`` is shorter than n.
+        For each n in turn, the ids from left to right. If ``<word>`` is shorter than n, it has
+        no ids for n.
     """
     marked = f"<{word}>"
     return [

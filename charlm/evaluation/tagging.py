@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 
 from charlm.config import TaggedSentencesSection
-from charlm.corpus.tagged_sentences import TaggedSentence
 from charlm.corpus.slots import TaggerVocabulary, parts_of
+from charlm.corpus.tagged_sentences import TaggedSentence
 from charlm.errors import Stopped
 from charlm.models.recurrent_model import evaluating
 from charlm.models.tagger import Tagger, WordInputs

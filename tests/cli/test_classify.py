@@ -163,7 +163,7 @@ def test_held_out_where_the_texts_have_no_splits(folder, charlm):
                             "--set", "valid=0.2", "--json")  # fmt: skip
     assert code == 0
     assert json.loads(out)["split"] == {"train": 36, "valid": 8, "test": 6}
-    assert "held out 6 text(s) for test" in err
+    assert "held out 6 texts for test" in err
 
 
 def imdb(folder: Path) -> None:
@@ -603,15 +603,15 @@ def test_what_is_no_trained_language_model(trained, charlm, make, message):
 
 @pytest.mark.parametrize(("options", "code", "message"), [
     (("--data", "./nowhere"), 1, "no such file or folder: nowhere"),
-    (("--data", "nothing"), 1, "no labelled texts, file or folder is called 'nothing'"),
-    (("--data", "timemachine"), 2, "timemachine has no labelled texts"),
+    (("--data", "nothing"), 1, "no corpus, file or folder is called 'nothing'"),
+    (("--data", "timemachine"), 2, "timemachine is a corpus for the task"),
     (("--data", "no-label.csv"), 1, "no column of labels in no-label.csv"),
     (("--data", "one.jsonl"), 1, "only one label in the train split of one.jsonl: 'good'"),
     (("--data", "empty.jsonl"), 1, "empty.jsonl is empty"),
     (("--data", "blank.jsonl"), 1, "no text in blank.jsonl"),
     (("--data", "nul.csv"), 1, "nul.csv has a NUL byte"),
     (("--data", "empty"), 1, "no labelled text in empty"),
-    (("--data", "notes.txt"), 1, "notes.txt is no labelled texts of a known kind"),
+    (("--data", "notes.txt"), 1, "notes.txt does not have a known format of labelled texts"),
     (("--data", "broken.tar.gz"), 1, "broken.tar.gz"),
     (("--data", "texts.jsonl", "--text-column", "words"), 1, "no column 'words'"),
     (("--data", "texts.jsonl", "--encoding", "utf-9"), 2, "unknown encoding 'utf-9'"),

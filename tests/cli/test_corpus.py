@@ -49,7 +49,7 @@ def test_list_shows_tasks(charlm, tmp_path):
     lines = {line.split()[0]: line for line in out.splitlines()}
     assert list(lines) == list(rows)
     assert lines["imdb"].split()[1:3] == ["classify", "downloaded"]
-    assert lines["mine"].endswith("a text of yours")
+    assert lines["mine"].endswith("your own text")
 
 
 def test_list_finds_the_folder(charlm, atis):
@@ -126,7 +126,7 @@ def test_no_language_model_is_trained_on_it(charlm, tmp_path, name, task):
     code, out, err = charlm("train", "--corpus", name)
     assert (code, out) == (2, "")
     assert err.splitlines() == [
-        f"error: {name} is no text for a language model, but data for charlm {task}",
-        f"hint: charlm {task} train --data {name}",
+        f"error: {name} is a corpus for the task {task}, not language-model",
+        f"hint: use charlm {task} train --data {name}",
     ]
     assert not (tmp_path / "runs").exists()

@@ -34,7 +34,7 @@ TRAIN = [
 ]
 VALID = ["from new york to Dallas|O B-from I-from O B-to", *TRAIN]
 TEST = ["to new york|O B-to I-to", "from denver to Oakland|O B-from O B-to", "9 may|O B-date"]
-NOTICE = "1 tag(s) of the test split are in neither train nor valid"
+NOTICE = "tags only in the test split, which a model cannot learn: 1"
 
 
 def write(folder: Path, **splits: list[str]) -> Path:
@@ -209,7 +209,7 @@ def test_without_a_test_split_its_f1_is_null(folder, charlm):
     assert code == 0
     assert json.loads(out)["test_f1"] is None
     assert "there is no test split" in err
-    assert "drew 2 of 18 training sentences" in err
+    assert "drew 2 of 18 train sentences" in err
     code, out, _ = charlm("tag", "eval", "--json", "--quiet")
     assert code == 0
     assert json.loads(out)["split"] == "valid"
@@ -281,7 +281,7 @@ def test_other_data_is_refused_and_moved_data_taken(folder, charlm):
     (folder / "mine").rename(folder / "moved")
     code, _, err = charlm(*words, "--resume", "--epochs", 2)
     assert code == 1
-    assert error_lines(err)[0].startswith("error: no folder of tagged sentences is called '")
+    assert error_lines(err)[0].startswith("error: no corpus, file or folder is called '")
     assert charlm("tag", "eval", "--run", "run")[0] == 1
     assert charlm("tag", "eval", "--run", "run", "--data", "moved")[0] == 0
     assert charlm(*words, "--resume", "--epochs", 2, "--data", "moved")[0] == 0
@@ -438,19 +438,19 @@ def test_its_runs_are_listed_shown_and_compared(folder, charlm, data):
 # What is refused
 
 BAD = [
-    ("no-folder", "--data nowhere", 1, "no folder of tagged sentences is called 'nowhere'"),
-    ("nearly-atis", "--data atiss", 1, "no folder of tagged sentences is called 'atiss'"),
-    ("no-name", "--data=", 1, "no folder of tagged sentences is called ''"),
-    ("a-file", "--data here", 1, "no folder of tagged sentences is called 'here'"),
-    ("another-task", "--data imdb", 2, "imdb has no tags: it is for another task"),
-    ("a-text", "--data traveller", 2, "traveller has no tags: it is for another task"),
+    ("no-folder", "--data nowhere", 1, "no corpus, file or folder is called 'nowhere'"),
+    ("nearly-atis", "--data atiss", 1, "no corpus, file or folder is called 'atiss'"),
+    ("no-name", "--data=", 1, "no corpus, file or folder is called ''"),
+    ("a-file", "--data here", 1, "no corpus, file or folder is called 'here'"),
+    ("another-task", "--data imdb", 2, "imdb is a corpus for the task"),
+    ("a-text", "--data traveller", 2, "traveller is a corpus for the task"),
     ("empty-folder", "--data empty", 1, "empty has neither train/seq.in and train/seq.out nor .*"),
     ("no-tags", "--data words", 1, "no such file: words/train/seq.out"),
     ("no-words", "--data tags", 1, "no such file: tags/train/seq.in"),
     ("lines-differ", "--data lines", 1,
      "lines/train/seq.in has 2 lines, but lines/train/seq.out has 1"),
     ("tags-differ", "--data few", 1, "few/train/seq.out, line 2: 1 tags for 2 words"),
-    ("wrong-tag", "--data wrong", 1, "wrong/train/seq.out, line 1: 'city' is no tag"),
+    ("wrong-tag", "--data wrong", 1, "wrong/train/seq.out, line 1: 'city' is not a tag"),
     ("no-sentence", "--data blank", 1, "no sentence in train of blank"),
     ("tags-without-words", "--data bare", 1, "bare/train/seq.out, line 2: 1 tags for 0 words"),
     ("not-utf-8", "--data latin", 1, "latin/train/seq.in is not UTF-8: byte 0xfc at .*"),
@@ -664,7 +664,7 @@ def test_an_epoch_of_atis(charlm, corpora, cell):
     result = json.loads(out)
     assert result["valid_f1"] > 70
     assert result["test_f1"] > 60
-    assert "tag(s) of the test split are in neither train nor valid" in err
+    assert "tags only in the test split, which a model cannot learn: " in err
     code, out, _ = charlm("tag", "eval", "--run", "run", *words)
     assert code == 0
     scored = json.loads(out)

@@ -121,7 +121,7 @@ def test_another_texts_vocabulary(novel):
 
 def test_nothing_left_after_cleaning(tmp_path):
     (tmp_path / "a.txt").write_bytes("天亮以前".encode())
-    with pytest.raises(CorpusError, match=r"nothing of .* is left after") as e:
+    with pytest.raises(CorpusError, match="the cleaning 'letters' leaves nothing of") as e:
         load_corpus(str(tmp_path / "a.txt"), cleaning="letters")
     assert e.value.hint == "try --cleaning none"
 

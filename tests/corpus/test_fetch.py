@@ -155,7 +155,7 @@ def test_a_failed_download(tmp_path, entry, capfd):
         f"could not download story from {entry.address}: Connection refused"
     )
     assert caught.value.hint == (
-        f"put story.txt into {tmp_path / 'new'}, or use a text that is here at once: "
+        f"put story.txt into {tmp_path / 'new'}, or use a bundled text: "
         "charlm train --corpus traveller"
     )
     assert list((tmp_path / "new").iterdir()) == []
@@ -251,10 +251,10 @@ def test_a_folder_that_fails_to_come_leaves_nothing(tmp_path, server, slots, mon
         fetch(bad, tmp_path / "new")
     assert caught.value.message == (
         f"could not download slots from {last.address}: "
-        "what came is not the catalogued file (its SHA-256 differs)"
+        "the download is not the catalogued file (its SHA-256 differs)"
     )
     assert caught.value.hint == (
-        f"put slots into {tmp_path / 'new'}, or name data of yours with --data"
+        f"put slots into {tmp_path / 'new'}, or use your own data with --data"
     )
     assert list((tmp_path / "new").iterdir()) == []
 

@@ -113,7 +113,7 @@ def test_folder_with_splits(tmp_path):
         "test": (("worse", 0), ("better", 1)),
     }
     assert found.splits["train"][0].text == "bad"
-    assert found.notices == (f"read 6 file(s) of {tmp_path / 'my reviews'}, passed over 0",)
+    assert found.notices == (f"read 6 files of {tmp_path / 'my reviews'}, skipped 0",)
 
 
 def test_sha256_is_of_labels_and_texts_in_order(tmp_path):
@@ -148,8 +148,8 @@ def test_the_original_layout_of_imdb(tmp_path, below):
         told.append([notice.replace(str(source), "SOURCE") for notice in found.notices])
     assert told[0] == told[1]
     assert told[0] == [
-        "read 6 file(s) of SOURCE, passed over 5",
-        "passed over 3 file(s) in unsup, without a label",
+        "read 6 files of SOURCE, skipped 5",
+        "skipped 3 files without a label, in unsup",
     ]
 
 
@@ -165,8 +165,8 @@ def test_folder_without_splits(tmp_path):
             "test": 20,
         }
         assert found.notices[1:] == (
-            f"held out 20 text(s) for test: {source} has no test split",
-            f"held out 6 text(s) for valid: {source} has no valid split",
+            f"held out 20 texts for test: {source} has no test split",
+            f"held out 6 texts for valid: {source} has no valid split",
         )
 
 
@@ -294,7 +294,7 @@ def test_texts_stay_as_they_are_but_for_marks_and_line_ends(tmp_path):
     for source in sources:
         found = load_labelled(str(source), test=0, valid=0)
         assert pairs(found, "train") == [("neg", text + "\n\n"), ("pos", text), ("pos", " ")]
-        assert "line ends made \\n, or a byte order mark dropped, in 1 text(s)" in found.notices
+        assert "changed line ends to \\n or removed a byte order mark in 1 text" in found.notices
 
 
 def test_another_encoding(tmp_path):
@@ -310,13 +310,13 @@ def test_empty_texts_are_passed_over(tmp_path):
     samples = [*TWO, (None, "neg", ""), (None, "pos", "\ufeff")]
     found = load_labelled(str(folder(tmp_path / "data", samples)), test=0, valid=0)
     assert len(found.splits["train"]) == 2
-    assert "passed over 2 empty text(s)" in found.notices
+    assert "skipped 2 empty texts" in found.notices
 
 
 def test_a_label_that_train_lacks_is_told(tmp_path):
     found = load_labelled(str(folder(tmp_path / "data", [*SPLIT, ("test", "mixed", "so so")])))
     assert found.labels == ("mixed", "neg", "pos")
-    assert "1 label(s) without a text to train on, such as 'mixed'" in found.notices
+    assert "1 label without a text to train on, such as 'mixed'" in found.notices
 
 
 # All kinds of source agree
@@ -446,10 +446,10 @@ def test_the_catalogued_archive_is_checked(tmp_path):
 
 
 def test_corpora_for_other_tasks(tmp_path):
-    with pytest.raises(UsageError, match="atis has no labelled texts") as caught:
+    with pytest.raises(UsageError, match="atis is a corpus for the task") as caught:
         load_labelled("atis", corpora_dir=tmp_path)
     assert "charlm tag" in str(caught.value.hint)
-    with pytest.raises(UsageError, match="traveller has no labelled texts"):
+    with pytest.raises(UsageError, match="traveller is a corpus for the task"):
         load_labelled("traveller")
 
 

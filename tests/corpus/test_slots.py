@@ -124,7 +124,7 @@ def test_tags_are_those_of_train_and_valid(folder):
     tags = slots.vocabulary.tags
     assert tags == ("O", "B-from", "B-time", "B-to", "B-valid-only")
     assert slots.vocabulary.encode_tags(["B-to", "O", "B-test-only"]) == [3, 0, -1]
-    assert slots.notices == ("1 tag(s) of the test split are in neither train nor valid",)
+    assert slots.notices == ("tags only in the test split, which a model cannot learn: 1",)
 
 
 def test_both_layouts_are_the_same_data(tmp_path):

@@ -93,8 +93,8 @@ def test_what_spaces_line_ends_and_marks_are_made_of(tmp_path):
     )
     words = tmp_path / "train" / "seq.in"
     assert tagged.notices[:2] == (
-        f"{words}: dropped a byte order mark at the start of 1 file(s)",
-        f"{words}: line ends made \\n: 4 \\r\\n and 0 lone \\r",
+        f"{words}: removed a byte order mark at the start of 1 file",
+        f"{words}: changed line ends to \\n: 4 \\r\\n and 0 \\r",
     )
 
 
@@ -121,7 +121,7 @@ def test_valid_is_drawn_from_train(tmp_path, count, valid, drawn):
     assert sorted([*train, *validation]) == sorted(sentences)
     for part in (train, validation):  # in their order in the file
         assert list(part) == [sentence for sentence in sentences if sentence in part]
-    assert f"drew {drawn} of {count} training sentences" in tagged.notices[0]
+    assert f"drew {drawn} of {count} train sentences" in tagged.notices[0]
     assert load_tagged(str(tmp_path), valid=valid).sha256 == tagged.sha256
 
 
@@ -148,7 +148,7 @@ def test_tags_that_only_the_test_split_has(tmp_path):
     tagged = load_tagged(str(tmp_path))
     assert "B-day" not in tagged.tags
     assert tagged.splits["test"] == (DAY,)
-    assert tagged.notices == ("1 tag(s) of the test split are in neither train nor valid",)
+    assert tagged.notices == ("tags only in the test split, which a model cannot learn: 1",)
 
 
 def test_o_is_the_first_tag_even_where_no_word_has_it(tmp_path):
@@ -179,7 +179,7 @@ def test_the_hash_is_of_words_tags_order_and_splits(tmp_path):
 def test_no_such_folder(tmp_path):
     for source in ("nowhere", "", "a\0b", str(tmp_path / "file")):
         (tmp_path / "file").touch()
-        with pytest.raises(CorpusError, match="no folder of tagged sentences is called") as caught:
+        with pytest.raises(CorpusError, match="no corpus, file or folder is called") as caught:
             load_tagged(source)
         assert caught.value.hint.endswith("known: atis")
     with pytest.raises(CorpusError) as caught:
@@ -201,7 +201,7 @@ def test_valid_is_a_fraction(tmp_path, valid):
     ],
 )
 def test_a_corpus_for_another_task(name, hint):
-    with pytest.raises(UsageError, match=f"{name} has no tags") as caught:
+    with pytest.raises(UsageError, match=f"{name} is a corpus for the task") as caught:
         load_tagged(name)
     assert caught.value.hint == hint
 
@@ -255,7 +255,7 @@ def test_atis(real_corpora):
     assert words == {"train": 50_497, "valid": 5_703, "test": 9_164}
     assert len(tagged.tags) == 121
     assert tagged.tags[:2] == ("O", "B-aircraft_code")
-    assert tagged.notices == ("6 tag(s) of the test split are in neither train nor valid",)
+    assert tagged.notices == ("tags only in the test split, which a model cannot learn: 6",)
     first = tagged.splits["train"][0]
     assert first.words[-5:] == ("baltimore", "to", "dallas", "round", "trip")
     assert first.tags[-2:] == ("B-round_trip", "I-round_trip")

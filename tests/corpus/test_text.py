@@ -61,8 +61,8 @@ def test_line_ends_and_byte_order_mark_are_noticed(tmp_path):
     assert found.text == "a\nb\n\nc\n"
     assert found.sha256 == hashlib.sha256(raw).hexdigest()
     assert found.notices == (
-        "dropped a byte order mark at the start of 1 file(s)",
-        "line ends made \\n: 2 \\r\\n and 1 lone \\r",
+        "removed a byte order mark at the start of 1 file",
+        "changed line ends to \\n: 2 \\r\\n and 1 \\r",
     )
 
 
@@ -86,7 +86,7 @@ def test_folder(tmp_path):
     found = read_text(books)
     assert found.text == "first\nsecond\nthird\n"
     assert found.name == "books"
-    assert found.notices[0] == f"read 4 file(s) of folder {books}, skipped 1 (1 .png)"
+    assert found.notices[0] == f"read 4 files of folder {books}, skipped 1 (1 .png)"
     assert len(found.notices) == 3
     # Where one file ends and the next begins is part of the hash.
     write(books / "b.txt", "\ufeffsecon")
@@ -178,7 +178,7 @@ def test_the_encoding_that_is_guessed_gives_the_text(tmp_path, encoding, text):
 
 def test_from_a_byte_or_two_no_encoding_is_guessed(tmp_path):
     error = refusal(write(tmp_path / "a.txt", b"a caf\xe9, two caf\xe9s"))
-    assert error.hint == "name its encoding with --encoding, such as gb18030 or cp1252"
+    assert error.hint == "give its encoding with --encoding, such as gb18030 or cp1252"
 
 
 def test_damaged_utf8_is_not_guessed_at(tmp_path):

@@ -294,22 +294,22 @@ FAULTS = [
     Fault("never an answer", silent, "no answer in time", 1),
     Fault("stops within the body", stalled, "no answer in time"),
     Fault("connection reset within the body", reset, "Connection reset by peer"),
-    Fault("body shorter than its length", cut_short, "the connection broke off"),
+    Fault("body shorter than its length", cut_short, "the connection was lost"),
     Fault("short body without a length", cut_short_without_length,
-          "what came is not the catalogued file (its SHA-256 differs)"),
-    Fault("chunked body broken off", broken_chunk, "the connection broke off"),
-    Fault("hangs up without a word", hung_up, "the connection broke off"),
+          "the download is not the catalogued file (its SHA-256 differs)"),
+    Fault("chunked body broken off", broken_chunk, "the connection was lost"),
+    Fault("hangs up without a word", hung_up, "the connection was lost"),
     Fault("right length, wrong hash", wrong_hash,
-          "what came is not the catalogued file (its SHA-256 differs)"),
+          "the download is not the catalogued file (its SHA-256 differs)"),
     Fault("404", status(404), "the server answered 404 Not Found", 1),
     Fault("429", status(429), "the server answered 429 Too Many Requests"),
     Fault("500", status(500), "the server answered 500 Internal Server Error"),
     Fault("redirects in a circle", loop, "the server redirects more than 5 times", 6),
     Fault("redirect to a file", redirect("file:///etc/hostname"),
-          "the server redirects to where it is not safe to go", 1),
-    Fault("body without end", endless, "what came is not the catalogued file (it is longer)"),
-    Fault("decompression bomb", bomb, "what came is not the catalogued file (it is longer)"),
-    Fault("broken compression", undecodable, "what came cannot be decompressed"),
+          "the server redirects to an unsafe address", 1),
+    Fault("body without end", endless, "the download is not the catalogued file (it is longer)"),
+    Fault("decompression bomb", bomb, "the download is not the catalogued file (it is longer)"),
+    Fault("broken compression", undecodable, "the download cannot be decompressed"),
 ]  # fmt: skip
 
 
@@ -372,7 +372,7 @@ def test_https_may_not_lead_to_http(serve, fetch, folder, pauses):
     for address in (plain.address, plain.address.replace("http", "HTTP")):
         server = serve(redirect(address), tls=True)
         found = reason(fetch(server.address), server.address)
-        assert found == "the server redirects to where it is not safe to go"
+        assert found == "the server redirects to an unsafe address"
         assert len(server.requests) == 1
     assert plain.requests == pauses == names(folder) == []
 
@@ -402,7 +402,7 @@ def test_a_certificate_that_nobody_vouches_for(serve, fetch, folder, pauses, mon
     monkeypatch.delenv("REQUESTS_CA_BUNDLE")
     server = serve(good, tls=True)
     found = reason(fetch(server.address), server.address)
-    assert found.startswith("the server's certificate is not good: ")
+    assert found.startswith("the server's certificate is not valid: ")
     assert server.requests == pauses == names(folder) == []
 
 

@@ -62,25 +62,25 @@ def texts(found) -> list[str]:
         ("a.csv", 'text,label\n"' + "b" * 131_073 + '",x\n', "field larger than", "JSON lines"),
         ("a.csv", "text,label\na,x\nb,\n", "line 3: the label is empty", "leave it out"),
         ("a.csv", "text,label\na,x\nb,y\0\n", "NUL byte at byte offset 18", "utf-16"),
-        ("a.csv", "text,label\na,x\nb,y\x1b[2J\n", r"line 3: 'y\\x1b\[2J' is no label", "short"),
+        ("a.csv", "text,label\na,x\nb,y\x1b[2J\n", r"line 3: 'y\\x1b\[2J' is not a", "short"),
         ("a.csv", f"text,label\na,x\nb,{'y' * 101}\n", "longer than 100", "column"),
-        ("a.csv", "text,label,split\na,x,tran\n", "line 2: 'tran' is no split", "known names"),
+        ("a.csv", "text,label,split\na,x,tran\n", "line 2: 'tran' is not a split", "known: train"),
         ("a.csv", "text,label,split\na,x,test\nb,y,dev\n", "only test and valid", "train split"),
         ("a.tsv", 'text\tlabel\n"a\tx\nb"\n', "line 3 has 1 fields", "quote"),
         ("a.jsonl", "", "is empty", "labelled texts"),
         ("a.jsonl", '{"text": "a", "label": 1}\n{"text"\n', "line 2: not JSON: .* column 8", "obj"),
-        ("a.jsonl", '{"text": "a", "label": NaN}', "line 1: not JSON: a number", "object"),
-        ("a.jsonl", f'{{"text": "a", "label": {"9" * 5000}}}', "not JSON: a number", "object"),
+        ("a.jsonl", '{"text": "a", "label": NaN}', "line 1: not JSON: invalid number", "object"),
+        ("a.jsonl", f'{{"text": "a", "label": {"9" * 5000}}}', "not JSON: invalid number", "object"),
         ("a.jsonl", "[" * 100_000, "line 1: nested too deeply", "object"),
-        ("a.jsonl", '["a", 1]', r"line 1: \['a', 1\] is no object", "object"),
+        ("a.jsonl", '["a", 1]', r"line 1: \['a', 1\] is not an object", "object"),
         ("a.jsonl", '{"texts": "a", "label": 1}', "no column of texts", "did you mean texts"),
         ("a.jsonl", '{"text": "a", "label": 1}\n{"text": "b"}', "line 2: no key 'label'", "text"),
         ("a.jsonl", '{"text": ["a"], "label": 1}', r"line 1: 'text' is \['a'\], not", "string"),
-        ("a.jsonl", '{"text": "a", "label": null}', "line 1: None is no label", "number"),
-        ("a.jsonl", '{"text": "a", "label": {"b": 1}}', "is no label", "number"),
-        ("a.jsonl", '{"text": "a", "label": 1, "split": 2}', "line 1: 2 is no split", "known"),
+        ("a.jsonl", '{"text": "a", "label": null}', "line 1: None is not a", "number"),
+        ("a.jsonl", '{"text": "a", "label": {"b": 1}}', "is not a", "number"),
+        ("a.jsonl", '{"text": "a", "label": 1, "split": 2}', "line 1: 2 is not a split", "known"),
         ("a.jsonl", '{"text": "a\\ud800", "label": 1}', r"line 1 has U\+D800", "repair"),
-        ("a.jsonl", '{"text": "a", "label": "\\ud800"}', "is no label", "short"),
+        ("a.jsonl", '{"text": "a", "label": "\\ud800"}', "is not a", "short"),
         ("a.jsonl", '{"text": "a", "label": 1}\0', "NUL byte", "utf-16"),
     ],
 )  # fmt: skip
@@ -111,7 +111,7 @@ def test_columns_that_are_not_there(tmp_path):
     assert error.hint.endswith("did you mean grade?")
     assert "cannot be both" in refusal(path, label_column="text").message
     (tmp_path / "b").mkdir()
-    with pytest.raises(UsageError, match="is no table, so it has no columns"):
+    with pytest.raises(UsageError, match="is not a table, so it has no columns"):
         load_labelled(str(tmp_path / "b"), text_column="text")
 
 
@@ -173,7 +173,7 @@ def test_sources_that_are_none(tmp_path):
     assert "cannot read" in refusal(f"{tmp_path}/a\0b").message
     for name in ("a.txt", "a.zip", "a"):
         (tmp_path / name).write_text("good\n")
-        assert "no labelled texts of a known kind" in refusal(tmp_path / name).message
+        assert "does not have a known format of labelled texts" in refusal(tmp_path / name).message
 
 
 def put(root: Path, name: str, data: bytes = b"good") -> Path:
@@ -188,7 +188,7 @@ def put(root: Path, name: str, data: bytes = b"good") -> Path:
 def test_folders_of_another_layout(tmp_path, name):
     error = refusal(put(tmp_path / "data", name))
     assert error.message == f"no labelled text in {tmp_path / 'data'}"
-    assert error.hint == "wanted: train/LABEL/*.txt and test/LABEL/*.txt, or LABEL/*.txt"
+    assert error.hint == "expected: train/LABEL/*.txt and test/LABEL/*.txt, or LABEL/*.txt"
 
 
 def test_folders_with_too_little(tmp_path):
@@ -228,9 +228,9 @@ def test_pipes_and_circles_in_a_folder_are_passed_over(tmp_path):
     (root / "train" / "pos" / "gone.txt").symlink_to("nowhere")
     found = load_labelled(str(root))
     assert sorted(texts(found)) == ["bad", "fine", "good"]
-    assert found.notices[0] == f"read 3 file(s) of {root}, passed over 2"
+    assert found.notices[0] == f"read 3 files of {root}, skipped 2"
     os.mkfifo(tmp_path / "a.csv")
-    assert "no labelled texts of a known kind" in refusal(tmp_path / "a.csv").message
+    assert "does not have a known format of labelled texts" in refusal(tmp_path / "a.csv").message
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names are bytes")
@@ -239,7 +239,7 @@ def test_labels_that_are_not_names(tmp_path):
         root = tmp_path / name.hex()
         put(root, "pos/a.txt")
         put(root, f"{os.fsdecode(name)}/a.txt")
-        assert "is no label" in refusal(root).message
+        assert "is not a" in refusal(root).message
 
 
 # Archives
@@ -281,7 +281,7 @@ def test_what_leads_out_of_an_archive_is_passed_over(tmp_path):
     before = sorted(tmp_path.rglob("*"))
     found = load_labelled(str(path))
     assert sorted(texts(found)) == ["bad", "fine", "good", "the last"]
-    assert found.notices[0] == f"read 4 file(s) of {path}, passed over 9"
+    assert found.notices[0] == f"read 4 files of {path}, skipped 9"
     assert sorted(tmp_path.rglob("*")) == before
     assert secret.read_bytes() == b"secret"
     assert stat.S_ISREG(path.stat().st_mode)

@@ -130,7 +130,7 @@ def check_cleaning(path: Path, cleaning: str, expected: str, **options: object) 
     """The file through a cleaning is its twin's text, and stays as it is when cleaned again."""
     options["split"] = (1.0, 0.0, 0.0)  # little may be left
     if not expected:
-        with pytest.raises(CorpusError, match=f"is left after the cleaning '{cleaning}'"):
+        with pytest.raises(CorpusError, match=f"the cleaning '{cleaning}' leaves nothing of"):
             load_corpus(str(path), cleaning=cleaning, **options)
         return
     corpus = load_corpus(str(path), cleaning=cleaning, **options)

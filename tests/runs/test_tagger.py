@@ -341,7 +341,7 @@ def test_data_that_has_changed_is_refused(tagger, one_line, tmp_path):
 def test_data_that_is_gone_is_an_error(tagger, tmp_path, one_line):
     source = dataclasses.replace(tagger.config.corpus, source=str(tmp_path / "gone"))
     tagger.config = dataclasses.replace(tagger.config, corpus=source)
-    with pytest.raises(CorpusError, match="no folder of tagged sentences is called") as caught:
+    with pytest.raises(CorpusError, match="no corpus, file or folder is called") as caught:
         tagger.load_corpus()
     one_line(caught.value)
 

@@ -1,4 +1,4 @@
-"""Texts of the user's own, kept by name in a corpora folder as ``<name>.txt``."""
+"""Texts that the user added to a corpora folder, as ``<name>.txt``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from charlm.atomic_files import write_atomic
 from charlm.corpus.catalogue import catalogue
 from charlm.corpus.fetch import corpora_folders, writable_folder
-from charlm.corpus.text import read_text
+from charlm.corpus.text import check_characters, read_text
 from charlm.errors import CorpusError
 
 
@@ -28,29 +28,24 @@ def find_added(name: str, corpora_dir: Path | None = None) -> Path | None:
 def add_text(
     source: str | Path, corpora_dir: Path | None = None, *, encoding: str | None = None
 ) -> Path:
-    r"""Copy a text into a corpora folder, as UTF-8 with ``\n`` line ends; its new path.
+    r"""Copy a text into a corpora folder, as UTF-8 with ``\n`` line ends, and return its new path.
 
-    The folder is the first that can be written to of ``corpora_dir``, ``$CHARLM_CORPORA`` and
-    ``corpora`` in the working folder. A text that is there already stays as it is.
+    The folder is the first writable one of ``corpora_dir``, ``$CHARLM_CORPORA`` and ``corpora``
+    in the working folder. Adding the same text again changes nothing.
 
     Raises:
-        CorpusError: not a readable text, its name is a catalogued one, or another text has it.
-        UsageError: no such encoding.
+        CorpusError: the source is not a readable text, or its name belongs to a catalogued corpus
+            or to another added text.
+        UsageError: the encoding is unknown.
     """
     text = read_text(source, encoding=encoding)
-    # Some file systems take TimeMachine.txt for timemachine.txt.
+    # On some file systems TimeMachine.txt and timemachine.txt are the same file.
     if text.name.casefold() in catalogue():
         raise CorpusError(
             f"the name {text.name} is taken by a catalogued corpus", "rename the file first"
         )
-    try:
-        data = text.text.encode()
-    except UnicodeEncodeError as error:  # UTF-7 and the like can spell lone surrogates
-        raise CorpusError(
-            f"{source} has U+{ord(text.text[error.start]):04X}, half a character, "
-            f"at character offset {error.start:,}: no UTF-8 can hold it",
-            "repair the text, or name another encoding",
-        ) from error
+    check_characters(text.text, source)
+    data = text.text.encode()
     path = writable_folder(corpora_dir, otherwise=Path("corpora")) / f"{text.name}.txt"
     try:
         if path.exists():
