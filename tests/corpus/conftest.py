@@ -1,14 +1,11 @@
-"""No test of this folder reads the user's own folders or the network."""
+"""Tests of this folder do not read the user's own folders or the network."""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-
-_REAL = os.environ.get("CHARLM_CORPORA")
-_REAL_FOLDER = Path(_REAL).resolve() if _REAL else None
 
 
 @pytest.fixture(autouse=True)
@@ -32,8 +29,32 @@ def user_cache(clean_surroundings: Path) -> Path:
 
 
 @pytest.fixture
-def real_corpora() -> Path:
-    """The folder of the real corpora, for tests that mean nothing without them."""
-    if _REAL_FOLDER is None or not (_REAL_FOLDER / "timemachine.txt").is_file():
-        pytest.skip("needs $CHARLM_CORPORA to hold the catalogued corpora")
-    return _REAL_FOLDER
+def atis(corpora: Path) -> Path:
+    """The folder of the real corpora, if it has ATIS."""
+    if not (corpora / "atis").is_dir():
+        pytest.skip("needs atis in $CHARLM_CORPORA")
+    return corpora
+
+
+@pytest.fixture
+def write_tagged():
+    """A function that writes tagged sentences as a folder, in either layout.
+
+    A sentence is ``"words|tags"``.
+    """
+
+    def write(folder: Path, *, columns: str | None = None, **splits: Iterable[str]) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        for split, sentences in splits.items():
+            rows = [sentence.split("|") for sentence in sentences]
+            if columns is None:
+                (folder / split).mkdir()
+                for name, lines in zip(("seq.in", "seq.out"), zip(*rows, strict=True), strict=True):
+                    (folder / split / name).write_text("".join(f"{line}\n" for line in lines))
+            else:
+                pairs = [zip(*map(str.split, row), strict=True) for row in rows]
+                blocks = ("".join(f"{w}{columns}{t}\n" for w, t in pair) for pair in pairs)
+                (folder / f"{split}.txt").write_text("\n".join(blocks))
+        return folder
+
+    return write

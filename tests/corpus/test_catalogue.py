@@ -18,23 +18,10 @@ from charlm.corpus import (
 )
 
 
-def test_names():
-    assert list(catalogue()) == [
-        "traveller",
-        "night_train",
-        "timemachine",
-        "jaychou",
-        "tinyshakespeare",
-        "imdb",
-        "atis",
-    ]
-
-
-def test_tasks():
+def test_names_and_tasks():
+    texts = ("traveller", "night_train", "timemachine", "jaychou", "tinyshakespeare")
     tasks = {name: entry.task for name, entry in catalogue().items()}
-    assert tasks.pop("imdb") == "classify"
-    assert tasks.pop("atis") == "tag"
-    assert set(tasks.values()) == {"language-model"}
+    assert tasks == dict.fromkeys(texts, "language-model") | {"imdb": "classify", "atis": "tag"}
     commands = [catalogue()[name].command for name in ("traveller", "imdb", "atis")]
     assert commands == [
         "charlm train --corpus traveller",
@@ -90,20 +77,17 @@ def test_bundled_texts_are_there(name, length):
 
 
 @pytest.mark.parametrize("name", ["timemachine", "jaychou", "tinyshakespeare"])
-def test_facts_of_the_real_files(name, real_corpora):
+def test_facts_of_the_real_files(name, corpora):
     entry = catalogue()[name]
-    path = locate(entry, real_corpora)  # checks the hash
+    path = locate(entry, corpora)  # checks the hash
     assert path.stat().st_size == entry.size
     assert read_text(path).sha256 == (entry.text_sha256 or entry.sha256)
 
 
-def test_facts_of_the_real_folder(real_corpora):
-    if not (real_corpora / "atis").is_dir():
-        pytest.skip("needs atis among the corpora")
-    entry = catalogue()["atis"]
-    assert locate(entry, real_corpora) == real_corpora / "atis"  # checks the hashes
-    for file in entry.files:
-        assert (real_corpora / file.path).stat().st_size == file.size
+def test_facts_of_the_real_folder(atis):
+    assert locate(catalogue()["atis"], atis) == atis / "atis"  # checks the hashes
+    for file in catalogue()["atis"].files:
+        assert (atis / file.path).stat().st_size == file.size
 
 
 def test_importing_loads_nothing_heavy():

@@ -1,26 +1,11 @@
 from __future__ import annotations
 
-import io
-import re
 import time
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from charlm.corpus import CLEANINGS, clean
 from charlm.errors import UsageError
-
-
-def letters_line_by_line(text: str) -> str:
-    """The book's own lines, over the lines that a text file yields."""
-    lines = io.TextIOWrapper(io.BytesIO(text.encode("utf-8", "surrogatepass")), "utf-8", "replace")
-    return "".join(re.sub("[^A-Za-z]+", " ", line).strip().lower() for line in lines)
-
-
-@given(st.text(st.sampled_from("aBzZ  \n\r\v\x1c\x85\u2028é時'-.\0")) | st.text())
-def test_letters_is_the_books_own(text):
-    assert clean(text, "letters") == letters_line_by_line(text)
 
 
 def test_letters_by_hand():

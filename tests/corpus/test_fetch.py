@@ -1,16 +1,14 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
-import http.server
-import socket
 import sys
-import threading
 from pathlib import Path
 
 import pytest
 
-from charlm.corpus import CatalogueEntry, CatalogueFile, catalogue, fetch, locate
+from charlm.corpus import CatalogueFile, catalogue, fetch, locate
 from charlm.errors import CorpusError, FetchError
 
 fetch_module = sys.modules["charlm.corpus.fetch"]
@@ -18,58 +16,29 @@ fetch_module = sys.modules["charlm.corpus.fetch"]
 DATA = b"once upon a time\n" * 1000
 
 
-class Server(http.server.ThreadingHTTPServer):
-    """Serves DATA at every path."""
-
-    requests: list[str]
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self):
-        self.server.requests.append(self.path)
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(DATA)))
-        self.end_headers()
-        self.wfile.write(DATA)
-
-    def log_message(self, *args):
-        pass
-
-
 @pytest.fixture
-def server():
-    server = Server(("127.0.0.1", 0), Handler)
-    server.requests = []
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
-    yield server
-    server.shutdown()
-    server.server_close()
-
-
-def entry_at(address: str) -> CatalogueEntry:
+def entry():
     return dataclasses.replace(
         catalogue()["timemachine"],
         name="story",
         file="story.txt",
-        address=address,
+        address="http://localhost/story.txt",
         sha256=hashlib.sha256(DATA).hexdigest(),
         size=len(DATA),
     )
 
 
-def served(server: Server) -> CatalogueEntry:
-    return entry_at(f"http://127.0.0.1:{server.server_port}/good")
-
-
 @pytest.fixture
-def entry():
-    """An entry whose address nobody answers at."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    return entry_at(f"http://127.0.0.1:{port}/story.txt")
+def downloads(monkeypatch):
+    """Replace the network by ``DATA`` at every address; gives the paths of the downloaded files."""
+    paths: list[str] = []
+
+    def download(file, progress):
+        paths.append(file.path)
+        return DATA
+
+    monkeypatch.setattr(fetch_module, "_download", download)
+    return paths
 
 
 def put(folder: Path, data: bytes = DATA) -> Path:
@@ -106,28 +75,20 @@ def test_bundled_texts_need_no_folder():
     assert fetch(catalogue()["traveller"]).name == "traveller.txt"
 
 
-def test_download(tmp_path, server, capfd):
-    entry = served(server)
-    path = fetch(entry, tmp_path / "new" / "folder")
-    assert path == tmp_path / "new" / "folder" / "story.txt"
-    assert path.read_bytes() == DATA
-    assert [file.name for file in path.parent.iterdir()] == ["story.txt"]
-    assert fetch(entry, tmp_path / "new" / "folder") == path
-    assert server.requests == ["/good"]
-    assert capfd.readouterr() == ("", "")
-
-
-def test_download_shows_progress_on_stderr(tmp_path, server, capfd):
-    fetch(served(server), tmp_path, progress=True)
-    out, err = capfd.readouterr()
-    assert out == ""
-    assert "17.0k" in err
+def test_download(tmp_path, downloads, entry):
+    """Failures and real servers are in tests/faults/test_downloads.py."""
+    folder = tmp_path / "new" / "folder"
+    for _ in range(2):
+        path = fetch(entry, folder)
+        assert path == folder / "story.txt"
+        assert path.read_bytes() == DATA
+        assert list(folder.iterdir()) == [path]
+    assert downloads == ["story.txt"]
 
 
 def test_download_goes_to_the_first_folder_that_is_given_or_exists(
-    tmp_path, server, monkeypatch, user_cache
+    tmp_path, downloads, entry, monkeypatch, user_cache
 ):
-    entry = served(server)
     assert fetch(entry).parent == user_cache
     (user_cache / "story.txt").unlink()
     Path("corpora").mkdir()
@@ -147,25 +108,25 @@ def test_no_folder_can_be_written_to(tmp_path, entry, monkeypatch):
         fetch(entry, tmp_path / "a file")
 
 
-def test_a_failed_download(tmp_path, entry, capfd):
-    """All the ways to fail are in tests/faults."""
-    with pytest.raises(FetchError) as caught:
-        fetch(entry, tmp_path / "new")
-    assert caught.value.message == (
-        f"could not download story from {entry.address}: Connection refused"
-    )
-    assert caught.value.hint == (
-        f"put story.txt into {tmp_path / 'new'}, or use a bundled text: "
-        "charlm train --corpus traveller"
-    )
-    assert list((tmp_path / "new").iterdir()) == []
-    assert capfd.readouterr() == ("", "")
+@pytest.mark.parametrize(
+    ("language", "instead"),
+    [
+        ("English", "use a bundled text: charlm train --corpus traveller"),
+        ("Chinese", "use a bundled text: charlm train --corpus night_train"),
+        ("Latin", "use your own data with --data"),
+    ],
+)
+def test_a_failed_download(tmp_path, entry, monkeypatch, language, instead):
+    def download(file, progress):
+        raise OSError(errno.ENETUNREACH, "Network is unreachable")
 
-
-def test_the_offline_text_is_of_the_same_language(tmp_path, entry):
+    monkeypatch.setattr(fetch_module, "_download", download)
     with pytest.raises(FetchError) as caught:
-        fetch(dataclasses.replace(entry, language="Chinese"), tmp_path)
-    assert caught.value.hint.endswith("charlm train --corpus night_train")
+        fetch(dataclasses.replace(entry, language=language), tmp_path)
+    reason = "Network is unreachable"
+    assert caught.value.message == f"could not download story from {entry.address}: {reason}"
+    assert caught.value.hint == f"put story.txt into {tmp_path}, or {instead}"
+    assert list(tmp_path.iterdir()) == []
 
 
 # ---------------------------------------------------------------- several files in a folder
@@ -173,23 +134,12 @@ def test_the_offline_text_is_of_the_same_language(tmp_path, entry):
 PARTS = ("train/seq.in", "train/seq.out", "test/seq.in")
 
 
-def folder_at(address: str) -> CatalogueEntry:
+@pytest.fixture
+def slots():
     """An entry of three files, all of them DATA."""
     digest = hashlib.sha256(DATA).hexdigest()
-    return dataclasses.replace(
-        catalogue()["atis"],
-        name="slots",
-        file="slots",
-        address=address,
-        files=tuple(
-            CatalogueFile(f"slots/{part}", f"{address}/{part}", digest, len(DATA)) for part in PARTS
-        ),
-    )
-
-
-@pytest.fixture
-def slots(server):
-    return folder_at(f"http://127.0.0.1:{server.server_port}")
+    files = (CatalogueFile(f"slots/{part}", f"x/{part}", digest, len(DATA)) for part in PARTS)
+    return dataclasses.replace(catalogue()["atis"], name="slots", file="slots", files=tuple(files))
 
 
 def put_parts(folder: Path, *parts: str, data: bytes = DATA) -> None:
@@ -209,28 +159,27 @@ def test_a_folder_is_there_whole_or_not_at_all(tmp_path, monkeypatch, slots, use
     assert locate(slots, tmp_path / "given") == tmp_path / "given" / "slots"
 
 
-def test_a_folder_is_downloaded(tmp_path, server, slots, capfd):
+def test_a_folder_is_downloaded(tmp_path, downloads, slots):
     folder = fetch(slots, tmp_path / "new")
     assert folder == tmp_path / "new" / "slots"
-    assert server.requests == [f"/{part}" for part in PARTS]
+    assert downloads == [f"slots/{part}" for part in PARTS]
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     assert files == sorted(folder / part for part in PARTS)
     assert {path.read_bytes() for path in files} == {DATA}
     assert fetch(slots, tmp_path / "new") == folder
-    assert len(server.requests) == 3
-    assert capfd.readouterr() == ("", "")
+    assert len(downloads) == 3
 
 
-def test_only_what_a_folder_lacks_is_downloaded(tmp_path, server, slots):
+def test_only_what_a_folder_lacks_is_downloaded(tmp_path, downloads, slots):
     put_parts(tmp_path, PARTS[0], PARTS[2])
     assert fetch(slots, tmp_path) == tmp_path / "slots"
-    assert server.requests == [f"/{PARTS[1]}"]
+    assert downloads == [f"slots/{PARTS[1]}"]
     assert locate(slots, tmp_path) == tmp_path / "slots"
 
 
 @pytest.mark.parametrize("others", [PARTS[:1], PARTS[:2]])
 def test_a_wrong_file_in_a_folder_is_never_used_nor_replaced(
-    tmp_path, server, slots, user_cache, others
+    tmp_path, downloads, slots, user_cache, others
 ):
     put_parts(user_cache, *PARTS)
     put_parts(tmp_path, *others)
@@ -239,27 +188,22 @@ def test_a_wrong_file_in_a_folder_is_never_used_nor_replaced(
         with pytest.raises(CorpusError, match=r"test/seq\.in is not the catalogued file"):
             use(slots, tmp_path)
     assert (tmp_path / "slots" / PARTS[2]).read_bytes() == b"something else"
-    assert server.requests == []
+    assert downloads == []
 
 
-def test_a_folder_that_fails_to_come_leaves_nothing(tmp_path, server, slots, monkeypatch):
-    """The last file is not what it should be: those before it are not written either."""
-    monkeypatch.setattr(fetch_module, "sleep", lambda seconds: None)
-    *good, last = slots.files
-    bad = dataclasses.replace(slots, files=(*good, dataclasses.replace(last, sha256="0" * 64)))
-    with pytest.raises(FetchError) as caught:
-        fetch(bad, tmp_path / "new")
-    assert caught.value.message == (
-        f"could not download slots from {last.address}: "
-        "the download is not the catalogued file (its SHA-256 differs)"
-    )
-    assert caught.value.hint == (
-        f"put slots into {tmp_path / 'new'}, or use your own data with --data"
-    )
-    assert list((tmp_path / "new").iterdir()) == []
+def test_a_folder_that_is_not_downloaded_whole_is_not_written(tmp_path, slots, monkeypatch):
+    def download(file, progress):
+        if file.path.endswith(PARTS[2]):
+            raise OSError(errno.ENETUNREACH, "Network is unreachable")
+        return DATA
+
+    monkeypatch.setattr(fetch_module, "_download", download)
+    with pytest.raises(FetchError, match=r"could not download slots from x/test/seq\.in: Network"):
+        fetch(slots, tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_where_the_folder_should_be(tmp_path, slots):
+def test_a_file_where_the_folder_should_be(tmp_path, downloads, slots):
     (tmp_path / "slots").write_text("not a folder")
     assert locate(slots, tmp_path) is None
     with pytest.raises(CorpusError, match=r"cannot write .*slots/train/seq\.in: "):

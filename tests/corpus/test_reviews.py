@@ -1,9 +1,8 @@
-"""Labelled texts as ids: vocabulary, what is kept of a text, and the whole of it from files."""
+"""Labelled texts as ids."""
 
 from __future__ import annotations
 
 import json
-import tarfile
 
 import pytest
 from hypothesis import given
@@ -14,7 +13,7 @@ from charlm.corpus import Vocabulary
 from charlm.corpus.labelled_texts import MAX_LABELS
 from charlm.corpus.reviews import ReviewVocabulary, load_reviews, tokens_of
 from charlm.corpus.words import WordVocabulary, split_words
-from charlm.errors import CorpusError, UsageError
+from charlm.errors import CorpusError
 
 WORDS = ReviewVocabulary(WordVocabulary(("the", "film", "good", "bad")), ("neg", "pos"))
 CHARACTERS = ReviewVocabulary(Vocabulary(tuple("好片坏 film")), ("no", "yes"))
@@ -40,13 +39,7 @@ def texts(clean_surroundings):
 
 
 def test_words_are_ids_and_others_are_unknown():
-    assert WORDS.encode("The GOOD film, bad??? ending", LabelledTextsSection()).tolist() == [
-        2,
-        4,
-        3,
-        5,
-        1,
-    ]
+    assert WORDS.encode("The GOOD film, bad??? ending", LabelledTextsSection()).tolist() == [2, 4, 3, 5, 1]
     assert (len(WORDS), WORDS.unknown) == (6, 1)
 
 
@@ -196,42 +189,3 @@ def test_what_is_noted_of_it(texts):
     assert any("held out 4" in notice for notice in reviews.notices)
     other = load_reviews(config(vocabulary_size=5, length=3)).describe()
     assert other == about
-
-
-def imdb(folder):
-    for split in ("train", "test"):
-        for number, (text, label) in enumerate(ROWS):
-            path = folder / split / label / f"{number}_7.txt"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(f"{split}: {text}<br /><br />", "utf-8")
-    (folder / "train" / "unsup").mkdir()
-    (folder / "train" / "unsup" / "0_0.txt").write_text("nobody knows")
-
-
-def test_a_folder_and_an_archive_of_imdbs_layout(clean_surroundings, tmp_path):
-    imdb(tmp_path / "aclImdb")
-    with tarfile.open(tmp_path / "reviews.tar.gz", "w:gz") as archive:
-        archive.add(tmp_path / "aclImdb", "aclImdb")
-    found = [
-        load_reviews(config(source=str(tmp_path / name))) for name in ("aclImdb", "reviews.tar.gz")
-    ]
-    for reviews in found:
-        assert reviews.split_sizes == (36, 4, 40)
-        assert "br" not in reviews.vocabulary.tokens.words
-        assert "test" not in reviews.vocabulary.tokens.words
-        assert reviews.labels("test").count(1) == 20
-    assert found[0].data.sha256 == found[1].data.sha256
-    assert found[0].vocabulary == found[1].vocabulary
-
-
-@pytest.mark.parametrize(("settings", "named"), [
-    ({"tokens": "syllables"}, "corpus.tokens"), ({"cleaning": "soap"}, "corpus.cleaning"),
-    ({"cut": "middle"}, "corpus.cut"), ({"valid": 1.0}, "corpus.valid"),
-    ({"test": -0.1}, "corpus.test"), ({"length": 0}, "corpus.length"),
-    ({"vocabulary_size": 0}, "corpus.vocabulary_size"),
-    ({"vocabulary_size": 2}, "corpus.vocabulary_size is 2; it must be from 3 to 1,000,000"),
-    ({"length": 10**6 + 1}, "corpus.length"),
-])  # fmt: skip
-def test_settings_that_cannot_be(settings, named):
-    with pytest.raises(UsageError, match=named):
-        LabelledTextsSection(**settings)

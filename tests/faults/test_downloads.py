@@ -1,7 +1,8 @@
-"""What goes wrong with a download: never a wrong file in place, always one clear line."""
+"""Failing downloads: a wrong file is never put in place, and the error is one clear line."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import gzip
@@ -38,7 +39,7 @@ from charlm.corpus import CatalogueEntry, catalogue
 
 entry, folder = json.loads(sys.argv[1]), sys.argv[2]
 catalogue()["story"] = CatalogueEntry(**entry)
-code = run(["corpus", "fetch", "story", "--corpora-dir", folder])
+code = run(["corpus", "fetch", "story", "--corpora-dir", folder, *sys.argv[3:]])
 print("left:", *os.listdir(folder))
 sys.exit(code)
 """
@@ -245,12 +246,12 @@ def fetch(folder, monkeypatch, capfd):
     return fetch
 
 
-def start(address, folder, *, before="", within=()):
-    """Starts ``charlm corpus fetch story`` as a process; at last it prints what the folder has."""
+def start(address, folder, *options, before="", within=(), stderr=subprocess.PIPE):
+    """Start ``charlm corpus fetch story`` as a process that finally lists the folder."""
     entry = json.dumps(dataclasses.asdict(entry_at(address)))
     return subprocess.Popen(
-        [*within, sys.executable, "-c", before + COMMAND, entry, str(folder)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [*within, sys.executable, "-c", before + COMMAND, entry, str(folder), *options],
+        stdout=subprocess.PIPE, stderr=stderr, text=True,
     )  # fmt: skip
 
 
@@ -362,6 +363,25 @@ def test_compressed_on_the_way(serve, fetch, folder):
         handler.wfile.write(packed)
 
     assert_fetched(fetch(serve(answer).address), folder)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a pseudo-terminal")
+@pytest.mark.parametrize("options", [[], ["--quiet"]])
+def test_a_terminal_shows_the_progress(serve, folder, options):
+    import termios
+
+    terminal, stderr = os.openpty()
+    termios.tcsetwinsize(stderr, (24, 80))
+    process = start(serve(good).address, folder, *options, stderr=stderr)
+    os.close(stderr)
+    shown = b""
+    with contextlib.suppress(OSError):  # the end, when the process has closed its side
+        while data := os.read(terminal, 1000):
+            shown += data
+    os.close(terminal)
+    assert process.communicate(timeout=60)[0] == f"{folder / 'story.txt'}\nleft: story.txt\n"
+    assert (b"story.txt: " in shown and b"17.0k" in shown) is not bool(options)
+    assert bool(shown) is not bool(options)
 
 
 # ---------------------------------------------------------------- redirects and https

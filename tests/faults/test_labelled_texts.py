@@ -1,4 +1,4 @@
-"""Bad and hostile labelled texts: one clear error each, in bounded time, and nothing is written."""
+"""Bad and hostile labelled texts: one clear error each, in bounded time, and no file written."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GOOD = [("train/neg/a.txt", b"bad"), ("train/pos/a.txt", b"good"), ("test/pos/a.
 
 
 def refusal(source: Path | str, **options: object) -> CorpusError:
-    """The error, which is of one line, comes soon and leaves nothing behind."""
+    """The error of one line, which comes soon; no file is left behind."""
     around = Path(source).parent
     before = sorted(around.rglob("*"))
     started = time.monotonic()
@@ -70,7 +70,7 @@ def texts(found) -> list[str]:
         ("a.jsonl", "", "is empty", "labelled texts"),
         ("a.jsonl", '{"text": "a", "label": 1}\n{"text"\n', "line 2: not JSON: .* column 8", "obj"),
         ("a.jsonl", '{"text": "a", "label": NaN}', "line 1: not JSON: invalid number", "object"),
-        ("a.jsonl", f'{{"text": "a", "label": {"9" * 5000}}}', "not JSON: invalid number", "object"),
+        ("a.jsonl", f'{{"text": "a", "label": {"9" * 5000}}}', "not JSON: invalid number", "obj"),
         ("a.jsonl", "[" * 100_000, "line 1: nested too deeply", "object"),
         ("a.jsonl", '["a", 1]', r"line 1: \['a', 1\] is not an object", "object"),
         ("a.jsonl", '{"texts": "a", "label": 1}', "no column of texts", "did you mean texts"),
@@ -331,15 +331,21 @@ TEXT = b"train/pos/b.txt"
         (header(b"b.dat", b"0", 2**80), "it ends too early"),
         (header(TEXT, b"0", -512), "a size is negative"),
         (header(TEXT, b"5", -512), "a size is negative"),
-        (header(TEXT, b"L", 2**20 + 1), "a name is far too long"),
-        (header(TEXT, b"x", 2**60), "a name is far too long"),
-        (header(TEXT, b"g", 2**60), "it ends too early"),
+        (header(TEXT, b"L", 2**20 + 1), "the headers of a file are too long"),
+        (header(TEXT, b"x", 2**60), "the headers of a file are too long"),
+        (header(TEXT, b"g", 2**60), "the headers of a file are too long"),
         (header(TEXT, b"x", 10) + padded(b"9999999 a="), "extended header is damaged"),
         (header(TEXT, b"x", 10) + padded(b"0 a=b\n    "), "extended header is damaged"),
         (header(TEXT, b"x", 10) + padded(b"-5 path=a\n"), "extended header is damaged"),
         (header(TEXT, b"x", 10) + padded(b"9 path:a\n\n"), "extended header is damaged"),
-        (header(TEXT, b"x", 15) + padded(b"15 size=-51200\n"), "a size is no number"),
-        (header(TEXT, b"x", 40) + padded(b"40 size=" + b"9" * 31 + b"\n"), "a size is no number"),
+        (header(TEXT, b"x", 15) + padded(b"15 size=-51200\n"), "a size is negative"),
+        (header(TEXT, b"L", -512), "the headers of a file are too long"),
+        (
+            header(TEXT, b"x", 40) + padded(b"40 size=" + b"9" * 31 + b"\n"),
+            "too large for one text",
+        ),
+        (header(TEXT, b"x", 60) + padded(b"60 size=" + b"9" * 51 + b"\n"), "number in an extended"),
+        (header(b"x", b"x", 23) + padded(b"23 GNU.sparse.size=abc\n"), "cannot be unpacked: "),
         (b"\xff" * 512, "cannot be unpacked: "),
         (header(TEXT, b"0", 4)[:-1], "it ends too early"),
         (header(TEXT, b"0", 600) + bytes(512), "it ends too early"),
@@ -370,16 +376,24 @@ def test_a_good_extended_header_is_taken(tmp_path):
     assert sorted(texts(load_labelled(str(path)))) == ["bad", "fine", "good", "later"]
 
 
-def test_extended_headers_that_take_tarfile_long(tmp_path):
-    """CVE-2024-6232: a regular expression that is quadratic in a run of digits."""
-    digits = b"1" * (2**20 - 512)
-    odd = header(TEXT, b"x", len(digits)) + padded(digits)
+@pytest.mark.parametrize("content", [b"1" * 2**19, b"2 " * 2**18 + b"=", b"9" * 49 + b"\n"])
+def test_extended_headers_take_linear_time(tmp_path, content):
+    """CVE-2024-6232: quadratic regular expressions in old versions of tarfile."""
+    odd = header(TEXT, b"x", len(content)) + padded(content)
     path = tmp_path / "a.tar"
     path.write_bytes(odd + header(TEXT, b"0", 0) + bytes(1024))
     assert "extended header is damaged" in refusal(path).message
+
+
+def test_chains_of_headers_end(tmp_path):
+    """tarfile reads each inside the one before."""
+    path = tmp_path / "a.tar"
     chain = (header(b"././@LongLink", b"L", 512) + b"n" * 512) * 10_000
-    path.write_bytes(chain + bytes(1024))  # tarfile reads each within the one before
-    assert "no labelled text" in refusal(path).message
+    path.write_bytes(chain + bytes(1024))
+    assert "too many headers" in refusal(path).message
+    chain = (header(b"././@LongLink", b"L", 2**18) + b"n" * 2**18) * 5
+    path.write_bytes(chain + bytes(1024))
+    assert "the headers of a file are too long" in refusal(path).message
 
 
 def test_archives_that_are_bombs(tmp_path, monkeypatch):

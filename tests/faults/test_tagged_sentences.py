@@ -1,4 +1,4 @@
-"""Damaged and hostile folders of tagged sentences: one clear line with the file and the line."""
+"""Damaged and hostile folders of tagged sentences: one clear line names the file and line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from charlm.corpus import load_tagged
 from charlm.errors import CharlmError, CorpusError
 
-slots = sys.modules["charlm.corpus.tagged_sentences"]
+module = sys.modules["charlm.corpus.tagged_sentences"]
 
 GOOD = {
     "train/seq.in": b"to boston\nfares\n",
@@ -106,52 +106,39 @@ def test_fault(tmp_path, fault):
     assert message(tmp_path).startswith(fault.message)
 
 
-def test_what_is_not_faulty_is_read(tmp_path):
-    write(tmp_path, GOOD)
-    assert len(load_tagged(str(tmp_path)).splits["train"]) == 2
-
-
 class Limit(NamedTuple):
     limit: str
+    allowed: int
+    """The lowest limit that GOOD does not exceed."""
     value: int
     files: dict[str, bytes | None]
     message: str
 
 
 LIMITS = [
-    Limit("MAX_BYTES", 15, GOOD, "FOLDER/train/seq.in is larger than 0 MiB"),
-    Limit("MAX_LINES", 1, GOOD, "FOLDER/train/seq.in has more than 1 lines"),
-    Limit("MAX_LINE", 8, GOOD, "FOLDER/train/seq.in, line 1 has more than 8 characters"),
-    Limit("MAX_WORDS", 1, GOOD, "FOLDER/train/seq.out, line 1: a sentence of more than 1 words"),
-    Limit("MAX_WORDS", 1, COLUMNS | {"train.txt": b"\na O\n\nb O\nc O\n\nd O"},
+    Limit("MAX_BYTES", 16, 15, GOOD, "FOLDER/train/seq.in is larger than 0 MiB"),
+    Limit("MAX_LINES", 2, 1, GOOD, "FOLDER/train/seq.in has more than 1 lines"),
+    Limit("MAX_LINE", 9, 8, GOOD, "FOLDER/train/seq.in, line 1 has more than 8 characters"),
+    Limit("MAX_WORDS", 2, 1, GOOD,
+          "FOLDER/train/seq.out, line 1: a sentence of more than 1 words"),
+    Limit("MAX_WORDS", 2, 1, COLUMNS | {"train.txt": b"\na O\n\nb O\nc O\n\nd O"},
           "FOLDER/train.txt, line 4: a sentence of more than 1 words"),
-    Limit("MAX_CHARACTERS", 5, GOOD,
+    Limit("MAX_CHARACTERS", 6, 5, GOOD,
           "FOLDER/train/seq.out, line 1: a word or tag of more than 5 characters"),
-    Limit("MAX_TAGS", 1, GOOD, "FOLDER has 2 tags, more than 1"),
+    Limit("MAX_TAGS", 2, 1, GOOD, "FOLDER has 2 tags, more than 1"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("limit", LIMITS, ids=lambda limit: limit.limit)
 def test_limits(tmp_path, monkeypatch, limit):
-    write(tmp_path, {**GOOD, **limit.files})
-    monkeypatch.setattr(slots, limit.limit, limit.value)
-    assert message(tmp_path).startswith(limit.message)
-
-
-@pytest.mark.parametrize("limit", LIMITS, ids=lambda limit: limit.limit)
-def test_at_the_limit(tmp_path, monkeypatch, limit):
-    """Nothing is refused that the limit allows."""
     write(tmp_path, GOOD)
-    allowed = {
-        "MAX_BYTES": 16,
-        "MAX_LINES": 2,
-        "MAX_LINE": 9,
-        "MAX_WORDS": 2,
-        "MAX_CHARACTERS": 6,
-        "MAX_TAGS": 2,
-    }
-    monkeypatch.setattr(slots, limit.limit, allowed[limit.limit])
+    monkeypatch.setattr(module, limit.limit, limit.allowed)
     assert len(load_tagged(str(tmp_path)).splits["train"]) == 2
+    for path in tmp_path.rglob("*.*"):
+        path.unlink()
+    write(tmp_path, {**GOOD, **limit.files})
+    monkeypatch.setattr(module, limit.limit, limit.value)
+    assert message(tmp_path).startswith(limit.message)
 
 
 def pipe(path: Path) -> None:
