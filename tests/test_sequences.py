@@ -26,18 +26,6 @@ def columns(matrix: torch.Tensor) -> list[list[int]]:
     return matrix.T.tolist()
 
 
-def test_rows_are_padded_behind_to_the_longest_of_them():
-    assert columns(sequences().padded(torch.tensor([1, 2]))) == [[8, 0], [9, 10]]
-    assert columns(sequences().padded(torch.tensor([1]))) == [[8]]
-
-
-def test_or_before_to_any_length_with_any_id():
-    found = sequences().padded(torch.tensor([2, 0, 1]), steps=4, before=True, padding=3)
-    assert columns(found) == [[3, 3, 9, 10], [3, 5, 6, 7], [3, 3, 3, 8]]
-    found = sequences().padded(torch.tensor([2, 0, 1]), steps=4, padding=3)
-    assert columns(found) == [[9, 10, 3, 3], [5, 6, 7, 3], [8, 3, 3, 3]]
-
-
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64], ids=str)
 def test_ids_come_out_as_int64(dtype):
     stored = sequences(dtype=dtype)
@@ -101,7 +89,7 @@ def test_batches_come_in_random_order_and_so_do_equal_lengths():
     assert any(batch.tolist() != sorted(batch.tolist()) for batch in batches)
 
 
-def test_only_so_many_batches_are_sorted_together():
+def test_rows_are_sorted_in_pools():
     """So that the same rows are not together in every epoch."""
     lengths = torch.arange(3 * POOL)
     batches = length_batches(lengths, 1 + 1, torch.Generator().manual_seed(0))
@@ -111,6 +99,7 @@ def test_only_so_many_batches_are_sorted_together():
 
 def test_the_same_state_of_the_generator_gives_the_same_batches():
     lengths = torch.randint(1, 50, (300,))
+    before = torch.get_rng_state()
     generator = torch.Generator().manual_seed(3)
     state, drawn = generator.get_state(), []
     for _ in range(2):
@@ -118,9 +107,4 @@ def test_the_same_state_of_the_generator_gives_the_same_batches():
         drawn.append(torch.cat(length_batches(lengths, 16, generator)))
     assert torch.equal(*drawn)
     assert not torch.equal(torch.cat(length_batches(lengths, 16, generator)), drawn[0])
-
-
-def test_batches_draw_from_no_other_generator():
-    before = torch.get_rng_state()
-    length_batches(torch.arange(99), 8, torch.Generator().manual_seed(0))
     assert torch.equal(torch.get_rng_state(), before)

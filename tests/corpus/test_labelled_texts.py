@@ -6,7 +6,6 @@ import gzip
 import hashlib
 import io
 import json
-import os
 import tarfile
 from collections import Counter
 from pathlib import Path
@@ -186,7 +185,7 @@ def test_linked_files_are_read_and_linked_folders_not(tmp_path):
     assert pairs(found, "train")[1:] == [("pos", "good\tindeed"), ("pos", "elsewhere")]
 
 
-def test_several_sets_of_texts_are_no_one_set(tmp_path):
+def test_several_sets_of_texts_are_refused(tmp_path):
     for name in ("a", "b"):
         folder(tmp_path / name, SPLIT)
     with pytest.raises(CorpusError, match="holds 2 sets of labelled texts: 'a', 'b'"):
@@ -196,8 +195,8 @@ def test_several_sets_of_texts_are_no_one_set(tmp_path):
 # Archives
 
 
-@pytest.mark.parametrize("name", ["data.tar.gz", "data.tgz", "DATA.TAR", "data.tar"])
-@pytest.mark.parametrize("below", ["data/", "./data/", "", "./"])
+@pytest.mark.parametrize("name", ["data.tar.gz", "data.tgz", "DATA.TAR"])
+@pytest.mark.parametrize("below", ["data/", "./data/", ""])
 def test_archive_is_its_folder(tmp_path, name, below):
     there = load_labelled(str(folder(tmp_path / "folder", SPLIT)))
     found = load_labelled(str(archive(tmp_path / name, SPLIT, below)))
@@ -254,20 +253,19 @@ def test_labels_of_json_lines(tmp_path):
     assert found.labels == ("-3", "1", "2", "4.0", "a", "false", "true")
 
 
-def test_columns_that_are_named(tmp_path):
-    path = written(tmp_path / "a.csv", "label,text,note,grade\n1,a,b,x\n1,c,d,y\n")
-    found = load_labelled(str(path), text_column="note", label_column="grade", test=0, valid=0)
-    assert pairs(found, "train") == [("x", "b"), ("y", "d")]
-
-
-def test_usual_names_are_taken_in_their_order(tmp_path):
-    path = written(tmp_path / "a.csv", "content,text,stars,label\na,b,1,x\nc,d,2,y\n")
-    assert pairs(load_labelled(str(path), test=0, valid=0), "train") == [("x", "b"), ("y", "d")]
-
-
-def test_semicolons_and_blank_lines(tmp_path):
-    path = written(tmp_path / "a.csv", "\ufeff\r\ntext;label\r\na, b;x\r\n\r\nc;y\r\n")
-    assert pairs(load_labelled(str(path), test=0, valid=0), "train") == [("x", "a, b"), ("y", "c")]
+@pytest.mark.parametrize(
+    ("content", "columns"),
+    [
+        ("label,text,note,grade\n1,a,y,0\n1,c,z,1\n", {"text": "note", "label": "grade"}),
+        ("content,text,stars,label\na,y,1,0\nc,z,2,1\n", {}),  # text before content
+        ("\ufeff\r\ntext;label\r\ny;0\r\n\r\nz;1\r\n", {}),
+    ],
+)
+def test_columns(tmp_path, content, columns):
+    path = written(tmp_path / "a.csv", content)
+    options = {f"{name}_column": column for name, column in columns.items()}
+    found = load_labelled(str(path), **options, test=0, valid=0)
+    assert pairs(found, "train") == [("0", "y"), ("1", "z")]
 
 
 def test_tabs_without_quoting(tmp_path):
@@ -282,7 +280,7 @@ def test_tabs_without_quoting(tmp_path):
     assert "is not quoted as CSV" in found.notices[0]
 
 
-def test_texts_stay_as_they_are_but_for_marks_and_line_ends(tmp_path):
+def test_texts_keep_all_but_marks_and_line_ends(tmp_path):
     text = '  <br />Ünï\u2028\x1c ,\t"x"\v\u3000'
     samples = [(None, "neg", "\ufeff" + text + "\r\n\r"), (None, "pos", text), (None, "pos", " ")]
     sources = [
@@ -306,14 +304,14 @@ def test_another_encoding(tmp_path):
         load_labelled(str(path))
 
 
-def test_empty_texts_are_passed_over(tmp_path):
+def test_empty_texts_are_skipped(tmp_path):
     samples = [*TWO, (None, "neg", ""), (None, "pos", "\ufeff")]
     found = load_labelled(str(folder(tmp_path / "data", samples)), test=0, valid=0)
     assert len(found.splits["train"]) == 2
     assert "skipped 2 empty texts" in found.notices
 
 
-def test_a_label_that_train_lacks_is_told(tmp_path):
+def test_a_label_without_train_texts_is_noticed(tmp_path):
     found = load_labelled(str(folder(tmp_path / "data", [*SPLIT, ("test", "mixed", "so so")])))
     assert found.labels == ("mixed", "neg", "pos")
     assert "1 label without a text to train on, such as 'mixed'" in found.notices
@@ -390,7 +388,7 @@ def test_held_out_in_proportion_and_never_all_of_a_label(tmp_path):
 
 
 def test_held_out_are_the_same_texts_everywhere(tmp_path):
-    """The draw is part of what a result means: it must not change unnoticed."""
+    """Results depend on the draw, so it must not change."""
     path = json_lines(tmp_path / "a.jsonl", numbered(12) + numbered(12, "neg"))
     found = load_labelled(str(path), test=0.25, valid=0.25)
     # By sha256sum of "charlm: held out\n" and the text: the first three of each label, then two.
@@ -399,7 +397,7 @@ def test_held_out_are_the_same_texts_everywhere(tmp_path):
     assert valid == ["pos 0", "pos 4", "neg 4", "neg 9"]
 
 
-def test_held_out_whatever_the_order_of_the_source(tmp_path):
+def test_held_out_does_not_depend_on_the_order_of_the_source(tmp_path):
     samples = numbered(40) + numbered(40, "neg")
     forwards = load_labelled(str(json_lines(tmp_path / "a.jsonl", samples)))
     backwards = load_labelled(str(json_lines(tmp_path / "b.jsonl", samples[::-1])))
@@ -407,7 +405,7 @@ def test_held_out_whatever_the_order_of_the_source(tmp_path):
         assert backwards.splits[name] == forwards.splits[name][::-1]
 
 
-def test_only_what_the_source_lacks_is_held_out(tmp_path):
+def test_only_missing_splits_are_held_out(tmp_path):
     samples = [("train", label, f"{label} {n}") for label in ("neg", "pos") for n in range(20)]
     found = load_labelled(
         str(folder(tmp_path / "a", [*samples, ("test", "pos", "the test")])), valid=0.5, test=0.5
@@ -439,20 +437,6 @@ def test_the_catalogued_archive(tmp_path, monkeypatch):
     assert len(found.splits["test"]) == 2
 
 
-def test_the_catalogued_archive_is_checked(tmp_path):
-    archive(tmp_path / catalogue()["imdb"].file, SPLIT)
-    with pytest.raises(CorpusError, match="is not the catalogued file"):
-        load_labelled("imdb", corpora_dir=tmp_path)
-
-
-def test_corpora_for_other_tasks(tmp_path):
-    with pytest.raises(UsageError, match="atis is a corpus for the task") as caught:
-        load_labelled("atis", corpora_dir=tmp_path)
-    assert "charlm tag" in str(caught.value.hint)
-    with pytest.raises(UsageError, match="traveller is a corpus for the task"):
-        load_labelled("traveller")
-
-
 # The real archive
 
 
@@ -472,26 +456,3 @@ def test_the_real_archive(real_corpus):
     }
     # aclImdb/test/neg/0_2.txt
     assert found.splits["test"][0].text.startswith("Once again Mr. Costner has dragged out a movie")
-
-
-def test_a_part_of_the_real_archive_as_folder_and_archive(tmp_path, real_corpus):
-    """The system's own files, and the archive's own headers: 40 of each label."""
-    counts: Counter[str] = Counter()
-    with (
-        tarfile.open(real_corpus("aclImdb.tar.gz")) as real,
-        tarfile.open(tmp_path / "part.tar.gz", "w:gz") as part,
-    ):
-        for member in real:
-            parent = os.path.dirname(member.name)
-            if not member.isreg() or counts[parent] == 40:
-                continue
-            counts[parent] += 1
-            data = real.extractfile(member).read()
-            part.addfile(member, io.BytesIO(data))
-            (tmp_path / "part" / parent).mkdir(parents=True, exist_ok=True)
-            (tmp_path / "part" / member.name).write_bytes(data)
-    assert sorted(counts.values()) == [40] * 4
-    there = load_labelled(str(tmp_path / "part"))
-    packed = load_labelled(str(tmp_path / "part.tar.gz"))
-    assert (there.sha256, there.splits) == (packed.sha256, packed.splits)
-    assert sum(len(texts) for texts in there.splits.values()) == 160

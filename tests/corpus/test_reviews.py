@@ -85,26 +85,24 @@ def test_chinese_words_are_characters_too():
 
 
 @given(st.text(max_size=80), st.sampled_from(["before", "after"]), st.integers(1, 90))
-def test_the_ids_of_known_words_are_decoded_to_them(text, cut, length):
+def test_known_tokens_are_decoded_exactly(text, cut, length):
+    def kept(tokens):
+        return tokens[-length:] if cut == "before" else tokens[:length]
+
     words = split_words(text)
     known = ReviewVocabulary(WordVocabulary.from_words([words]), ("a", "b"))
     ids = known.encode(text, LabelledTextsSection(length=length, cut=cut))
-    kept = words[-length:] if cut == "before" else words[:length]
-    assert [known.tokens.decode(int(id)) for id in ids] == (kept or ["<unk>"])
-
-
-@given(st.text(max_size=80), st.integers(1, 90))
-def test_and_those_of_characters(text, length):
+    assert [known.tokens.decode(int(id)) for id in ids] == (kept(words) or ["<unk>"])
     known = ReviewVocabulary(Vocabulary.from_text(text), ("a", "b"))
-    ids = known.encode(text, LabelledTextsSection(tokens="characters", length=length))
-    assert known.tokens.decode(ids) == (text[-length:] or "\ufffd")
+    ids = known.encode(text, LabelledTextsSection(tokens="characters", length=length, cut=cut))
+    assert known.tokens.decode(ids) == (kept(text) or "\ufffd")
 
 
 # The vocabulary as JSON
 
 
 @pytest.mark.parametrize("vocabulary", [WORDS, CHARACTERS], ids=["words", "characters"])
-def test_there_and_back(vocabulary):
+def test_json_and_back(vocabulary):
     again = ReviewVocabulary.from_json(json.loads(json.dumps(vocabulary.to_json())))
     assert again == vocabulary
     assert type(again.tokens) is type(vocabulary.tokens)
@@ -128,7 +126,7 @@ LABELS = ["neg", "pos"]
     {"words": ["x" * 1001], "labels": LABELS}, {"characters": ["ab"], "labels": LABELS},
     {"characters": ["a", "a"], "labels": LABELS}, {"characters": [["a"]], "labels": LABELS},
 ], ids=lambda value: str(value)[:40])  # fmt: skip
-def test_what_is_no_vocabulary_is_refused(damaged):
+def test_a_damaged_vocabulary_is_refused(damaged):
     with pytest.raises(CorpusError) as caught:
         ReviewVocabulary.from_json(damaged)
     for line in (caught.value.message, caught.value.hint):
@@ -180,7 +178,7 @@ def test_a_vocabulary_that_is_given_stays_as_it_is(texts):
     assert reviews.ids("train")[0].tolist()[:3] == [1, 4, 3]
 
 
-def test_what_is_noted_of_it(texts):
+def test_describe(texts):
     reviews = load_reviews(config())
     about = reviews.describe()
     assert about.keys() == {"name", "source", "sha256", "split"}

@@ -10,7 +10,6 @@ import hashlib
 import http.server
 import json
 import os
-import shutil
 import signal
 import socket
 import ssl
@@ -246,11 +245,11 @@ def fetch(folder, monkeypatch, capfd):
     return fetch
 
 
-def start(address, folder, *options, before="", within=(), stderr=subprocess.PIPE):
+def start(address, folder, *options, before="", stderr=subprocess.PIPE):
     """Start ``charlm corpus fetch story`` as a process that finally lists the folder."""
     entry = json.dumps(dataclasses.asdict(entry_at(address)))
     return subprocess.Popen(
-        [*within, sys.executable, "-c", before + COMMAND, entry, str(folder), *options],
+        [sys.executable, "-c", before + COMMAND, entry, str(folder), *options],
         stdout=subprocess.PIPE, stderr=stderr, text=True,
     )  # fmt: skip
 
@@ -447,34 +446,12 @@ def outcome_of(process):
     return process.returncode, out, err
 
 
-@pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare, of Linux")
-def test_full_file_system(serve, folder):
-    """One of 4 kB, which only the process sees."""
-    mount = 'mount -t tmpfs -o size=4k none "$0" && exec "$@"'
-    within = ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, str(folder)]
-    if subprocess.run([*within, "true"], capture_output=True).returncode:
-        pytest.skip("this system lets no user mount a file system")
-    code, out, err = outcome_of(start(serve(good).address, folder, within=within))
-    assert out == "left:\n"
-    line = error_line(code, "", err)
-    assert line == f"cannot write {folder / 'story.txt'}: No space left on device"
-
-
 @pytest.mark.skipif(os.name == "nt", reason="limits as POSIX has them")
 def test_no_file_so_large(serve, folder):
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))"
     code, out, err = outcome_of(start(serve(good).address, folder, before=limit))
     assert out == "left:\n"
     assert error_line(code, "", err) == f"cannot write {folder / 'story.txt'}: File too large"
-
-
-def test_a_wrong_file_in_place_stays(serve, fetch, folder):
-    server, path = serve(good), folder / "story.txt"
-    path.write_text("something else")
-    assert error_line(*fetch(server.address)).startswith(f"{path} is not the catalogued file: ")
-    assert path.read_text() == "something else"
-    assert names(folder) == ["story.txt"]
-    assert server.requests == []
 
 
 def test_a_folder_in_place_stays(serve, fetch, folder):
@@ -518,17 +495,3 @@ def test_ended_within_the_download(serve, fetch, folder, number, code):
     assert (returned, err) == (code, "")
     assert names(folder) == []
     assert_fetched(fetch(serve(good).address), folder)
-
-
-@pytest.mark.skipif(os.name == "nt", reason="signals as POSIX has them")
-def test_killed_within_the_writing(serve, fetch, folder):
-    """The moment that leaves something behind, which disturbs nobody."""
-    killed = "import os, signal; os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)"
-    process = start(serve(good).address, folder, before=killed)
-    assert outcome_of(process) == (-9, "", "")
-    (left,) = names(folder)
-    assert left == f".story.txt.{process.pid}.tmp"
-    code, out, err = fetch(serve(good).address)
-    assert (code, out, err) == (0, f"{folder / 'story.txt'}\n", "")
-    assert names(folder) == [left, "story.txt"]
-    assert (folder / "story.txt").read_bytes() == DATA
