@@ -27,7 +27,12 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils.data import DataLoader, TensorDataset
 
-from charlm.config import ClassifierSection, ClassificationConfig, settings_from_preset, preset_names
+from charlm.config import (
+    ClassificationConfig,
+    ClassifierSection,
+    preset_names,
+    settings_from_preset,
+)
 from charlm.corpus.reviews import Reviews, load_reviews
 from charlm.models.build import computes_in_bfloat16
 from charlm.runs import ClassifierRun
@@ -87,7 +92,9 @@ class Plain(nn.Module):
         return logits
 
 
-def our_batches(config: ClassificationConfig, corpus: Reviews, folder: Path) -> Callable[[int], int]:
+def our_batches(
+    config: ClassificationConfig, corpus: Reviews, folder: Path
+) -> Callable[[int], int]:
     """A function that trains on a number of batches and returns their number of reviews."""
     run = ClassifierRun.create(folder, config, corpus)
     trainer = Trainer(run, Classification(run, corpus, CPU), CPU)

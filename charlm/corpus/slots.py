@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charlm.config import SlotsConfig
+from charlm.config import TaggedSentencesSection
 from charlm.corpus.examples import Examples
 from charlm.corpus.tagged_sentences import (
     MAX_CHARACTERS,
@@ -71,7 +71,7 @@ class TaggerVocabulary:
         )
 
 
-def parts_of(word: str, config: SlotsConfig) -> list[int]:
+def parts_of(word: str, config: TaggedSentencesSection) -> list[int]:
     """The ids of a word's character n-grams and shape, for known and unknown words alike."""
     parts = ngram_ids(normalise_word(word), config.ngrams, config.buckets)
     if config.shapes:
@@ -86,11 +86,11 @@ class Slots(Examples):
 
     data: TaggedSentences
     vocabulary: TaggerVocabulary
-    config: SlotsConfig
+    config: TaggedSentencesSection
 
 
 def load_slots(
-    config: SlotsConfig, corpora_dir: Path | None = None, *, progress: bool = False
+    config: TaggedSentencesSection, corpora_dir: Path | None = None, *, progress: bool = False
 ) -> Slots:
     """Tagged sentences, found and read, with the vocabulary of the train split.
 

@@ -115,9 +115,7 @@ def load_tagged(
             f"{folder} has {len(tags):,} tags, more than {MAX_TAGS:,}", "use fewer kinds of span"
         )
     if unseen := len(set(_tags(splits["test"])) - set(tags)):
-        notices.append(
-            f"tags only in the test split, which a model cannot learn: {unseen:,}"
-        )
+        notices.append(f"tags only in the test split, which a model cannot learn: {unseen:,}")
     return TaggedSentences(
         name=found.name,
         source=str(folder),

@@ -39,7 +39,13 @@ def texts(clean_surroundings):
 
 
 def test_words_are_ids_and_others_are_unknown():
-    assert WORDS.encode("The GOOD film, bad??? ending", LabelledTextsSection()).tolist() == [2, 4, 3, 5, 1]
+    assert WORDS.encode("The GOOD film, bad??? ending", LabelledTextsSection()).tolist() == [
+        2,
+        4,
+        3,
+        5,
+        1,
+    ]
     assert (len(WORDS), WORDS.unknown) == (6, 1)
 
 

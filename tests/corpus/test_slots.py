@@ -7,7 +7,7 @@ from zlib import crc32
 
 import pytest
 
-from charlm.config import SlotsConfig
+from charlm.config import TaggedSentencesSection
 from charlm.corpus.slots import TaggerVocabulary, load_slots, parts_of
 from charlm.corpus.tagged_sentences import MAX_CHARACTERS, MAX_TAGS
 from charlm.corpus.words import WordVocabulary
@@ -37,28 +37,28 @@ def bucket(text: str, buckets: int) -> int:
 
 @pytest.mark.parametrize("buckets", [1, 2000])
 def test_the_ngrams_of_a_word(buckets):
-    config = SlotsConfig(ngrams=(3, 4), buckets=buckets)
+    config = TaggedSentencesSection(ngrams=(3, 4), buckets=buckets)
     seen = ["<0:", "0:0", ":00", "00>", "<0:0", "0:00", ":00>"]
     assert parts_of("9:30", config) == [bucket(each, buckets) for each in seen]
 
 
 @pytest.mark.parametrize(("word", "shape"), [("Boston", "Xxx"), ("DC-10", "XX-dd"), ("a", "x")])
 def test_the_shape_is_one_more_part(word, shape):
-    config = SlotsConfig(ngrams=(2,), shapes=True, buckets=1000)
-    plain = parts_of(word, SlotsConfig(ngrams=(2,), buckets=1000))
+    config = TaggedSentencesSection(ngrams=(2,), shapes=True, buckets=1000)
+    plain = parts_of(word, TaggedSentencesSection(ngrams=(2,), buckets=1000))
     assert parts_of(word, config) == [*plain, bucket(f"<shape {shape}>", 1000)]
-    alone = SlotsConfig(ngrams=(), shapes=True, buckets=1000)
+    alone = TaggedSentencesSection(ngrams=(), shapes=True, buckets=1000)
     assert parts_of(word, alone) == [bucket(f"<shape {shape}>", 1000)]
 
 
 def test_the_hash_is_the_same_everywhere():
     """Weights trained on one machine must mean the same on another."""
-    config = SlotsConfig(ngrams=(2, 3), shapes=True, buckets=2000)
+    config = TaggedSentencesSection(ngrams=(2, 3), shapes=True, buckets=2000)
     assert parts_of("Go", config) == [1627, 774, 1404, 623, 52, 688]
 
 
 def test_every_part_is_a_bucket():
-    config = SlotsConfig(ngrams=(1, 2, 3, 4, 5), shapes=True, buckets=3)
+    config = TaggedSentencesSection(ngrams=(1, 2, 3, 4, 5), shapes=True, buckets=3)
     for word in ("", "a", "\ud800", "\0", "x" * 1000, "分开", "İstanbul"):
         assert set(parts_of(word, config)) <= {0, 1, 2}
 
@@ -67,7 +67,7 @@ def test_every_part_is_a_bucket():
 
 
 def test_case_and_digits_do_not_tell_words_apart(folder):
-    vocabulary = load_slots(SlotsConfig(source=str(folder))).vocabulary
+    vocabulary = load_slots(TaggedSentencesSection(source=str(folder))).vocabulary
     # boston three times, flights and at twice; 9:30 and 18:15 are not as long as each other.
     assert vocabulary.words.words == ("boston", "flights", "at")
     assert len(vocabulary) == 5
@@ -76,15 +76,17 @@ def test_case_and_digits_do_not_tell_words_apart(folder):
 
 def test_how_often_a_word_must_be_there(folder):
     for count, size in ((1, 8), (2, 3), (3, 1), (4, 0)):
-        words = load_slots(SlotsConfig(source=str(folder), min_count=count)).vocabulary.words.words
+        words = load_slots(
+            TaggedSentencesSection(source=str(folder), min_count=count)
+        ).vocabulary.words.words
         assert len(words) == size
-    words = load_slots(SlotsConfig(source=str(folder), min_count=1)).vocabulary.words
+    words = load_slots(TaggedSentencesSection(source=str(folder), min_count=1)).vocabulary.words
     assert {"0:00", "00:00"} < set(words.words)
     assert "denver" not in words.words  # it is in no train sentence
 
 
 def test_tags_are_those_of_train_and_valid(folder):
-    slots = load_slots(SlotsConfig(source=str(folder)))
+    slots = load_slots(TaggedSentencesSection(source=str(folder)))
     tags = slots.vocabulary.tags
     assert tags == ("O", "B-from", "B-time", "B-to", "B-valid-only")
     assert slots.vocabulary.encode_tags(["B-to", "O", "B-test-only"]) == [3, 0, -1]
@@ -92,7 +94,7 @@ def test_tags_are_those_of_train_and_valid(folder):
 
 
 def test_describe(folder):
-    slots = load_slots(SlotsConfig(source=str(folder)))
+    slots = load_slots(TaggedSentencesSection(source=str(folder)))
     assert slots.describe() == {
         "name": "data",
         "source": str(folder),
@@ -104,17 +106,19 @@ def test_describe(folder):
 
 def test_a_part_of_the_train_sentences_is_held_out(tmp_path, write_tagged):
     folder = write_tagged(tmp_path, train=TRAIN)
-    slots = load_slots(SlotsConfig(source=str(folder), valid=0.5))
+    slots = load_slots(TaggedSentencesSection(source=str(folder), valid=0.5))
     assert slots.split_sizes == (2, 2, 0)
     assert len(slots.vocabulary.tags) == 4  # of both
 
 
 def test_real_atis(atis):
     """The counts of the paper's files (Goo et al. 2018)."""
-    slots = load_slots(SlotsConfig(), atis)
+    slots = load_slots(TaggedSentencesSection(), atis)
     assert slots.split_sizes == (4478, 500, 893)
     assert len(slots.vocabulary.tags) == 121
-    assert len(load_slots(SlotsConfig(min_count=1), atis).vocabulary) > len(slots.vocabulary)
+    assert len(load_slots(TaggedSentencesSection(min_count=1), atis).vocabulary) > len(
+        slots.vocabulary
+    )
     words = [word for sentence in slots.data.splits["train"] for word in sentence.words]
     assert 0.98 < (slots.vocabulary.encode_words(words) != 1).mean() < 1
 
@@ -124,7 +128,7 @@ def test_real_atis(atis):
 
 def test_a_vocabulary_goes_through_json_and_back(folder):
     for count in (1, 2, 4):  # with the last, there is no word
-        config = SlotsConfig(source=str(folder), min_count=count)
+        config = TaggedSentencesSection(source=str(folder), min_count=count)
         vocabulary = load_slots(config).vocabulary
         text = json.dumps(vocabulary.to_json())
         assert TaggerVocabulary.from_json(json.loads(text)) == vocabulary

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from charlm.config import ReviewsConfig, SlotsConfig
+from charlm.config import LabelledTextsSection, TaggedSentencesSection
 from charlm.corpus import add_text, catalogue, load_corpus, load_labelled, load_tagged
 from charlm.corpus.catalogue import CLASSIFY, LANGUAGE_MODEL, TAG, find_entry
 from charlm.corpus.reviews import load_reviews
@@ -63,10 +63,17 @@ def test_added_texts_are_for_language_models(tmp_path):
         (load_labelled, "imdb"),
         (load_tagged, "atis"),
         (
-            lambda name, progress: load_reviews(ReviewsConfig(source=name), progress=progress),
+            lambda name, progress: load_reviews(
+                LabelledTextsSection(source=name), progress=progress
+            ),
             "imdb",
         ),
-        (lambda name, progress: load_slots(SlotsConfig(source=name), progress=progress), "atis"),
+        (
+            lambda name, progress: load_slots(
+                TaggedSentencesSection(source=name), progress=progress
+            ),
+            "atis",
+        ),
     ],
 )
 def test_a_missing_corpus_is_downloaded(tmp_path, monkeypatch, load, name, progress):

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from charlm.config import TaggingConfig
-from charlm.corpus.tagged_sentences import TaggedSentence
 from charlm.corpus.slots import TaggerVocabulary, parts_of
+from charlm.corpus.tagged_sentences import TaggedSentence
 from charlm.corpus.words import WordVocabulary
 from charlm.errors import Stopped
 from charlm.evaluation.spans import score_spans
