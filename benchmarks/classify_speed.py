@@ -34,7 +34,7 @@ from charlm.config import (
     settings_from_preset,
 )
 from charlm.corpus.reviews import Reviews, load_reviews
-from charlm.models.build import computes_in_bfloat16
+from charlm.device import select_precision
 from charlm.runs import ClassifierRun
 from charlm.training.classification import Classification
 from charlm.training.trainer import Trainer
@@ -124,7 +124,7 @@ def plain_batches(config: ClassificationConfig, corpus: Reviews) -> Callable[[in
     model = Plain(config.model, len(corpus.vocabulary), length).train()
     kinds: dict[str, Any] = {"rmsprop": torch.optim.RMSprop, "adam": torch.optim.Adam}
     optimiser = kinds[training.optimiser](model.parameters(), lr=training.lr)
-    bfloat16 = computes_in_bfloat16(training.precision, CPU)
+    bfloat16 = select_precision(training.precision, CPU).bfloat16
 
     def train(batches: int) -> int:
         seen = 0

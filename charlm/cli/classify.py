@@ -173,8 +173,8 @@ def predict(
     """Label texts with a trained classifier."""
     import torch
 
+    from charlm.device import select_device
     from charlm.evaluation.classification import class_logits
-    from charlm.models.build import select_device
     from charlm.runs import ClassifierRun
     from charlm.sequences import Sequences
 
@@ -213,7 +213,7 @@ def evaluate(
     version: Version = False,
 ) -> None:
     """Score a classifier: accuracy, loss, and which labels it takes for which."""
-    from charlm.models.build import select_device
+    from charlm.device import select_device
     from charlm.runs import ClassifierRun
 
     output = Output(as_json=as_json, quiet=quiet)

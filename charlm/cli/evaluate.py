@@ -51,9 +51,9 @@ def evaluate(
         raise UsageError("--split is a part of the run's corpus, --text another text: give one")
     import torch
 
+    from charlm.device import select_device
     from charlm.evaluation.baselines import baselines
     from charlm.evaluation.perplexity import evaluate as score
-    from charlm.models.build import select_device
 
     output = Output(as_json=as_json, quiet=quiet)
     started = time.monotonic()

@@ -10,7 +10,7 @@ from charlm.cli.options import AsJson, CorporaDir, Quiet, Version
 from charlm.cli.output import Output
 
 app = typer.Typer(
-    help="Follow a recurrent network step by step, on examples that can be done by hand.",
+    help="Follow a recurrent network step by step, on examples that can be checked by hand.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -25,10 +25,11 @@ def memory(
     quiet: Quiet = False,
     version: Version = False,
 ) -> None:
-    """What a network remembers: the same input twice gives two outputs.
+    """Memory of a recurrent network: the same input twice gives two different outputs.
 
-    Two inputs, two hidden units, two outputs; all weights are 1, there is no bias, and nothing is
-    bent: a hidden unit adds up both inputs and both memories, an output both hidden units.
+    The network has two inputs, two hidden units and two outputs. All weights are 1, there are no
+    biases and no nonlinearity. A hidden unit is the sum of both inputs and both memories, and an
+    output is the sum of both hidden units.
     """
     from charlm.recurrent.examples import memory
 
@@ -54,10 +55,10 @@ def lstm(
     quiet: Quiet = False,
     version: Version = False,
 ) -> None:
-    """What the gates of an LSTM do: one unit, and inputs that open and close its gates.
+    """The gates of an LSTM: one unit, and inputs that open and close its gates.
 
-    The candidate is x1. x2 = 1 opens the input gate, x2 = -1 closes the forget gate, which clears
-    the memory, and x3 = 1 opens the output gate.
+    The candidate is x1. x2 = 1 opens the input gate. x2 = -1 closes the forget gate, which clears
+    the memory. x3 = 1 opens the output gate.
     """
     from charlm.recurrent.examples import lstm_by_hand
 
@@ -88,10 +89,11 @@ def gradients(
     quiet: Quiet = False,
     version: Version = False,
 ) -> None:
-    """Why gradients vanish or explode: a recurrent matrix to the power of the steps.
+    """Why gradients vanish or explode: powers of a recurrent matrix.
 
-    How much a change of the first state has grown or shrunk after so many steps, for a random
-    matrix whose largest eigenvalue is just below or above 1, without and with tanh.
+    The table shows how much a change of the first state has grown or shrunk after 1 to 100 steps.
+    The matrix is random, its largest eigenvalue is just below or just above 1. The steps are
+    linear, or with tanh.
     """
     from charlm.recurrent.examples import gradient_norms
 
@@ -121,7 +123,7 @@ def parameters(
     quiet: Quiet = False,
     version: Version = False,
 ) -> None:
-    """How many numbers a network learns: a layer of each cell, and a classifier of reviews."""
+    """Numbers of parameters: one layer of each cell, and a classifier of reviews."""
     from charlm.recurrent.examples import cell_counts, classifier_counts
 
     output = Output(as_json=as_json, quiet=quiet)

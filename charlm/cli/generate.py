@@ -68,9 +68,9 @@ def generate(
             "--greedy cannot be combined with --temperature, --top-k or --top-p",
             "leave out --greedy or the sampling options",
         )
+    from charlm.device import select_device
     from charlm.generation.decoding import Decoding
     from charlm.generation.prefix import prepare_prefix
-    from charlm.models.build import select_device
     from charlm.runs import Run
 
     if temperature is None:

@@ -108,9 +108,9 @@ def predict(
 ) -> None:
     """Tag the words of sentences with a trained tagger."""
     from charlm.corpus.tagged_sentences import MAX_CHARACTERS, MAX_WORDS
+    from charlm.device import select_device
     from charlm.evaluation.spans import spans
     from charlm.evaluation.tagging import Sentences, predict_tags
-    from charlm.models.build import select_device
     from charlm.runs import TaggerRun
 
     output = Output(as_json=as_json, quiet=quiet)
@@ -163,7 +163,7 @@ def evaluate(
     version: Version = False,
 ) -> None:
     """Score a tagger: precision, recall and F1 of the spans, of all and of each kind."""
-    from charlm.models.build import select_device
+    from charlm.device import select_device
     from charlm.runs import TaggerRun
 
     output = Output(as_json=as_json, quiet=quiet)

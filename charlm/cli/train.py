@@ -64,7 +64,7 @@ def _train(
     dry_run: bool,
     output: Output,
 ) -> None:
-    from charlm.models.build import select_device
+    from charlm.device import select_device
     from charlm.runs import Run, load_run_corpus
     from charlm.training.language import check_train_split
 
@@ -93,7 +93,7 @@ def _resume(
     dry_run: bool,
     output: Output,
 ) -> None:
-    from charlm.models.build import select_device
+    from charlm.device import select_device
     from charlm.runs import Run
 
     run = open_to_resume(Run, folder, given, output)

@@ -206,7 +206,7 @@ def train_examples(
             device and the flag that ends it early by `Stopped`.
         next_command: what to type next.
     """
-    from charlm.models.build import select_device
+    from charlm.device import select_device
 
     for notice in corpus.notices:
         output.note(notice)

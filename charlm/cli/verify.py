@@ -13,22 +13,22 @@ from charlm.errors import CharlmError
 
 def verify(
     seed: Annotated[
-        int, typer.Option(metavar="N", min=0, max=2**63 - 1, help="Of weights and inputs.")
+        int, typer.Option(metavar="N", min=0, max=2**63 - 1, help="Seed of weights and inputs.")
     ] = 0,
     corpora_dir: CorporaDir = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     version: Version = False,
 ) -> None:
-    """Show that the layers written out as equations and torch's own agree.
+    """Show that this package's own recurrent layers and torch's agree.
 
-    Both get the same weights, inputs and first state, over two layers and 35 steps; the greatest
-    absolute difference of outputs, final states and all gradients is shown.
+    Both get the same weights, inputs and first state, for two layers and 35 steps. The table has
+    the largest absolute differences of outputs, final states and gradients.
     """
-    from charlm.recurrent.agreement import TOLERANCE, agreement
+    from charlm.recurrent.parity import TOLERANCE, compare_all
 
     output = Output(as_json=as_json, quiet=quiet)
-    found = agreement(seed)
+    found = compare_all(seed)
     output.json({"agreement": [vars(row) for row in found], "tolerance": TOLERANCE})
     output.table(
         ("cell", "type", "outputs", "states", "gradients", "allowed", ""),

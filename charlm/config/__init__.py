@@ -17,7 +17,7 @@ from charlm.config.language import (
     settings_for_text,
 )
 from charlm.config.merging import Settings, TaskConfig, settings_from_toml
-from charlm.config.network import CELLS, SCRATCH_ONLY, NetworkSection
+from charlm.config.network import NetworkSection
 from charlm.config.presets import preset, preset_names, settings_from_preset
 from charlm.config.settings import Section, Setting, setting
 from charlm.config.tagging import (
@@ -29,9 +29,7 @@ from charlm.config.tagging import (
 from charlm.config.training import TrainingSection
 
 __all__ = [
-    "CELLS",
     "FEATURES",
-    "SCRATCH_ONLY",
     "SETTINGS_FOR_CHARACTERS",
     "SETTINGS_FOR_PRETRAINED",
     "ClassificationConfig",

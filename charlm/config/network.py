@@ -5,13 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from charlm.config.settings import Section, check, setting
+from charlm.recurrent.cells import CELLS
 
-CELLS = ("rnn", "rnn-relu", "gru", "gru-reset-before", "lstm", "lstm-peephole", "jordan")
-SCRATCH_ONLY = {
-    "gru-reset-before": "nn.GRU resets after the product",
-    "lstm-peephole": "nn.LSTM has no peepholes",
-    "jordan": "torch has no Jordan network",
-}
 INITIALISATIONS = ("torch", "book", "glorot")
 
 
@@ -84,9 +79,10 @@ class NetworkSection(Section, section="model"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        kind = CELLS[self.cell]
         check(
-            self.backend == "scratch" or self.cell not in SCRATCH_ONLY,
-            f"the cell {self.cell} has no torch layer: {SCRATCH_ONLY.get(self.cell)}",
+            self.backend == "scratch" or kind.torch is not None,
+            f"the cell {self.cell} has no torch layer: {kind.why_not_torch}",
             "add --backend scratch, or take another --cell",
         )
 

@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +19,7 @@ from torch.func import functional_call
 from charlm.errors import Stopped
 from charlm.models.language_model import LanguageModel
 from charlm.models.recurrent_model import evaluating
-from charlm.recurrent.core import StackState, map_state
+from charlm.recurrent.states import StackState, map_state, state_tensors
 
 THRESHOLD = 0.01  # a norm below this part of the norm at k = 0 counts as forgotten
 WARM_UP = 512  # characters that the model reads before the differentiated ones
@@ -117,7 +116,7 @@ def memory(
     ends = ends.round().long()  # (B,)
     steps = torch.arange(-first, 1).unsqueeze(1)  # (T, 1)
     state = model.initial_state(1)
-    units = sum(tensor.shape[1] for tensor in _tensors(state))
+    units = sum(tensor.shape[1] for tensor in state_tensors(state))
     inputs = model.embedding.embedding_dim if model.embedding else model.vocabulary_size
     rows = max(1, LIMIT // (model.stack.output_size * (units + inputs)))
     with evaluating(model), _without_onednn():
@@ -140,10 +139,9 @@ def _norms(
             if begin >= len(ids) - distances - 1:
                 states.append(state)
             _, state = model.stack(_vectors(model, read).unsqueeze(0), state)
-    # d h_t / d s_t is the identity at the first tensor of the top layer's state, else 0.
     units = model.stack.output_size
-    jacobian = [tensor.new_zeros(units, *tensor.shape) for tensor in _tensors(state)]  # (H, B, S)
-    jacobian[-len(state[-1])] += torch.eye(units).unsqueeze(1).to(jacobian[0].dtype)
+    identity = torch.eye(units, dtype=model.head.weight.dtype)
+    jacobian = [identity.unsqueeze(1).expand(-1, ids.shape[1], -1)]  # (H, B, H), then (H, B, S)
     # The Jacobian is scaled to about 1 at each step: in single precision it would soon be 0.
     scale = torch.ones(ids.shape[1], dtype=torch.float64)  # (B,)
     norms = []
@@ -153,9 +151,11 @@ def _norms(
         before = map_state(lambda tensor: tensor.detach().requires_grad_(), states[-1 - k])
         x = _vectors(model, ids[-1 - k]).detach().requires_grad_()  # (B, E)
         with torch.enable_grad():
-            _, after = functional_call(model.stack, weights, (x.unsqueeze(0), before))
+            outputs, after = functional_call(model.stack, weights, (x.unsqueeze(0), before))
+            # The first step back starts at the output h_t, the others at the state after the step.
+            ends = [outputs[0]] if k == 0 else state_tensors(after)
         by_x, *jacobian = torch.autograd.grad(
-            _tensors(after), [x, *_tensors(before)], jacobian, is_grads_batched=True
+            ends, [x, *state_tensors(before)], jacobian, is_grads_batched=True
         )
         norms.append(scale * by_x.double().square().sum(dim=(0, 2)).sqrt())
         greatest = torch.stack([part.abs().amax(dim=(0, 2)) for part in jacobian]).amax(dim=0)
@@ -168,12 +168,9 @@ def _norms(
 def _vectors(model: LanguageModel, ids: Tensor) -> Tensor:
     """(B,) token ids to the (B, E) input vectors of the recurrent layers."""
     if model.embedding is not None:
-        return model.embedding(ids)  # type: ignore[no-any-return]
+        vectors: Tensor = model.embedding(ids)
+        return vectors
     return F.one_hot(ids, model.vocabulary_size).to(model.head.weight.dtype)
-
-
-def _tensors(state: Any) -> list[Tensor]:
-    return [tensor for layer in state for tensor in layer]
 
 
 @contextmanager

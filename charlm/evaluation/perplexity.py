@@ -14,7 +14,7 @@ from torch import Tensor
 from charlm.errors import Stopped
 from charlm.models.language_model import LanguageModel, cross_entropy_sum
 from charlm.models.recurrent_model import evaluating
-from charlm.recurrent.core import map_state
+from charlm.recurrent.states import map_state
 
 ROW_LENGTH = 2048  # characters that one row scores
 WARM_UP = 512  # characters that a row reads before those it scores

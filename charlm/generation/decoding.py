@@ -11,7 +11,7 @@ from torch import Tensor
 from charlm.errors import RunError, UsageError
 from charlm.models.language_model import LanguageModel
 from charlm.models.recurrent_model import evaluating
-from charlm.recurrent.core import StackState, map_state
+from charlm.recurrent.states import StackState, map_state
 
 UNKNOWN = 0  # the id of <unk>, which is not a character and is never chosen
 

@@ -1,9 +1,11 @@
 """A classifier of texts: recurrent layers, features of their outputs, a head.
 
-T steps, B batch, O output of the top layer, F features, C classes.
+Symbols in shapes: T steps, B batch, E embedding, O output of the top layer, F features, C classes.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
@@ -11,41 +13,43 @@ from torch import Tensor, nn
 
 from charlm.models.recurrent_model import RecurrentModel, evaluating
 from charlm.recurrent.padding import valid_steps
+from charlm.recurrent.stack import Stack
 
 
 class Classifier(RecurrentModel):
     """A sequence of token ids to the logits of its classes.
 
-    Two classes have one logit, that of the second against the first.
+    With two classes the head has one logit, that of the second class against the first.
+    `charlm.models.build.build_classifier` makes one from a configuration.
 
     Args:
-        vocabulary_size: V.
-        classes: C.
+        embedding: the table; None: one-hot vectors.
+        ngrams: a table for the 2-grams, one for the 3-grams, ... The vectors of the n-grams that
+            end at a token, hashed into the rows of the tables, are added to the token's vector
+            (Joulin et al. 2017, arXiv:1607.01759).
+        stack: the recurrent layers.
+        dense: a layer with ReLU between features and head; None: no such layer.
+        head: to C logits, or to one for two classes.
         unknown: the id that word dropout puts in a token's place.
-        length: T at the most; of the features "all", and of padding that is not skipped, T.
+        length: the maximum of T. T itself for the features "all", and where padding is read.
         features: "last", "all", "mean", "max" or "mean-max", see `charlm.config`.
-        padding: "before" or "after"; where the shorter ones are filled up for "all".
-        skip_padding: whether the layers leave it out.
-        standardise: whether each feature is shifted and scaled, by what `take_standard` finds, to
-            mean 0 and deviation 1: a language model's states vary little around large constants.
-        ngrams: beside each token, the vectors of the 2-, ..., n-grams that it ends are added to its
-            own, hashed into buckets (Joulin et al. 2017, arXiv:1607.01759); 1: none.
-        buckets: for each n.
-        dense_size: units between features and head; 0: none.
-        embedding: "learned" or "one-hot".
-        embedding_size: E; None: 64, or H where that is less.
-        initialisation: "torch", "book" or "glorot".
-        tune: whether embedding and recurrent layers learn.
-        network: what `RecurrentModel` takes.
-
-    Raises:
-        ValueError: the backend has no such cell.
+        padding: "before" or "after": where shorter sequences are padded for "all".
+        skip_padding: whether the recurrent layers skip the padding.
+        standardise: whether each feature is shifted and scaled to mean 0 and standard deviation 1,
+            after `fit_normaliser`. A language model's states vary little around large constants.
+        freeze: whether embedding, n-grams and recurrent layers keep their weights in training.
+        word_dropout: probability that a token becomes unknown, in training.
+        input_dropout: probability of locked dropout on the embedded input.
+        output_dropout: probability of dropout on the features.
     """
 
     def __init__(
         self,
-        vocabulary_size: int,
-        classes: int,
+        embedding: nn.Embedding | None,
+        ngrams: Iterable[nn.Embedding],
+        stack: Stack,
+        dense: nn.Linear | None,
+        head: nn.Linear,
         *,
         unknown: int,
         length: int,
@@ -53,41 +57,26 @@ class Classifier(RecurrentModel):
         padding: str,
         skip_padding: bool,
         standardise: bool,
-        ngrams: int,
-        buckets: int,
-        dense_size: int,
+        freeze: bool,
         word_dropout: float,
-        hidden_size: int,
-        embedding: str,
-        embedding_size: int | None,
-        initialisation: str,
-        tune: bool,
-        **network: object,
+        input_dropout: float,
+        output_dropout: float,
     ) -> None:
-        size = None if embedding == "one-hot" else embedding_size or min(hidden_size, 64)
         super().__init__(
-            vocabulary_size,
-            hidden_size=hidden_size,
-            embedding_size=size,
-            **network,  # type: ignore[arg-type]
+            embedding, stack, input_dropout=input_dropout, output_dropout=output_dropout
         )
         self.unknown, self.length, self.word_dropout = unknown, length, word_dropout
         self.features, self.padding, self.skip_padding = features, padding, skip_padding
-        tables = (nn.Embedding(buckets, size or 1) for _ in range(ngrams - 1))
-        self.ngrams = nn.ModuleList(tables)
-        outputs = self.stack.output_size
-        count = {"all": length, "mean-max": 2}.get(features, 1) * outputs
-        self.dense = nn.Linear(count, dense_size) if dense_size else None
-        self.head = nn.Linear(dense_size or count, classes if classes > 2 else 1)
-        self.initialise(initialisation, embedding_bound=0.1)
-        for table in self.ngrams.parameters():
-            nn.init.zeros_(table)  # so that rare ones say nothing
+        self.ngrams = nn.ModuleList(ngrams)
+        self.dense = dense
+        self.head = head
         self.mean = self.deviation = None
-        if standardise:  # learned from the data, but not by gradients
+        if standardise:  # computed from the data, not learned by gradients
+            count = (dense or head).in_features
             self.mean = nn.Parameter(torch.zeros(count), requires_grad=False)
             self.deviation = nn.Parameter(torch.ones(count), requires_grad=False)
-        if not tune:
-            for module in (self.embedding, self.ngrams, self.stack):
+        if freeze:
+            for module in (embedding, self.ngrams, stack):
                 if module is not None:
                     module.requires_grad_(False)
 
@@ -95,12 +84,12 @@ class Classifier(RecurrentModel):
         """Token ids to logits.
 
         Args:
-            inputs: (T, B) int64; padded behind, or, where padding is not skipped, to ``length``
-                steps on the side where the padding belongs.
-            lengths: (B,) int64, the tokens of each row.
+            inputs: (T, B) int64. The padding is at the end if the layers skip it. If they read it,
+                T is ``length`` and the padding is on the side of ``padding``.
+            lengths: (B,) int64, the number of tokens of each row.
 
         Returns:
-            (B, C); of two classes, the first has the logit 0.
+            (B, C). With two classes, the first has the logit 0.
         """
         if self.training and self.word_dropout:
             dropped = torch.rand(inputs.shape, device=inputs.device) < self.word_dropout
@@ -113,10 +102,10 @@ class Classifier(RecurrentModel):
         return F.pad(logits, (1, 0)) if logits.shape[1] == 1 else logits
 
     def _outputs(self, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """(T, B, O) of the layers, and how many steps of each row count."""
+        """(T, B, O) outputs of the layers, and the (B,) number of valid steps of each row."""
         state = self.stack.initial_state(inputs.shape[1])
         skipped = lengths if self.skip_padding else None
-        outputs, _ = self.stack(self.embed(inputs), state, skipped, final_state=False)
+        outputs = self.stack.outputs(self.embed(inputs), state, skipped)
         return outputs, lengths if self.skip_padding else torch.full_like(lengths, len(inputs))
 
     def _dropped(self, outputs: Tensor, lengths: Tensor) -> Tensor:
@@ -128,20 +117,20 @@ class Classifier(RecurrentModel):
         return dropped
 
     @torch.no_grad()
-    def take_standard(self, inputs: Tensor, lengths: Tensor) -> None:
-        """Take the features' means and deviations over some rows; see `forward` for these."""
+    def fit_normaliser(self, inputs: Tensor, lengths: Tensor) -> None:
+        """Set the features' means and standard deviations to those of some rows, see `forward`."""
         assert self.mean is not None
         assert self.deviation is not None
         with evaluating(self):
             features = self._features(*self._outputs(inputs, lengths))
         self.mean.copy_(features.mean(0))
         deviation = features.std(0)
-        # What is the same in all of them, such as a unit that is never on, must not become huge
-        # where it is not.
+        # A feature that is the same in all rows, such as a unit that is always 0, must not become
+        # huge in other rows.
         self.deviation.copy_(torch.where(deviation > 1e-6, deviation, 1))
 
     def embed(self, inputs: Tensor) -> Tensor:
-        """(T, B) int64 token ids to what the stack reads: (T, B, E), or the ids themselves."""
+        """(T, B) int64 token ids to the stack's input: (T, B, E), or the ids if one-hot."""
         if self.embedding is None:
             return inputs
         xs = self.embedding(inputs)
@@ -168,21 +157,21 @@ class Classifier(RecurrentModel):
         return torch.cat(found, dim=1)
 
     def _last(self, outputs: Tensor, lengths: Tensor) -> Tensor:
-        """What each direction gives at its last step: a row's last, and the first."""
+        """(B, O) outputs of each direction's last step: the row's last step, and its first."""
         rows = torch.arange(outputs.shape[1], device=outputs.device)
         last = outputs[lengths - 1, rows]  # (B, O)
-        if not self.bidirectional:
+        if not self.stack.bidirectional:
             return last
         half = last.shape[1] // 2
         return torch.cat([last[:, :half], outputs[0, :, half:]], dim=1)
 
     def _all(self, outputs: Tensor, lengths: Tensor) -> Tensor:
-        """All steps side by side, filled up with zeros to ``length`` of them."""
+        """(B, length * O): all steps concatenated, with zeros for the missing ones."""
         missing = self.length - len(outputs)
         outputs = F.pad(outputs, (0, 0, 0, 0, 0, missing))  # (length, B, O)
         if self.padding == "before" and self.skip_padding:
             steps = torch.arange(self.length, device=outputs.device).unsqueeze(1)
-            # Each row is turned until its end stands at the end; the padding comes to its start.
+            # Rotate each row until its last token is at the end and the padding at the start.
             sources = (steps + lengths) % self.length  # (length, B)
             outputs = outputs[sources, torch.arange(outputs.shape[1], device=outputs.device)]
         return outputs.transpose(0, 1).flatten(1)

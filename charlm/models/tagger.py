@@ -1,6 +1,6 @@
 """A tagger: a tag for each word of a sentence.
 
-T steps, B batch, E embedding, U distinct words, M parts of a word, K tags.
+Symbols in shapes: T steps, B batch, E embedding, U distinct words, M parts of a word, K tags.
 """
 
 from __future__ import annotations
@@ -13,71 +13,59 @@ from torch import Tensor, nn
 
 from charlm.models.recurrent_model import RecurrentModel
 from charlm.recurrent.padding import valid_steps
+from charlm.recurrent.stack import Stack
 
 
 class WordInputs(NamedTuple):
-    """What a tagger reads of some sentences."""
+    """The words of some sentences and the parts of these words."""
 
-    words: Tensor  # (T, B) int64, padded behind
+    words: Tensor  # (T, B) int64, padded at the end
     lengths: Tensor  # (B,) int64
-    parts: Tensor  # (U, M) int64, of each distinct word, filled up with the number of buckets
-    places: Tensor  # (T, B) int64, which of the distinct words stands there
+    parts: Tensor  # (U, M) int64, of each distinct word, padded with the number of buckets
+    places: Tensor  # (T, B) int64, the index of each word among the distinct words
 
 
 class Tagger(RecurrentModel):
     """Words to the logits of their tags.
 
-    A word's vector is its own plus those of its parts, character n-grams and shape, hashed into
-    buckets (Bojanowski et al. 2017), so that an unknown word has one too. With a window, each step
-    sees the vectors of so many words to each side (Mesnil et al. 2013), zeros beyond the ends.
+    A word's vector is its own plus the vectors of its parts, character n-grams and shape, hashed
+    into buckets (Bojanowski et al. 2017), so that an unknown word has a vector too.
+    `charlm.models.build.build_tagger` makes one from a configuration.
 
     Args:
-        vocabulary_size: V.
-        tags: K.
-        buckets: for the parts of words; 0: words have none.
-        window: words to each side.
-        embedding_size: E.
-        initialisation: "torch", "book" or "glorot"; with "torch", vectors of words are normal
-            with deviation 1, and of parts, which add up, with 0.2.
-        network: what `RecurrentModel` takes.
-
-    Raises:
-        ValueError: the backend has no such cell.
+        embedding: the table of words, (V, E).
+        stack: the recurrent layers, with (2 * window + 1) * E inputs.
+        parts: the table of parts, (buckets + 1, E), whose last row is the padding; None: a word
+            has no parts.
+        head: the outputs of the stack to K logits.
+        window: the number of words on each side that each step sees (Mesnil et al. 2013), zeros
+            beyond the ends of the sentence.
+        word_dropout: probability that a word becomes unknown, in training.
+        input_dropout: probability of locked dropout on the words' vectors.
+        output_dropout: probability of locked dropout before the head.
     """
 
     def __init__(
         self,
-        vocabulary_size: int,
-        tags: int,
+        embedding: nn.Embedding,
+        stack: Stack,
+        parts: nn.EmbeddingBag | None,
+        head: nn.Linear,
         *,
-        buckets: int,
         window: int,
         word_dropout: float,
-        hidden_size: int,
-        embedding_size: int | None,
-        initialisation: str,
-        **network: object,
+        input_dropout: float,
+        output_dropout: float,
     ) -> None:
-        size = embedding_size or hidden_size
         super().__init__(
-            vocabulary_size,
-            hidden_size=hidden_size,
-            embedding_size=size,
-            more_inputs=2 * window * size,
-            **network,  # type: ignore[arg-type]
+            embedding, stack, input_dropout=input_dropout, output_dropout=output_dropout
         )
         self.window, self.word_dropout = window, word_dropout
-        self.parts: nn.EmbeddingBag | None = None
-        if buckets:
-            self.parts = nn.EmbeddingBag(buckets + 1, size, mode="sum", padding_idx=buckets)
-            nn.init.normal_(self.parts.weight, std=0.2)
-        self.head = nn.Linear(self.stack.output_size, tags)
-        self.initialise(initialisation)
-        if self.parts is not None:
-            nn.init.zeros_(self.parts.weight[buckets])
+        self.parts = parts
+        self.head = head
 
     def forward(self, inputs: WordInputs) -> Tensor:
-        """What is read of some sentences to (T, B, K) logits."""
+        """The words of some sentences to (T, B, K) logits."""
         words, lengths, parts, places = inputs
         if self.training and self.word_dropout:
             dropped = torch.rand(words.shape, device=words.device) < self.word_dropout
@@ -92,6 +80,6 @@ class Tagger(RecurrentModel):
             seen = range(2 * self.window + 1)
             xs = torch.cat([around[shift : shift + len(xs)] for shift in seen], dim=2)
         state = self.stack.initial_state(words.shape[1])
-        outputs, _ = self.stack(xs, state, lengths, final_state=False)
+        outputs = self.stack.outputs(xs, state, lengths)
         logits: Tensor = self.head(self.output_dropout(outputs))
         return logits

@@ -1,50 +1,43 @@
-"""From names to layers."""
+"""Layers by the name of their cell."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-
-from torch import nn
+from typing import Any
 
 from charlm.recurrent.bidirectional import Bidirectional
-from charlm.recurrent.core import RecurrentCell, RecurrentLayer
-from charlm.recurrent.elman import ElmanCell
-from charlm.recurrent.gru import GRUCell
-from charlm.recurrent.jordan import JordanCell
-from charlm.recurrent.lstm import LSTMCell
+from charlm.recurrent.cell import RecurrentCell
+from charlm.recurrent.cells import CELLS
+from charlm.recurrent.layer import RecurrentLayer
 from charlm.recurrent.stack import Stack, WeightDropout
 from charlm.recurrent.torch_layers import TorchLayer
 from charlm.recurrent.unroll import Unrolled
 
-SCRATCH: dict[str, Callable[[int, int], RecurrentCell]] = {
-    "rnn": ElmanCell,
-    "rnn-relu": lambda inputs, hidden: ElmanCell(inputs, hidden, "relu"),
-    "gru": GRUCell,
-    "gru-reset-before": lambda inputs, hidden: GRUCell(inputs, hidden, "before"),
-    "lstm": LSTMCell,
-    "lstm-peephole": partial(LSTMCell, peepholes=True),
-    "jordan": JordanCell,
-}
 
-TORCH: dict[str, Callable[..., nn.RNNBase]] = {
-    "rnn": nn.RNN,
-    "rnn-relu": partial(nn.RNN, nonlinearity="relu"),
-    "gru": nn.GRU,
-    "lstm": nn.LSTM,
-}
+def build_cell(name: str, *, input_size: int, hidden_size: int) -> RecurrentCell[Any]:
+    """A scratch cell.
+
+    Raises:
+        KeyError: there is no such cell.
+    """
+    cell: RecurrentCell[Any] = CELLS[name].scratch(input_size=input_size, hidden_size=hidden_size)
+    return cell
 
 
-def build_layer(cell: str, backend: str, input_size: int, hidden_size: int) -> RecurrentLayer:
-    """One layer of a cell by name, by the equations ("scratch") or by torch ("torch").
+def build_layer(cell: str, backend: str, *, input_size: int, hidden_size: int) -> RecurrentLayer:
+    """One layer of a cell.
+
+    Args:
+        cell: a name in `charlm.recurrent.cells.CELLS`.
+        backend: "scratch", the equations step by step, or "torch", torch's own network.
 
     Raises:
         ValueError: the backend has no such cell, or there is no such backend.
     """
-    if backend == "scratch" and cell in SCRATCH:
-        return Unrolled(SCRATCH[cell](input_size, hidden_size))
-    if backend == "torch" and cell in TORCH:
-        return TorchLayer(TORCH[cell](input_size, hidden_size))
+    kind = CELLS.get(cell)
+    if kind and backend == "scratch":
+        return Unrolled(build_cell(cell, input_size=input_size, hidden_size=hidden_size))
+    if kind and kind.torch and backend == "torch":
+        return TorchLayer(kind.torch(input_size=input_size, hidden_size=hidden_size))
     raise ValueError(f"no cell {cell!r} with the backend {backend!r}")
 
 
@@ -54,22 +47,27 @@ def build_stack(
     *,
     input_size: int,
     hidden_size: int,
-    num_layers: int = 1,
-    bidirectional: bool = False,
-    dropout: float = 0.0,
-    weight_dropout: float = 0.0,
+    num_layers: int,
+    bidirectional: bool,
+    dropout: float,
+    weight_dropout: float,
 ) -> Stack:
     """Layers of one cell on top of each other.
 
     Args:
-        bidirectional: whether each layer reads both ways, by ``hidden_size`` units each.
+        cell: a name in `charlm.recurrent.cells.CELLS`.
+        backend: "scratch" or "torch".
+        hidden_size: H, of each layer and direction.
+        bidirectional: whether each layer reads both ways.
+        dropout: probability of locked dropout between layers.
+        weight_dropout: probability of dropout on the hidden-to-hidden weights.
 
     Raises:
-        ValueError: the backend has no such cell.
+        ValueError: the backend has no such cell, or ``num_layers`` is less than 1.
     """
 
     def one_way(size: int) -> RecurrentLayer:
-        layer = build_layer(cell, backend, size, hidden_size)
+        layer = build_layer(cell, backend, input_size=size, hidden_size=hidden_size)
         return WeightDropout(layer, weight_dropout) if weight_dropout else layer
 
     layers: list[RecurrentLayer] = []
@@ -78,4 +76,4 @@ def build_stack(
         layer = Bidirectional(one_way(size), one_way(size)) if bidirectional else one_way(size)
         layers.append(layer)
         size = layer.output_size
-    return Stack(layers, dropout)
+    return Stack(layers, dropout=dropout)

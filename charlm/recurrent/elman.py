@@ -1,25 +1,34 @@
-"""The simple recurrent network of Elman, with tanh, relu or none."""
+"""The simple recurrent network of Elman."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from charlm.recurrent.core import HiddenState, RecurrentCell, State
+from charlm.recurrent.cell import GatedCell
+from charlm.recurrent.states import HiddenState
 
 
-class ElmanCell(RecurrentCell):
-    """h' = f(x W_input + h W_hidden + b), the output is h'.
+class ElmanCell(GatedCell[HiddenState]):
+    """h' = f(x W_input + h W_hidden + b); the output is h'.
 
     Shapes: x (B, I), h (B, H), W_input (I, H), W_hidden (H, H), b (H,).
     Elman (1990), "Finding structure in time"; Dive into Deep Learning, section 8.4.
 
     Args:
+        input_size: I.
+        hidden_size: H.
         nonlinearity: f, "tanh", "relu" or "linear" (f(x) = x).
     """
 
-    def __init__(self, input_size: int, hidden_size: int, nonlinearity: str = "tanh") -> None:
-        super().__init__(input_size, hidden_size, num_gates=1)
+    def __init__(self, input_size: int, hidden_size: int, *, nonlinearity: str) -> None:
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_gates=1,
+            output_size=hidden_size,
+            in_torch=nonlinearity != "linear",
+        )
         activations = {"tanh": torch.tanh, "relu": torch.relu, "linear": torch.positive}
         self._activation = activations[nonlinearity]
 
@@ -27,8 +36,7 @@ class ElmanCell(RecurrentCell):
         """Zeros, (B, H)."""
         return HiddenState(self._zeros(batch_size))
 
-    def step(self, projected: Tensor, state: State) -> tuple[Tensor, HiddenState]:
+    def step(self, projected: Tensor, state: HiddenState) -> tuple[Tensor, HiddenState]:
         """One step from the projected input, (B, H)."""
-        assert isinstance(state, HiddenState)
         hidden = self._activation(torch.addmm(projected, state.hidden, self.weight_hidden))
         return hidden, HiddenState(hidden)

@@ -1,6 +1,6 @@
-"""Worked examples: networks so small, or so plain, that a person can follow each number.
+"""Worked examples: networks that are small enough to check each number by hand.
 
-The networks are those that models are built of; only their weights are given here.
+They use the cells of this package, with weights that are set here.
 """
 
 from __future__ import annotations
@@ -11,33 +11,32 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from charlm.recurrent.build import SCRATCH, build_stack
-from charlm.recurrent.core import RecurrentCell
+from charlm.recurrent.build import build_cell, build_stack
+from charlm.recurrent.cells import CELLS
 from charlm.recurrent.elman import ElmanCell
 from charlm.recurrent.lstm import LSTMCell
 
 
 class MemoryStep(NamedTuple):
-    """A step of `memory`: all are (2,) but for the number of the step."""
+    """A step of `memory`."""
 
     step: int
-    inputs: list[float]
-    memory: list[float]
-    """what the hidden units gave at the step before"""
-    outputs: list[float]
+    inputs: list[float]  # (2,)
+    memory: list[float]  # (2,), the hidden units after the last step
+    outputs: list[float]  # (2,)
 
 
 @torch.no_grad()
 def memory(inputs: Sequence[Sequence[float]] = ((1, 1), (1, 1), (2, 2))) -> list[MemoryStep]:
-    """An Elman network with two inputs, two hidden units and two outputs that adds up.
+    """An Elman network with two inputs, two hidden units and two outputs that adds numbers up.
 
-    All weights are 1, there is no bias and nothing is bent, so that each hidden unit gives the
-    sum of both inputs and both memories, and each output the sum of both hidden units.
+    All weights are 1, there are no biases and no nonlinearity. Each hidden unit is the sum of both
+    inputs and both memories, and each output is the sum of both hidden units.
 
     Args:
-        inputs: of each step, two numbers.
+        inputs: two numbers for each step.
     """
-    cell = ElmanCell(2, 2, "linear")
+    cell = ElmanCell(2, 2, nonlinearity="linear")
     nn.init.ones_(cell.weight_input)
     nn.init.ones_(cell.weight_hidden)
     nn.init.zeros_(cell.bias)
@@ -55,13 +54,11 @@ class LSTMStep(NamedTuple):
     """A step of `lstm_by_hand`."""
 
     step: int
-    inputs: list[float]
-    """(3,)"""
+    inputs: list[float]  # (3,)
     input_gate: float
     forget_gate: float
     output_gate: float
-    memory: float
-    """the cell after the step"""
+    memory: float  # the cell after the step
     output: float
 
 
@@ -70,21 +67,22 @@ HAND_INPUTS = ((3, 1, 0), (4, 1, 0), (2, 0, 0), (1, 0, 1), (3, -1, 0))
 
 @torch.no_grad()
 def lstm_by_hand(inputs: Sequence[Sequence[float]] = HAND_INPUTS) -> list[LSTMStep]:
-    """An LSTM of one unit whose gates the second and the third input open and close.
+    """An LSTM of one unit. The second and the third input open and close its gates.
 
     ::
 
         candidate   = x1
         input gate  = sigmoid(100 x2 - 10)     open where x2 = 1
-        forget gate = sigmoid(100 x2 + 10)     open, that is: keeps, but where x2 = -1
+        forget gate = sigmoid(100 x2 + 10)     closed where x2 = -1, else open: the memory stays
         output gate = sigmoid(100 x3 - 10)     open where x3 = 1
 
-    So x2 = 1 adds x1 to the memory, x2 = -1 clears it, and x3 = 1 shows it. Nothing else is bent.
+    So x2 = 1 adds x1 to the memory, x2 = -1 clears it, and x3 = 1 outputs it. Both tanh are left
+    out.
 
     Args:
-        inputs: of each step, three numbers.
+        inputs: three numbers for each step.
     """
-    cell = LSTMCell(3, 1, nonlinearity="linear")
+    cell = LSTMCell(3, 1, peepholes=False, nonlinearity="linear")
     for parameter in cell.parameters():
         nn.init.zeros_(parameter)
     # The gates' columns: input, forget, candidate, output.
@@ -95,54 +93,51 @@ def lstm_by_hand(inputs: Sequence[Sequence[float]] = HAND_INPUTS) -> list[LSTMSt
     steps = []
     for number, x in enumerate(inputs, start=1):
         x_row = torch.tensor([x], dtype=torch.float32)
-        gates = torch.sigmoid(cell.project(x_row))[0].tolist()  # nothing of it is the state's
+        # The hidden weights are 0, so the gates depend on the input alone.
+        gates = torch.sigmoid(cell.project(x_row))[0].tolist()
         output, state = cell(x_row, state)
-        steps.append(
-            LSTMStep(
-                number, list(map(float, x)), gates[0], gates[1], gates[3],
-                float(state.cell), float(output),
-            )
-        )  # fmt: skip
+        memory, shown = float(state.cell), float(output)
+        x_list = list(map(float, x))
+        steps.append(LSTMStep(number, x_list, gates[0], gates[1], gates[3], memory, shown))
     return steps
 
 
 class GradientNorms(NamedTuple):
-    """How a change of the first state has grown or shrunk after so many steps."""
+    """How much a change of the first state has grown or shrunk after k steps."""
 
     steps: int
-    linear: float
-    """spectral norm of d h_k / d h_0 of h' = h W"""
-    tanh: float
-    """of h' = tanh(h W), on the way from a random state"""
+    linear: float  # spectral norm of d h_k / d h_0, where h' = h W
+    tanh: float  # the same for h' = tanh(h W), from a random first state
 
 
 def gradient_norms(
     spectral_radius: float, *, steps: int = 100, size: int = 32, seed: int = 0
 ) -> list[GradientNorms]:
-    """Powers of a recurrent matrix, which is what back-propagation through time multiplies.
+    """Norms of the powers of a recurrent matrix, the factors of backpropagation through time.
 
     Bengio, Simard and Frasconi (1994), "Learning long-term dependencies with gradient descent is
     difficult"; Pascanu, Mikolov and Bengio (2013), "On the difficulty of training recurrent neural
     networks".
 
     Args:
-        spectral_radius: largest modulus of the matrix's eigenvalues: below 1 its powers vanish,
-            above 1 they explode, unless tanh holds them.
+        spectral_radius: largest modulus of the matrix's eigenvalues. Below 1 the powers vanish;
+            above 1 they explode, unless tanh limits them.
         steps: k = 1, ..., ``steps``.
-        size: of the matrix, (size, size); its entries are normally distributed.
+        size: of the matrix, (size, size), with normally distributed entries.
+        seed: of the matrix and the first state.
     """
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randn(size, size, generator=generator, dtype=torch.float64)
     weight = drawn * (spectral_radius / float(torch.linalg.eigvals(drawn).abs().max()))
     hidden = torch.randn(size, generator=generator, dtype=torch.float64)
     linear = torch.eye(size, dtype=torch.float64)
-    bent = linear
+    saturated = linear
     norms = []
     for step in range(1, steps + 1):
         linear = linear @ weight
         hidden = torch.tanh(hidden @ weight)
-        bent = bent @ weight * (1 - hidden**2)  # the derivative of tanh, for each column
-        norms.append(GradientNorms(step, _norm(linear), _norm(bent)))
+        saturated = saturated @ weight * (1 - hidden**2)  # the derivative of tanh, by column
+        norms.append(GradientNorms(step, _norm(linear), _norm(saturated)))
     return norms
 
 
@@ -151,7 +146,7 @@ def _norm(matrix: Tensor) -> float:
 
 
 class ParameterCount(NamedTuple):
-    """The numbers that a part of a network learns."""
+    """The numbers of weights and biases of a part of a network."""
 
     part: str
     weights: int
@@ -159,26 +154,33 @@ class ParameterCount(NamedTuple):
 
     @property
     def total(self) -> int:
-        """Both together."""
+        """Weights and biases."""
         return self.weights + self.biases
 
 
 def cell_counts(input_size: int = 32, hidden_size: int = 32) -> list[ParameterCount]:
-    """Of one layer of each cell.
+    """The parameter counts of one layer of each cell.
 
-    A gate has (I + H) H weights and H biases. Torch's own layers have two biases where these,
-    the papers and Keras have one.
+    A gate has (I + H) H weights and H biases. Torch's own layers have two biases for each gate
+    where these cells, the papers and Keras have one.
     """
-    cells = {name: build(input_size, hidden_size) for name, build in SCRATCH.items()}
-    return [ParameterCount(name, *_count(cell)) for name, cell in cells.items()]
+    sizes = {"input_size": input_size, "hidden_size": hidden_size}
+    return [ParameterCount(name, *_count(build_cell(name, **sizes))) for name in CELLS]
 
 
 def classifier_counts(
     *, words: int = 10_000, embedding_size: int = 32, hidden_size: int = 64, dense_size: int = 64
 ) -> list[ParameterCount]:
-    """Of a network for reviews: embedding, bidirectional LSTM, a dense layer, one output."""
+    """The parameter counts of a classifier: embedding, bidirectional LSTM, dense layer, output."""
     stack = build_stack(
-        "lstm", "scratch", input_size=embedding_size, hidden_size=hidden_size, bidirectional=True
+        "lstm",
+        "scratch",
+        input_size=embedding_size,
+        hidden_size=hidden_size,
+        num_layers=1,
+        bidirectional=True,
+        dropout=0.0,
+        weight_dropout=0.0,
     )
     parts = {
         f"embedding, {words:,} words": nn.Embedding(words, embedding_size),
@@ -191,7 +193,7 @@ def classifier_counts(
     return [*counts, ParameterCount("together", *sums)]
 
 
-def _count(part: nn.Module | RecurrentCell) -> tuple[int, int]:
-    """Weights and biases; a peephole is a weight, though it is a vector."""
+def _count(part: nn.Module) -> tuple[int, int]:
+    """Weights and biases. A peephole is a weight, although it is a vector."""
     biases = sum(p.numel() for name, p in part.named_parameters() if "bias" in name)
     return sum(p.numel() for p in part.parameters()) - biases, biases

@@ -1,4 +1,4 @@
-"""The recurrent network of Jordan, whose output is fed back."""
+"""The recurrent network of Jordan, which feeds its output back."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from charlm.recurrent.core import JordanState, RecurrentCell, State, reset_uniform
+from charlm.recurrent.cell import GatedCell
+from charlm.recurrent.states import JordanState
 
 
-class JordanCell(RecurrentCell):
-    """The last output y joins the input; the output is y'.
+class JordanCell(GatedCell[JordanState]):
+    """The hidden units see the input and the last output y; the output is y'.
 
     ::
 
@@ -24,24 +25,25 @@ class JordanCell(RecurrentCell):
     Jordan (1986), "Serial order: a parallel distributed processing approach", reprinted 1997;
     Mesnil et al. (2013), "Investigation of recurrent-neural-network architectures and learning
     methods for spoken language understanding", where y are the probabilities of the labels.
-    Jordan's state also keeps a fading trace of the outputs before; here it is y alone.
+    Jordan's state also has a fading trace of earlier outputs; this one is y alone.
 
     Args:
+        input_size: I.
+        hidden_size: H.
         output_size: O; None: H.
         activation: f, "tanh", "sigmoid", "softmax" or "linear" (f(x) = x).
     """
 
     def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        output_size: int | None = None,
-        activation: str = "tanh",
+        self, input_size: int, hidden_size: int, *, output_size: int | None, activation: str
     ) -> None:
-        super().__init__(input_size, hidden_size, num_gates=1, output_size=output_size)
-        self.weight_output = nn.Parameter(torch.empty(hidden_size, self.output_size))
-        self.bias_output = nn.Parameter(torch.empty(self.output_size))
-        reset_uniform(self, hidden_size)
+        output_size = output_size or hidden_size
+        super().__init__(
+            input_size, hidden_size, num_gates=1, output_size=output_size, in_torch=False
+        )
+        self.weight_output = nn.Parameter(torch.empty(hidden_size, output_size))
+        self.bias_output = nn.Parameter(torch.empty(output_size))
+        self.reset_parameters()
         activations: dict[str, Callable[[Tensor], Tensor]] = {
             "tanh": torch.tanh,
             "sigmoid": torch.sigmoid,
@@ -54,9 +56,8 @@ class JordanCell(RecurrentCell):
         """Zeros, (B, O)."""
         return JordanState(self._zeros(batch_size))
 
-    def step(self, projected: Tensor, state: State) -> tuple[Tensor, JordanState]:
+    def step(self, projected: Tensor, state: JordanState) -> tuple[Tensor, JordanState]:
         """One step from the projected input, (B, H)."""
-        assert isinstance(state, JordanState)
         hidden = torch.tanh(torch.addmm(projected, state.output, self.weight_hidden))
         output = self._activation(torch.addmm(self.bias_output, hidden, self.weight_output))
         return output, JordanState(output)

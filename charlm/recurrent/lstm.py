@@ -1,14 +1,15 @@
-"""The long short-term memory, without and with peepholes."""
+"""The long short-term memory, with and without peepholes."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from charlm.recurrent.core import LSTMState, RecurrentCell, State, reset_uniform
+from charlm.recurrent.cell import GatedCell
+from charlm.recurrent.states import LSTMState
 
 
-class LSTMCell(RecurrentCell):
+class LSTMCell(GatedCell[LSTMState]):
     """Input gate i, forget gate f, candidate g, output gate o; the output is h'.
 
     ::
@@ -20,46 +21,47 @@ class LSTMCell(RecurrentCell):
         o  = sigmoid(x W_input[o] + h W_hidden[o] + b[o] + p_o * c')
         h' = o * tanh(c')
 
-    The peepholes p let each gate look at the cell, the output gate at the new one; without them,
-    as by default and in torch, there are no such terms.
+    The peepholes p let the gates see the cell: the output gate sees the new one, the others the
+    last one. Without peepholes these terms are left out, as in torch.
 
-    Shapes: x (B, I), h and c (B, H), W_input (I, 4H), W_hidden (H, 4H), b (4H,), each p (H,); the
-    gates lie in the order i, f, g, o, as in torch.
+    Shapes: x (B, I), h and c (B, H), W_input (I, 4H), W_hidden (H, 4H), b (4H,), each p (H,).
+    The gates are in the order i, f, g, o, as in torch.
     Hochreiter and Schmidhuber (1997), with the forget gate of Gers et al. (2000);
     Dive into Deep Learning, section 9.2. Peepholes: Gers and Schmidhuber (2000), "Recurrent nets
-    that time and count"; Graves (2013), arXiv:1308.0850, equations 7 to 11. The former stop the
-    gradient at the peepholes; here, as in the latter, it goes through them.
+    that time and count"; Graves (2013), arXiv:1308.0850, equations 7 to 11. Gers and Schmidhuber
+    stop the gradient at the peepholes. Here it flows through them, as in Graves.
 
     Args:
-        peepholes: whether there are any.
-        nonlinearity: "tanh"; or "linear", which leaves both tanh out, for examples that a person
-            can follow by hand.
+        input_size: I.
+        hidden_size: H.
+        peepholes: whether the gates see the cell.
+        nonlinearity: "tanh"; or "linear", which leaves both tanh out, for examples by hand.
     """
 
     def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        *,
-        peepholes: bool = False,
-        nonlinearity: str = "tanh",
+        self, input_size: int, hidden_size: int, *, peepholes: bool, nonlinearity: str
     ) -> None:
-        super().__init__(input_size, hidden_size, num_gates=4)
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_gates=4,
+            output_size=hidden_size,
+            in_torch=not peepholes and nonlinearity == "tanh",
+        )
         self._activation = {"tanh": torch.tanh, "linear": torch.positive}[nonlinearity]
         self.peepholes = peepholes
         if peepholes:
             self.peephole_input = nn.Parameter(torch.empty(hidden_size))
             self.peephole_forget = nn.Parameter(torch.empty(hidden_size))
             self.peephole_output = nn.Parameter(torch.empty(hidden_size))
-            reset_uniform(self, hidden_size)
+            self.reset_parameters()
 
     def initial_state(self, batch_size: int) -> LSTMState:
         """Zeros, (B, H) each."""
         return LSTMState(self._zeros(batch_size), self._zeros(batch_size))
 
-    def step(self, projected: Tensor, state: State) -> tuple[Tensor, LSTMState]:
+    def step(self, projected: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         """One step from the projected input, (B, 4H)."""
-        assert isinstance(state, LSTMState)
         gates = torch.addmm(projected, state.hidden, self.weight_hidden)
         input_gate, forget_gate, candidate, output_gate = gates.chunk(4, dim=1)
         if self.peepholes:
@@ -71,3 +73,7 @@ class LSTMCell(RecurrentCell):
             output_gate = output_gate + self.peephole_output * cell
         hidden = torch.sigmoid(output_gate) * self._activation(cell)
         return hidden, LSTMState(hidden, cell)
+
+    def forget_bias(self) -> Tensor:
+        """(H,), a view of the forget gate's bias."""
+        return self.bias[self.hidden_size : 2 * self.hidden_size]

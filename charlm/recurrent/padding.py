@@ -1,4 +1,4 @@
-"""Batches of sequences of unequal lengths: their padding is taken away, and put back as zeros."""
+"""Batches of sequences of unequal lengths: remove their padding, and put it back as zeros."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 
 def check_lengths(lengths: Tensor, xs: Tensor) -> None:
-    """Whether ``lengths`` are those of the rows of ``xs``, (T, B, ...).
+    """Make sure that ``lengths`` are the lengths of the rows of ``xs``, (T, B, ...).
 
     Raises:
         ValueError: they are not (B,) int64, or one of them is not from 1 to T.
@@ -23,12 +23,12 @@ def check_lengths(lengths: Tensor, xs: Tensor) -> None:
 
 
 def valid_steps(lengths: Tensor, steps: int) -> Tensor:
-    """Which of T steps count, (T, B) bool, for rows of (B,) lengths; on their device."""
+    """Which of T steps are not padding, (T, B) bool, for (B,) lengths; on their device."""
     return torch.arange(steps, device=lengths.device).unsqueeze(1) < lengths
 
 
 def pack(xs: Tensor, lengths: Tensor) -> PackedSequence:
-    """(T, B, ...) to the valid steps alone: for each step the rows that go on, the longest first.
+    """The valid steps of (T, B, ...): for each step the rows that have it, the longest row first.
 
     Raises:
         ValueError: as `check_lengths`.
@@ -38,13 +38,13 @@ def pack(xs: Tensor, lengths: Tensor) -> PackedSequence:
 
 
 def unpack(packed: PackedSequence, steps: int) -> Tensor:
-    """The other way: (T, B, ...), zeros where a row has ended."""
+    """The inverse of `pack`: (T, B, ...) with zeros as padding."""
     padded, _ = pad_packed_sequence(packed, total_length=steps)
     return padded
 
 
 def reverse(xs: Tensor, lengths: Tensor | None) -> Tensor:
-    """(T, B, ...) with each row's valid steps from the last to the first, its padding in place."""
+    """(T, B, ...) with each row's valid steps in reverse order. The padding stays in its place."""
     if lengths is None:
         return xs.flip(0)
     steps = torch.arange(len(xs), device=xs.device).unsqueeze(1)  # (T, 1)

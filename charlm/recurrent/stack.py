@@ -1,4 +1,4 @@
-"""Wrappers that are layers themselves: depth, and dropout between layers and on weights."""
+"""Layers made of layers: several on top of each other, and dropout between them and on weights."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from charlm.recurrent.core import LayerState, RecurrentLayer
+from charlm.recurrent.layer import RecurrentLayer
+from charlm.recurrent.states import StackState
 
 
 class LockedDropout(nn.Module):
-    """Dropout whose mask is drawn once per sequence and row and holds for all its steps.
+    """Dropout with one mask per sequence and row, the same at every step.
 
     Gal and Ghahramani (2016), "A theoretically grounded application of dropout in recurrent
     neural networks".
@@ -32,7 +33,7 @@ class LockedDropout(nn.Module):
 
 
 class WeightDropout(RecurrentLayer):
-    """A layer whose hidden-to-hidden weights lose entries at random, once per sequence.
+    """A layer with dropout on its hidden-to-hidden weights, drawn once per sequence.
 
     Merity et al. (2018), "Regularizing and optimizing LSTM language models", section 2.
     """
@@ -42,37 +43,58 @@ class WeightDropout(RecurrentLayer):
         self.layer = layer
         self.probability = probability
         self.input_size, self.output_size = layer.input_size, layer.output_size
-        self.recurrent_weight = f"layer.{layer.recurrent_weight}"
+        self.recurrent_weights = tuple(f"layer.{name}" for name in layer.recurrent_weights)
+        self.bidirectional = layer.bidirectional
 
-    def initial_state(self, batch_size: int) -> LayerState:
+    def initial_state(self, batch_size: int) -> Any:
         """The layer's."""
         return self.layer.initial_state(batch_size)
 
-    def forward(
-        self,
-        xs: Tensor,
-        state: LayerState,
-        lengths: Tensor | None = None,
-        *,
-        final_state: bool = True,
-    ) -> tuple[Tensor, LayerState]:
-        """As the layer, with the dropped weights while training."""
-        if not self.training or self.probability == 0:
-            outputs, state = self.layer(xs, state, lengths, final_state=final_state)
-            return outputs, state
-        name = self.layer.recurrent_weight
-        dropped = drop_entries(self.layer.get_parameter(name), self.probability)
-        outputs, state = functional_call(
-            self.layer, {name: dropped}, (xs, state, lengths), {"final_state": final_state}
-        )
+    def forward(self, xs: Tensor, state: Any, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+        """As the layer; in training mode, with the dropped weights."""
+        if not self._dropping:
+            outputs, state = self.layer(xs, state, lengths)
+        else:
+            outputs, state = functional_call(self.layer, self._dropped(), (xs, state, lengths))
         return outputs, state
+
+    def outputs(self, xs: Tensor, state: Any, lengths: Tensor | None = None) -> Tensor:
+        """As the layer; in training mode, with the dropped weights."""
+        if not self._dropping:
+            return self.layer.outputs(xs, state, lengths)
+        weights = {f"layer.{name}": weight for name, weight in self._dropped().items()}
+        outputs: Tensor = functional_call(_Outputs(self.layer), weights, (xs, state, lengths))
+        return outputs
+
+    @property
+    def _dropping(self) -> bool:
+        return self.training and self.probability > 0
+
+    def _dropped(self) -> dict[str, Tensor]:
+        """The hidden-to-hidden weights after dropout, by their names in the layer."""
+        return {
+            name: drop_entries(self.layer.get_parameter(name), self.probability)
+            for name in self.layer.recurrent_weights
+        }
+
+
+class _Outputs(nn.Module):
+    """`RecurrentLayer.outputs` as a forward pass, which is what `functional_call` calls."""
+
+    def __init__(self, layer: RecurrentLayer) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, xs: Tensor, state: Any, lengths: Tensor | None) -> Tensor:
+        return self.layer.outputs(xs, state, lengths)
 
 
 def drop_entries(weights: Tensor, probability: float) -> Tensor:
-    """As F.dropout, quicker for large tensors on the CPU, where the probability counts in 256ths.
+    """Dropout, faster than F.dropout for large tensors on the CPU.
 
-    A byte of randomness decides on each entry, and a draw of the generator gives eight of them;
-    a draw for each entry would take a fifth of a training step's time.
+    There the probability is rounded to 256ths: a byte of randomness decides on each entry, and
+    one draw of the generator gives eight bytes. One draw for each entry would take a fifth of the
+    time of a training step.
     """
     if weights.device.type != "cpu":
         return F.dropout(weights, probability)
@@ -82,36 +104,49 @@ def drop_entries(weights: Tensor, probability: float) -> Tensor:
     return weights * (kept.to(weights.dtype) * (256 / (256 - dropped)))
 
 
-class Stack(nn.Module):
+class Stack(RecurrentLayer):
     """Layers on top of each other, with locked dropout between them.
 
-    The state is a tuple, one layer's state each, from the bottom up.
+    The state is a tuple of the layers' states, from the bottom up.
+
+    Raises:
+        ValueError: there is no layer.
     """
 
-    def __init__(self, layers: Iterable[RecurrentLayer], dropout: float = 0.0) -> None:
+    def __init__(self, layers: Iterable[RecurrentLayer], *, dropout: float) -> None:
         super().__init__()
         layers = list(layers)
-        self.output_size = layers[-1].output_size
+        if not layers:
+            raise ValueError("a stack needs at least one layer")
+        self.input_size, self.output_size = layers[0].input_size, layers[-1].output_size
+        self.bidirectional = layers[-1].bidirectional
+        self.recurrent_weights = tuple(
+            f"layers.{depth}.{name}"
+            for depth, layer in enumerate(layers)
+            for name in layer.recurrent_weights
+        )
         self.layers = nn.ModuleList(layers)
         self.dropout = LockedDropout(dropout)
 
-    def initial_state(self, batch_size: int) -> tuple[Any, ...]:
-        """Zeros for each layer."""
-        return tuple(layer.initial_state(batch_size) for layer in self.layers)  # type: ignore[operator]
+    def initial_state(self, batch_size: int) -> StackState:
+        """The layers' initial states."""
+        return tuple(layer.initial_state(batch_size) for layer in self._layers())
 
     def forward(
-        self,
-        xs: Tensor,
-        state: tuple[LayerState, ...],
-        lengths: Tensor | None = None,
-        *,
-        final_state: bool = True,
-    ) -> tuple[Tensor, tuple[LayerState, ...]]:
+        self, xs: Tensor, state: StackState, lengths: Tensor | None = None
+    ) -> tuple[Tensor, StackState]:
         """(T, B, I) or (T, B) token ids to the top layer's (T, B, O) and all final states."""
-        states = []
-        for depth, (layer, layer_state) in enumerate(zip(self.layers, state, strict=True)):
-            if depth > 0:
-                xs = self.dropout(xs)
-            xs, layer_state = layer(xs, layer_state, lengths, final_state=final_state)
-            states.append(layer_state)
-        return xs, tuple(states)
+        last = []
+        for depth, (layer, layer_state) in enumerate(zip(self._layers(), state, strict=True)):
+            xs, layer_state = layer(xs if depth == 0 else self.dropout(xs), layer_state, lengths)
+            last.append(layer_state)
+        return xs, tuple(last)
+
+    def outputs(self, xs: Tensor, state: StackState, lengths: Tensor | None = None) -> Tensor:
+        """(T, B, I) or (T, B) token ids to the top layer's (T, B, O)."""
+        for depth, (layer, layer_state) in enumerate(zip(self._layers(), state, strict=True)):
+            xs = layer.outputs(xs if depth == 0 else self.dropout(xs), layer_state, lengths)
+        return xs
+
+    def _layers(self) -> list[RecurrentLayer]:
+        return [layer for layer in self.layers if isinstance(layer, RecurrentLayer)]

@@ -1,8 +1,4 @@
-"""nn.RNN, nn.GRU and nn.LSTM as layers of this package, and the exchange of weights.
-
-The scratch cells keep their weights as (inputs, gates), torch as (gates, inputs); the gates lie
-in the same order in both.
-"""
+"""nn.RNN, nn.GRU and nn.LSTM as layers of this package, and the exchange of weights with them."""
 
 from __future__ import annotations
 
@@ -13,29 +9,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from charlm.recurrent.core import (
-    HiddenState,
-    LayerState,
-    LSTMState,
-    RecurrentCell,
-    RecurrentLayer,
-    State,
-)
-from charlm.recurrent.gru import GRUCell
-from charlm.recurrent.jordan import JordanCell
-from charlm.recurrent.lstm import LSTMCell
+from charlm.recurrent.cell import RecurrentCell
+from charlm.recurrent.layer import RecurrentLayer
 from charlm.recurrent.padding import check_lengths, pack, unpack, valid_steps
+from charlm.recurrent.states import HiddenState, LSTMState
 
 
 class TorchLayer(RecurrentLayer):
     """One layer of nn.RNN, nn.GRU or nn.LSTM, in one direction.
 
     Args:
-        network: with ``num_layers=1``, time-major, with biases. Token ids given to it are made
-            one-hot, as these modules take features alone.
+        network: with ``num_layers=1``, time-major, with biases. Torch's networks take features
+            only, so token ids become one-hot vectors.
     """
 
-    recurrent_weight = "network.weight_hh_l0"
+    recurrent_weights = ("network.weight_hh_l0",)
 
     def __init__(self, network: nn.RNNBase) -> None:
         super().__init__()
@@ -45,38 +33,47 @@ class TorchLayer(RecurrentLayer):
         self.network = network
         self.input_size, self.output_size = network.input_size, network.hidden_size
 
-    def initial_state(self, batch_size: int) -> State:
+    def initial_state(self, batch_size: int) -> HiddenState | LSTMState:
         """Zeros, (B, H) each."""
-        weight = self.get_parameter(self.recurrent_weight)
+        weight = self.get_parameter("network.weight_hh_l0")
         zeros = weight.new_zeros(batch_size, self.output_size)
         if isinstance(self.network, nn.LSTM):
             return LSTMState(zeros, zeros.clone())
         return HiddenState(zeros)
 
     def forward(
-        self,
-        xs: Tensor,
-        state: LayerState,
-        lengths: Tensor | None = None,
-        *,
-        final_state: bool = True,
-    ) -> tuple[Tensor, State]:
+        self, xs: Tensor, state: HiddenState | LSTMState, lengths: Tensor | None = None
+    ) -> tuple[Tensor, HiddenState | LSTMState]:
         """(T, B, I) or (T, B) token ids to (T, B, H) and the state after each row's last step."""
-        assert isinstance(state, HiddenState | LSTMState)
         if lengths is None:
             return self._run(self._features(xs, state), state)
-        if not final_state and self.network.mode != "RNN_RELU":
-            # A tenth of the time of packed sequences, on a CPU: it reads the padding too, whose
-            # outputs are then taken away, and only the state after it is wrong. (Not with relu:
-            # what it makes of the padding could overflow, and then the gradient is no number.)
-            check_lengths(lengths, xs)
-            outputs, state = self._run(self._features(xs, state), state)
-            ended = ~valid_steps(lengths.to(xs.device), len(xs))
-            return outputs.masked_fill(ended.unsqueeze(2), 0), state
         packed = pack(xs, lengths)
         packed = packed._replace(data=self._features(packed.data, state))
         outputs, last = self._run(packed, state)
         return unpack(outputs, len(xs)), last
+
+    def outputs(
+        self, xs: Tensor, state: HiddenState | LSTMState, lengths: Tensor | None = None
+    ) -> Tensor:
+        """(T, B, I) or (T, B) token ids to (T, B, H).
+
+        Reads the padding too and then sets its outputs to zero, which takes a tenth of the time
+        of packed sequences on a CPU. Not with relu: on the padding its outputs could overflow,
+        and the gradients would be NaN.
+        """
+        if lengths is None or self.network.mode == "RNN_RELU":
+            return super().outputs(xs, state, lengths)
+        check_lengths(lengths, xs)
+        outputs, _ = self._run(self._features(xs, state), state)
+        padding = ~valid_steps(lengths.to(xs.device), len(xs))
+        masked: Tensor = outputs.masked_fill(padding.unsqueeze(2), 0)
+        return masked
+
+    def forget_bias(self) -> Tensor | None:
+        """(H,) of nn.LSTM, a view of the forget gate's first bias; None of the other networks."""
+        if not isinstance(self.network, nn.LSTM):
+            return None
+        return self.get_parameter("network.bias_ih_l0")[self.output_size : 2 * self.output_size]
 
     def _features(self, xs: Tensor, state: HiddenState | LSTMState) -> Tensor:
         if xs.dtype == torch.int64:
@@ -96,52 +93,47 @@ class TorchLayer(RecurrentLayer):
 
 
 @torch.no_grad()
-def copy_to_torch(cell: RecurrentCell, network: nn.RNNBase, part: str = "l0") -> None:
-    """Give ``network`` the weights of a scratch cell of the same kind and sizes.
+def copy_to_torch(cell: RecurrentCell[Any], network: nn.Module, part: str = "l0") -> None:
+    """Copy a scratch cell's weights to a torch ``network`` of the same kind and sizes.
 
     Args:
-        part: what torch calls the layer and the direction: "l0", "l0_reverse", "l1", ...
+        part: torch's name for the layer and direction: "l0", "l0_reverse", "l1", ...
 
     Raises:
-        ValueError: the shapes differ, or no torch network does what the cell does.
+        ValueError: the weights differ in number or shape, or no torch network computes the same.
     """
-    weight_input, weight_hidden, bias_input, bias_hidden = _torch_weights(cell, network, part)
-    weight_input.copy_(cell.weight_input.T)
-    weight_hidden.copy_(cell.weight_hidden.T)
-    bias_input.copy_(cell.bias)
-    bias_hidden.zero_()
-    if isinstance(cell, GRUCell):
-        bias_hidden[-cell.output_size :] = cell.bias_candidate
+    targets = _matching_weights(cell, network, part)
+    for name, weight in cell.to_torch().items():
+        targets[name].copy_(weight)
 
 
 @torch.no_grad()
-def copy_from_torch(network: nn.RNNBase, cell: RecurrentCell, part: str = "l0") -> None:
-    """Give a scratch cell the weights of a ``network`` of the same kind and sizes.
+def copy_from_torch(network: nn.Module, cell: RecurrentCell[Any], part: str = "l0") -> None:
+    """Copy the weights of a torch ``network`` to a scratch cell of the same kind and sizes.
 
     Arguments and errors are those of `copy_to_torch`.
     """
-    weight_input, weight_hidden, bias_input, bias_hidden = _torch_weights(cell, network, part)
-    cell.weight_input.copy_(weight_input.T)
-    cell.weight_hidden.copy_(weight_hidden.T)
-    cell.bias.copy_(bias_input)
-    if isinstance(cell, GRUCell):
-        # The candidate's hidden bias is inside the reset, so it cannot join the other one.
-        gates = len(bias_hidden) - cell.output_size
-        cell.bias[:gates].add_(bias_hidden[:gates])
-        cell.bias_candidate.copy_(bias_hidden[gates:])
-    else:
-        cell.bias.add_(bias_hidden)
+    weights = cell.from_torch(_matching_weights(cell, network, part))
+    for name, parameter in cell.named_parameters():
+        parameter.copy_(weights[name])
 
 
-def _torch_weights(cell: RecurrentCell, network: nn.RNNBase, part: str) -> list[Tensor]:
-    """Torch's weights in the order of the cell's: input, hidden, input bias, hidden bias."""
-    if isinstance(cell, GRUCell) and cell.reset == "before":
-        raise ValueError("nn.GRU resets after the product; this cell resets before it")
-    if isinstance(cell, JordanCell) or (isinstance(cell, LSTMCell) and cell.peepholes):
-        raise ValueError("torch has no Jordan network and no LSTM with peepholes")
-    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    weights: list[Tensor] = [network.get_parameter(f"{name}_{part}") for name in names]
-    for ours, theirs in zip((cell.weight_input, cell.weight_hidden), weights, strict=False):
-        if ours.T.shape != theirs.shape:
-            raise ValueError(f"the cell has {tuple(ours.T.shape)}, torch {tuple(theirs.shape)}")
+def torch_weights(network: nn.Module, part: str) -> dict[str, Tensor]:
+    """The weights of one layer and direction, by torch's names without its ending ``part``."""
+    end = f"_{part}"
+    return {
+        name.removesuffix(end): weight
+        for name, weight in network.named_parameters()
+        if name.endswith(end)
+    }
+
+
+def _matching_weights(cell: RecurrentCell[Any], network: nn.Module, part: str) -> dict[str, Tensor]:
+    weights = torch_weights(network, part)
+    ours, theirs = (
+        {name: tuple(weight.shape) for name, weight in each.items()}
+        for each in (cell.to_torch(), weights)
+    )
+    if ours != theirs:
+        raise ValueError(f"the cell has weights of the shapes {ours}, the network {theirs}")
     return weights

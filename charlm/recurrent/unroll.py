@@ -2,68 +2,57 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from charlm.recurrent.core import (
-    BidirectionalState,
-    LayerState,
-    RecurrentCell,
-    RecurrentLayer,
-    State,
-    map_state,
-)
+from charlm.recurrent.cell import RecurrentCell, S
+from charlm.recurrent.layer import RecurrentLayer
 from charlm.recurrent.padding import check_lengths, pack, unpack
+from charlm.recurrent.states import map_state
 
 
 class Unrolled(RecurrentLayer):
-    """A whole sequence through a cell, the inputs' projections taken first, all at once."""
+    """A cell over whole sequences. It projects the inputs of all steps at once."""
 
-    recurrent_weight = "cell.weight_hidden"
-
-    def __init__(self, cell: RecurrentCell) -> None:
+    def __init__(self, cell: RecurrentCell[Any]) -> None:
         super().__init__()
         self.cell = cell
         self.input_size, self.output_size = cell.input_size, cell.output_size
+        self.recurrent_weights = tuple(f"cell.{name}" for name in cell.recurrent_weights)
 
-    def initial_state(self, batch_size: int) -> State:
-        """Zeros, (B, O) each."""
+    def initial_state(self, batch_size: int) -> Any:
+        """The cell's."""
         return self.cell.initial_state(batch_size)
 
-    def forward(
-        self,
-        xs: Tensor,
-        state: LayerState,
-        lengths: Tensor | None = None,
-        *,
-        final_state: bool = True,
-    ) -> tuple[Tensor, State]:
+    def forward(self, xs: Tensor, state: Any, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
         """(T, B, I) or (T, B) token ids to (T, B, O) and the state after each row's last step."""
-        assert not isinstance(state, BidirectionalState)
         if lengths is not None:
             return self._forward_packed(xs, state, lengths)
         outputs = []
-        for projected in self.cell.project(xs).unbind(0):  # T times (B, G * H)
+        for projected in self.cell.project(xs).unbind(0):  # T times (B, P)
             output, state = self.cell.step(projected, state)
             outputs.append(output)
         return torch.stack(outputs), state
 
-    def _forward_packed(self, xs: Tensor, state: State, lengths: Tensor) -> tuple[Tensor, State]:
-        """The valid steps alone: the longest row comes first, and those that end drop out below."""
+    def _forward_packed(self, xs: Tensor, state: S, lengths: Tensor) -> tuple[Tensor, S]:
+        """Only the valid steps: the rows are sorted by length, and the shorter ones end first."""
         packed = pack(xs, lengths)
         order, order_before = packed.sorted_indices, packed.unsorted_indices
         assert order is not None
         assert order_before is not None
-        sizes = packed.batch_sizes.tolist()  # rows that go on, at each step
+        sizes = packed.batch_sizes.tolist()  # at each step, the number of rows with that step
         state = _rows(state, order)
         outputs: list[Tensor] = []
-        ended: list[State] = []
+        ended: list[S] = []
+        rows = len(order)
         for projected in torch.split(self.cell.project(packed.data), sizes):
-            going_on = len(projected)
-            if going_on < len(state[0]):
-                ended.insert(0, _rows(state, slice(going_on, None)))
-                state = _rows(state, slice(going_on))
+            if len(projected) < rows:
+                rows = len(projected)
+                ended.insert(0, _rows(state, slice(rows, None)))
+                state = _rows(state, slice(rows))
             output, state = self.cell.step(projected, state)
             outputs.append(output)
         last = map_state(lambda *parts: torch.cat(parts)[order_before], state, *ended)
@@ -71,9 +60,9 @@ class Unrolled(RecurrentLayer):
 
 
 def unroll_by_step(
-    cell: RecurrentCell, xs: Tensor, state: State, lengths: Tensor | None = None
-) -> tuple[Tensor, State]:
-    """The readable twin of `Unrolled`: each step from the input itself, unequal rows one by one."""
+    cell: RecurrentCell[S], xs: Tensor, state: S, lengths: Tensor | None = None
+) -> tuple[Tensor, S]:
+    """The slow, readable twin of `Unrolled`: one step at a time, and padded rows one by one."""
     if lengths is not None:
         check_lengths(lengths, xs)
         rows = [
@@ -90,5 +79,5 @@ def unroll_by_step(
     return torch.stack(outputs), state
 
 
-def _rows(state: State, rows: Tensor | slice) -> State:
+def _rows(state: S, rows: Tensor | slice) -> S:
     return map_state(lambda tensor: tensor[rows], state)

@@ -14,7 +14,7 @@ from charlm.errors import CorpusError
 from charlm.evaluation.classification import batch_inputs, class_logits, class_scores
 from charlm.evaluation.perplexity import LossSum
 from charlm.models.classifier import Classifier
-from charlm.recurrent.core import StackState
+from charlm.recurrent.states import StackState
 from charlm.runs import ClassifierRun
 from charlm.sequences import Sequences, length_batches
 from charlm.training.task import Task
@@ -49,7 +49,7 @@ class Classification(Task):
         if model.mean is not None:
             count = min(self.train_size, STANDARD)
             rows = torch.arange(count) * self.train_size // count  # from all parts of the split
-            model.take_standard(*batch_inputs(model, self.train, rows))
+            model.fit_normaliser(*batch_inputs(model, self.train, rows))
 
     def draw_batches(self, generator: torch.Generator) -> Batches[Tensor]:
         """The numbers of the texts of each batch, (B,)."""

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from charlm.device import computes_in_bfloat16
 from charlm.errors import RunError, shown
 from charlm.optimisation.optimisers import OPTIMISERS
-from charlm.recurrent.core import StackState
+from charlm.recurrent.states import StackState
 from charlm.runs.fields import check_keys
 from charlm.training.position import Position
 
@@ -111,7 +112,7 @@ def restore(trainer: Trainer) -> None:
         trainer.generator.set_state(tensors["generator.epoch"])
         trainer.begin_epoch()
         if device == trainer.device.type:
-            trainer.bfloat16 = bfloat16
+            trainer.bfloat16 = bfloat16 and computes_in_bfloat16(trainer.device)
             set_dropout_generators(generators, trainer.device)
     except (RuntimeError, TypeError, KeyError):
         raise RunError(f"{path} is damaged: the device's generator cannot be set") from None
@@ -120,7 +121,7 @@ def restore(trainer: Trainer) -> None:
     if position.batches:
         trainer.state = _state(trainer, tensors)
     if differing:
-        trainer.notices = (
+        trainer.notices += (
             f"trained so far with {'; '.join(differing)}: it goes on, but not to the last bit as "
             "it would have there",
         )
@@ -200,6 +201,7 @@ def _differing(trainer: Trainer, numbers: dict[str, Any]) -> list[str]:
         "torch": torch.__version__,
         "device": trainer.device.type,
         "threads": torch.get_num_threads(),
+        "bfloat16": numbers["bfloat16"] and computes_in_bfloat16(trainer.device),
     }
     return [
         f"{name} {numbers[name]}, here {value}"
@@ -263,8 +265,8 @@ def _state(trainer: Trainer, tensors: dict[str, Tensor]) -> StackState | None:
     if zeros is None:
         return None
     return tuple(
-        type(layer_state)(
-            *(tensors[f"state.{depth}.{name}"].to(trainer.device) for name in layer_state._fields)
+        type(layer_state)._make(
+            tensors[f"state.{depth}.{name}"].to(trainer.device) for name in layer_state._fields
         )
         for depth, layer_state in enumerate(zeros)
     )

@@ -21,7 +21,7 @@ from charlm.errors import Stopped
 from charlm.evaluation.perplexity import LossSum, evaluate
 from charlm.generation.decoding import Decoding, generate
 from charlm.models.language_model import LanguageModel, cross_entropy_sum
-from charlm.recurrent.core import StackState
+from charlm.recurrent.states import StackState
 from charlm.runs import Run
 from charlm.training.events import Sampled
 from charlm.training.task import Task

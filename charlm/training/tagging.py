@@ -15,7 +15,7 @@ from charlm.evaluation.perplexity import LossSum
 from charlm.evaluation.spans import score_spans
 from charlm.evaluation.tagging import Sentences, predict_tags, tags_of, words_of
 from charlm.models.tagger import Tagger
-from charlm.recurrent.core import StackState
+from charlm.recurrent.states import StackState
 from charlm.runs import TaggerRun
 from charlm.sequences import Sequences, length_batches
 from charlm.training.task import Task

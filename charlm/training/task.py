@@ -11,7 +11,7 @@ from torch import Tensor
 
 from charlm.batches import Batches
 from charlm.evaluation.perplexity import LossSum
-from charlm.recurrent.core import StackState
+from charlm.recurrent.states import StackState
 from charlm.training.events import Sampled
 
 

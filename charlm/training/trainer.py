@@ -10,11 +10,11 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from charlm.device import select_precision
 from charlm.errors import TrainingError
-from charlm.models.build import computes_in_bfloat16
 from charlm.optimisation.optimisers import build_optimiser
 from charlm.optimisation.schedules import learning_rate_factor
-from charlm.recurrent.core import StackState, map_state
+from charlm.recurrent.states import StackState, map_state
 from charlm.runs import TaskRun
 from charlm.training import keeping
 from charlm.training.events import Event, Measured, Sampled, Stepped
@@ -34,7 +34,7 @@ class Trainer:
     the run has a checkpoint, it goes on from there.
 
     Attributes:
-        notices: what the user should know of going on, one line each.
+        notices: for the user, about the precision and about resuming, one line each.
     """
 
     def __init__(self, run: TaskRun, task: Task, device: torch.device) -> None:
@@ -54,11 +54,10 @@ class Trainer:
             weight_decay=config.weight_decay,
         )
         self.generator = torch.Generator().manual_seed(config.seed)
-        self.bfloat16 = computes_in_bfloat16(config.precision, device)
+        self.bfloat16, self.notices = select_precision(config.precision, device)
         self.position = Position(next_samples=1 / MARKS)
         self.best: dict[str, Tensor] | None = None
         self.average = [each.detach().clone() for each in self.parameters if config.averaging]
-        self.notices: tuple[str, ...] = ()
         self._started = time.monotonic()
         if new:
             self.begin_epoch()

@@ -314,7 +314,7 @@ def test_wrong_usage_is_two(folder, charlm, arguments):
 
 
 def test_a_bug_is_three_with_its_traceback(folder, charlm, monkeypatch):
-    monkeypatch.setattr("charlm.recurrent.agreement.agreement", lambda seed: 1 / 0)
+    monkeypatch.setattr("charlm.recurrent.parity.compare_all", lambda seed: 1 / 0)
     code, _, err = charlm("verify")
     assert code == 3
     assert "ZeroDivisionError" in err

@@ -9,13 +9,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from charlm.config import LanguageModelSection
 from charlm.errors import Stopped
 from charlm.evaluation import memory as module
 from charlm.evaluation.memory import Memory, memory
+from charlm.models.build import build_language_model
 from charlm.models.language_model import LanguageModel
 
 VOCABULARY_SIZE = 7
 DROPOUT = {"input_dropout": 0.5, "dropout": 0.5, "output_dropout": 0.5, "weight_dropout": 0.5}
+DROPOUTS = ("input_dropout", "dropout", "output_dropout", "weight_dropout")
+PLAIN = {"embedding": "one-hot", **dict.fromkeys(DROPOUTS, 0.0)}
 MODELS = [
     {"cell": cell, "backend": "scratch"}
     for cell in ("rnn", "rnn-relu", "gru", "gru-reset-before", "lstm", "lstm-peephole", "jordan")
@@ -30,8 +34,10 @@ MODELS = [
 ]
 
 
-def model_of(**options) -> LanguageModel:
-    return LanguageModel(VOCABULARY_SIZE, **{"hidden_size": 6, **options})
+def model_of(size: int = VOCABULARY_SIZE, **options) -> LanguageModel:
+    return build_language_model(
+        LanguageModelSection(**{**PLAIN, "hidden_size": 6, **options}), size
+    )
 
 
 def text_of(length: int) -> torch.Tensor:
@@ -74,8 +80,8 @@ def test_single_precision_is_accurate_to_five_digits_without_warnings(cell):
 
 
 def linear(diagonal: float, other: float, scale: float = 1.0) -> LanguageModel:
-    """relu(x + W h + 1) with inputs >= 0 is linear: d h_t / d x_(t-k) is W to the power of k."""
-    model = LanguageModel(2, cell="rnn-relu", backend="scratch", hidden_size=2)
+    """relu(x + W h + 1) of what is never negative: d h_t / d x_(t-k) is W to the power of k."""
+    model = model_of(2, cell="rnn-relu", backend="scratch", hidden_size=2)
     cell = model.stack.layers[0].cell
     with torch.no_grad():
         cell.weight_input.copy_(scale * torch.eye(2))

@@ -12,12 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from charlm.config import LanguageModelSection
 from charlm.evaluation import perplexity as module
 from charlm.evaluation.perplexity import LossSum, evaluate, perplexity
+from charlm.models.build import build_language_model
 from charlm.models.language_model import LanguageModel, cross_entropy_sum
-from charlm.recurrent.core import HiddenState
+from charlm.recurrent.states import HiddenState
 
 VOCABULARY_SIZE = 11
+DROPOUTS = ("input_dropout", "dropout", "output_dropout", "weight_dropout")
+PLAIN = {"embedding": "one-hot", **dict.fromkeys(DROPOUTS, 0.0)}
 MODELS = [
     {"cell": "lstm", "embedding": "tied"},
     {"cell": "lstm", "backend": "scratch"},
@@ -28,9 +32,11 @@ MODELS = [
 ]
 
 
-def model_of(scale: float = 1.0, **options) -> LanguageModel:
+def model_of(scale: float = 1.0, size: int = VOCABULARY_SIZE, **options) -> LanguageModel:
     """In double precision; the larger its weights, the longer it remembers."""
-    model = LanguageModel(VOCABULARY_SIZE, **{"cell": "lstm", "hidden_size": 12, **options})
+    model = build_language_model(
+        LanguageModelSection(**{**PLAIN, "hidden_size": 12, **options}), size
+    )
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(scale)
@@ -122,7 +128,7 @@ def test_rows_with_a_warm_up_come_close_to_a_single_row(options):
 def test_a_trained_model_is_scored_the_same_in_rows():
     """A text with a period of 7, learned well: what it predicts does hang on the past."""
     ids = torch.tensor([1, 2, 1, 3, 1, 1, 4] * 300)
-    model = LanguageModel(5, cell="lstm", hidden_size=16, embedding="tied")
+    model = model_of(size=5, hidden_size=16, embedding="tied").float()
     parameters = list(model.parameters())
     inputs, targets = ids[:350].view(10, 35).T, ids[1:351].view(10, 35).T
     for _ in range(150):

@@ -10,8 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from charlm.config import LanguageModelSection
 from charlm.errors import RunError, UsageError
 from charlm.generation.decoding import GREEDY, Decoding, generate
+from charlm.models.build import build_language_model
 from charlm.models.language_model import LanguageModel
 
 MODELS = [
@@ -23,12 +25,18 @@ MODELS = [
     for cell, embedding in itertools.product(cells, ("one-hot", "tied"))
 ]
 VOCABULARY_SIZE = 12
+DROPOUTS = ("input_dropout", "dropout", "output_dropout", "weight_dropout")
+PLAIN = {"embedding": "one-hot", **dict.fromkeys(DROPOUTS, 0.0)}
+
+
+def plain_model(size: int, **options) -> LanguageModel:
+    return build_language_model(LanguageModelSection(**{**PLAIN, **options}), size)
 
 
 def small_model(**options) -> LanguageModel:
     """In double precision and with large weights, so that no two logits are close."""
     options = {"cell": "lstm", "hidden_size": 8, "num_layers": 2, **options}
-    model = LanguageModel(VOCABULARY_SIZE, **options).double()
+    model = plain_model(VOCABULARY_SIZE, **options).double()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(2)
@@ -341,11 +349,11 @@ def test_no_global_random_number_and_no_gradient_is_used():
     [(12, [], "the prefix is empty"), (1, [0], "no character to choose")],
 )
 def test_an_empty_prefix_or_vocabulary_is_refused(vocabulary_size, prefix, message):
-    model = LanguageModel(vocabulary_size, cell="rnn", hidden_size=2)
+    model = plain_model(vocabulary_size, cell="rnn", hidden_size=2)
     with pytest.raises(UsageError, match=message):
         next(generate(model, prefix, length=3))
 
 
 def test_a_vocabulary_of_one_character_has_one_text():
-    model = LanguageModel(2, cell="rnn", hidden_size=2)
+    model = plain_model(2, cell="rnn", hidden_size=2)
     assert fast_generate(model, [0], 5, Decoding(temperature=0.5, top_k=3)) == [[1]] * 5

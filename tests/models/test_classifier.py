@@ -1,4 +1,4 @@
-"""The classifier: what it makes of the outputs over time, by hand and against a slow twin."""
+"""The classifier: features of the outputs over time, by hand and against a slow twin."""
 
 from __future__ import annotations
 
@@ -9,28 +9,31 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from charlm.config import FEATURES, ClassificationConfig, ClassifierSection
+from charlm.config import FEATURES, ClassificationConfig, LanguageModelSection
 from charlm.corpus import Vocabulary
 from charlm.corpus.reviews import ReviewVocabulary
 from charlm.corpus.words import WordVocabulary
 from charlm.errors import UsageError
 from charlm.evaluation.classification import batch_inputs
-from charlm.models.build import build_classifier
+from charlm.models.build import build_classifier, build_language_model
 from charlm.models.classifier import Classifier
-from charlm.models.language_model import LanguageModel
 from charlm.sequences import Sequences
 
 CPU = torch.device("cpu")
 CLOSE = {"rtol": 0, "atol": 1e-12}
 LENGTH, WORDS, BUCKETS = 7, 12, 31
 TEXTS = ([3, 4, 5, 6, 2, 1, 7], [2], [9, 9, 1, 8], [4, 3])
+DROPOUTS = ("input_dropout", "dropout", "output_dropout", "weight_dropout")
 SMALL = {
-    **dataclasses.asdict(ClassifierSection(ngrams=1, features="last", initialisation="torch")),
-    **dict.fromkeys(("input_dropout", "dropout", "output_dropout", "word_dropout"), 0.0),
-    "unknown": 1, "length": LENGTH, "buckets": BUCKETS, "hidden_size": 5, "embedding_size": 3,
-    "bidirectional": False, "tune": True,
-}  # fmt: skip
-del SMALL["from_run"], SMALL["freeze"]
+    "ngrams": 1,
+    "features": "last",
+    "initialisation": "torch",
+    "buckets": BUCKETS,
+    "hidden_size": 5,
+    "embedding_size": 3,
+    "bidirectional": False,
+    **dict.fromkeys((*DROPOUTS, "word_dropout"), 0.0),
+}
 
 features_kinds = pytest.mark.parametrize("features", FEATURES)
 paddings = pytest.mark.parametrize("padding", ["before", "after"])
@@ -38,9 +41,23 @@ skipped = pytest.mark.parametrize("skip", [True, False], ids=["skipped", "read"]
 directions = pytest.mark.parametrize("bidirectional", [True, False], ids=["both ways", "one way"])
 
 
+def vocabulary_of(classes: int, words: int = WORDS) -> ReviewVocabulary:
+    known = tuple(f"word{number}" for number in range(words - 2))
+    return ReviewVocabulary(WordVocabulary(known), tuple(map(str, range(classes))))
+
+
+def new_model(
+    classes: int = 2, *, words: int = WORDS, length: int = LENGTH, **settings
+) -> Classifier:
+    layer = {"corpus": {"length": length}, "model": {**SMALL, **settings}}
+    return build_classifier(
+        ClassificationConfig.from_settings([layer]), vocabulary_of(classes, words)
+    )
+
+
 def model_of(classes: int = 2, **settings) -> Classifier:
-    """In float64 and in evaluation mode; the vectors of n-grams are not zero, as they begin."""
-    model = Classifier(WORDS, classes, **{**SMALL, **settings}).double().eval()
+    """In float64 and in evaluation mode, with vectors of n-grams that are not zero."""
+    model = new_model(classes, **settings).double().eval()
     for table in model.ngrams.parameters():
         nn.init.normal_(table)
     return model
@@ -73,7 +90,7 @@ def embedded(model: Classifier, ids: list[int]) -> torch.Tensor:
 
 @torch.no_grad()
 def twin(model: Classifier, ids: list[int]) -> torch.Tensor:
-    """(C,): the logits of one text, which is read alone; no lengths, no batch."""
+    """(C,) logits of one text, read without a batch and without lengths."""
     missing = model.length - len(ids)
     if not model.skip_padding:
         padding = [0] * missing
@@ -83,7 +100,7 @@ def twin(model: Classifier, ids: list[int]) -> torch.Tensor:
     half = outputs.shape[1] // 2
     if model.features == "last":
         found = outputs[-1]
-        if model.bidirectional:
+        if model.stack.bidirectional:
             found = torch.cat([outputs[-1, :half], outputs[0, half:]])
     elif model.features == "all":
         zeros = torch.zeros(missing, outputs.shape[1])
@@ -112,7 +129,6 @@ def twin(model: Classifier, ids: list[int]) -> torch.Tensor:
 def test_each_text_is_classified_as_if_it_were_alone(
     features, padding, skip, bidirectional, network
 ):
-    """Its logits depend on nothing else in the batch, and are those of the slow twin."""
     model = model_of(
         3, features=features, padding=padding, skip_padding=skip, bidirectional=bidirectional,
         **network,
@@ -128,7 +144,7 @@ def test_each_text_is_classified_as_if_it_were_alone(
 @skipped
 @pytest.mark.parametrize("dense_size", [0, 4])
 def test_standardised_features(features, skip, dense_size):
-    """Of mean 0 and deviation 1 over the texts; what is the same in all stays as it is."""
+    """Mean 0 and deviation 1 over the texts. A feature that is the same in all is only shifted."""
     model = model_of(
         3, features=features, skip_padding=skip, standardise=True, dense_size=dense_size,
         output_dropout=0.5, length=LENGTH + 1,
@@ -137,7 +153,7 @@ def test_standardised_features(features, skip, dense_size):
     torch.testing.assert_close(logits_of(model), before, **CLOSE)
     rows = batch_inputs(model, texts_of(), torch.arange(len(TEXTS)))
     state = torch.get_rng_state()
-    model.train().take_standard(*rows)
+    model.train().fit_normaliser(*rows)
     assert model.training
     assert torch.equal(torch.get_rng_state(), state)
     seen = []
@@ -161,16 +177,17 @@ def test_standardised_features(features, skip, dense_size):
 
 
 @pytest.mark.parametrize("initialisation", ["torch", "book", "glorot"])
-def test_before_any_text_features_are_left_as_they_are(initialisation):
+def test_before_the_normaliser_is_fitted_it_changes_nothing(initialisation):
     model = model_of(standardise=True, initialisation=initialisation)
     assert not model.mean.any()
     assert (model.deviation == 1).all()
 
 
 def counting(head: list[list[float]], **settings) -> Classifier:
-    """Its outputs are the sums of the ids read so far; of the padding, of nothing.
+    """A model whose outputs are the sums of the ids read so far, where the padding adds 0.
 
-    So that what is made of them can be counted on one's fingers. ``head`` is the head's weights.
+    Args:
+        head: the weights of the head.
     """
     model = model_of(
         len(head), embedding="one-hot", cell="rnn-relu", backend="scratch", hidden_size=1,
@@ -194,21 +211,21 @@ THREE = torch.eye(3).tolist()
 
 
 @pytest.mark.parametrize(("settings", "head", "long", "short"), [
-    # of 3, 1, 4 the sums are 3, 4, 8, of 2, 5 they are 2, 7
+    # the sums are 3, 4, 8 for the ids 3, 1, 4, and 2, 7 for 2, 5
     ({"features": "last"}, ONE, [8, 80, 800], [7, 70, 700]),
     ({"features": "mean"}, ONE, [5, 50, 500], [4.5, 45, 450]),
     ({"features": "max"}, ONE, [8, 80, 800], [7, 70, 700]),
     ({"features": "mean-max"}, TWO, [5, 8, 13], [4.5, 7, 11.5]),
     ({"features": "all"}, THREE, [3, 4, 8], [2, 7, 0]),
     ({"features": "all", "padding": "before"}, THREE, [3, 4, 8], [0, 2, 7]),
-    # where the padding is read, the sum stays as it is in it
+    # the padding does not change the sum
     ({"features": "last", "skip_padding": False}, ONE, [8, 80, 800], [7, 70, 700]),
     ({"features": "mean", "skip_padding": False}, ONE, [5, 50, 500], [16 / 3, 160 / 3, 1600 / 3]),
     ({"features": "all", "skip_padding": False}, THREE, [3, 4, 8], [2, 7, 7]),
     ({"features": "mean", "skip_padding": False, "padding": "before"}, ONE, [5, 50, 500],
      [3, 30, 300]),
     ({"features": "all", "skip_padding": False, "padding": "before"}, THREE, [3, 4, 8], [0, 2, 7]),
-    # from the end they are 8, 5, 4 and 7, 5
+    # the backward sums are 8, 5, 4 and 7, 5
     ({"features": "last", "bidirectional": True}, TWO, [8, 8, 16], [7, 7, 14]),
     ({"features": "mean", "bidirectional": True}, TWO, [5, 17 / 3, 32 / 3], [4.5, 6, 10.5]),
 ])  # fmt: skip
@@ -218,13 +235,13 @@ def test_features_by_hand(settings, head, long, short):
 
 
 def test_the_maximum_is_over_the_text_alone():
-    """Outputs below zero: the zeros behind a text's end are larger, and do not count."""
+    """With negative outputs, the zeros of the padding would be the maximum."""
     model = counting(ONE, features="max", skip_padding=True)
     model.stack.layers[0].cell._activation = torch.neg
     assert logits_of(model, [[3, 1, 4], [2]])[1].tolist() == [-2, -20, -200]
 
 
-def test_ngrams_are_hashed_by_hand():
+def test_the_hashes_of_ngrams_by_hand():
     model = model_of(ngrams=3).requires_grad_(False)
     nn.init.zeros_(model.embedding.weight)
     xs = model.embed(torch.tensor([[3], [5], [3]]))
@@ -245,8 +262,8 @@ def test_the_order_of_two_words_is_in_their_bigram():
     assert not torch.equal(there, back)
 
 
-def test_ngrams_begin_by_saying_nothing():
-    model = Classifier(WORDS, 2, **{**SMALL, "ngrams": 4})
+def test_the_vectors_of_ngrams_are_zero_at_first():
+    model = new_model(ngrams=4)
     assert len(model.ngrams) == 3
     assert not any(table.any() for table in model.ngrams.parameters())
 
@@ -265,20 +282,19 @@ def test_two_classes_have_one_logit(classes, outputs):
 def test_parameters_of_the_published_networks():
     """378,000 and 322,000: by hand, from the layers' sizes."""
     layers = {"length": 256, "hidden_size": 64, "embedding_size": 32, "dense_size": 64}
-    bilstm = Classifier(
-        10_000, 2, **{**SMALL, **layers, "backend": "scratch", "bidirectional": True}
-    )
+    bilstm = new_model(words=10_000, **layers, backend="scratch", bidirectional=True)
     assert bilstm.num_parameters() == 10_000 * 32 + 2 * 4 * 64 * (32 + 64 + 1) + 129 * 64 + 65
     assert bilstm.num_parameters() == 377_985
-    torchs = Classifier(10_000, 2, **{**SMALL, **layers, "bidirectional": True})
+    torchs = new_model(words=10_000, **layers, bidirectional=True)
     assert torchs.num_parameters() == 377_985 + 2 * 4 * 64  # its second bias
-    simple = {**SMALL, "cell": "rnn", "backend": "scratch", "hidden_size": 32, "embedding_size": 32}
-    assert Classifier(10_000, 2, **simple).num_parameters() == 320_000 + 32 * (32 + 32 + 1) + 33
-    every = {**simple, "features": "all", "length": 500}
-    assert Classifier(10_000, 2, **every).num_parameters() == 320_000 + 2080 + 500 * 32 + 1
+    simple = {"cell": "rnn", "backend": "scratch", "hidden_size": 32, "embedding_size": 32}
+    last = new_model(words=10_000, **simple)
+    assert last.num_parameters() == 320_000 + 32 * (32 + 32 + 1) + 33
+    every = new_model(words=10_000, **simple, features="all", length=500)
+    assert every.num_parameters() == 320_000 + 2080 + 500 * 32 + 1
 
 
-def test_word_dropout_draws_in_training_alone():
+def test_word_dropout_draws_random_numbers_only_in_training():
     model = model_of(word_dropout=0.5)
     before = torch.get_rng_state()
     first = logits_of(model)
@@ -307,15 +323,15 @@ def test_word_dropout_makes_words_unknown_and_leaves_the_padding(monkeypatch, sk
     assert not ids[500:, 1].any()
 
 
-def test_dropped_words_are_unknown_ones_by_their_bigrams_too():
+def test_dropped_words_are_unknown_in_their_bigrams_too():
     model = model_of(word_dropout=0.999, ngrams=2).train()
     torch.manual_seed(0)
     found = logits_of(model, [[5, 6, 7]])
     torch.testing.assert_close(found, logits_of(model.eval(), [[1, 1, 1]]), **CLOSE)
 
 
-@pytest.mark.parametrize("name", ["input_dropout", "dropout", "output_dropout", "weight_dropout"])
-def test_dropout_is_of_training_alone(name):
+@pytest.mark.parametrize("name", DROPOUTS)
+def test_dropout_works_only_in_training(name):
     model = model_of(num_layers=2, **{name: 0.5})
     plain = logits_of(model)
     assert torch.equal(logits_of(model), plain)
@@ -336,9 +352,9 @@ def test_every_weight_learns(features, skip):
 @pytest.mark.parametrize("initialisation", ["torch", "book", "glorot"])
 def test_first_weights(initialisation):
     torch.manual_seed(5)
-    model = Classifier(WORDS, 3, **{**SMALL, "initialisation": initialisation, "ngrams": 2})
+    model = new_model(3, initialisation=initialisation, ngrams=2)
     torch.manual_seed(5)
-    again = Classifier(WORDS, 3, **{**SMALL, "initialisation": initialisation, "ngrams": 2})
+    again = new_model(3, initialisation=initialisation, ngrams=2)
     assert all(map(torch.equal, model.parameters(), again.parameters()))
     largest = float(model.embedding.weight.detach().abs().max())
     assert largest < {"torch": 0.1, "book": 0.05, "glorot": 0.05}[initialisation]
@@ -348,25 +364,20 @@ def test_first_weights(initialisation):
     assert not model.ngrams[0].weight.any()
 
 
-def test_the_size_of_an_embedding_that_nothing_is_said_of():
-    sizes = [Classifier(WORDS, 2, **{**SMALL, "embedding_size": None, "hidden_size": hidden})
-             .embedding.embedding_dim for hidden in (5, 64, 100)]  # fmt: skip
-    assert sizes == [5, 64, 64]
+@pytest.mark.parametrize(("hidden_size", "size"), [(5, 5), (64, 64), (100, 64)])
+def test_the_default_size_of_an_embedding(hidden_size, size):
+    model = new_model(embedding_size=None, hidden_size=hidden_size)
+    assert model.embedding.embedding_dim == size
 
 
-def test_what_does_not_learn_counts_for_nothing():
-    model = model_of(3, tune=False, ngrams=2, dense_size=4)
+def test_frozen_parameters_are_not_counted():
+    model = model_of(3, from_run="run", tune=False, ngrams=2, dense_size=4)
     learning = {name for name, each in model.named_parameters() if each.requires_grad}
     assert learning == {"dense.weight", "dense.bias", "head.weight", "head.bias"}
     assert model.num_parameters() == 5 * 4 + 4 + 4 * 3 + 3
 
 
 # Built from a configuration, and from a language model's layers
-
-
-def vocabulary_of(classes: int = 2) -> ReviewVocabulary:
-    words = tuple(f"word{number}" for number in range(WORDS - 2))
-    return ReviewVocabulary(WordVocabulary(words), tuple(map(str, range(classes))))
 
 
 def test_built_from_a_configuration():
@@ -380,7 +391,7 @@ def test_built_from_a_configuration():
     assert not model.skip_padding
     assert model.dense.in_features == 30 * 2 * 6
     assert model.head.out_features == 4
-    characters = dataclasses.replace(vocabulary_of(), tokens=Vocabulary.from_text("abc"))
+    characters = dataclasses.replace(vocabulary_of(4), tokens=Vocabulary.from_text("abc"))
     assert build_classifier(config, characters).unknown == 0
 
 
@@ -390,13 +401,20 @@ def test_built_from_a_configuration():
 @pytest.mark.parametrize(("cell", "backend"), [
     ("lstm", "torch"), ("rnn", "torch"), ("gru", "scratch"), ("jordan", "scratch"),
 ])  # fmt: skip
-def test_the_states_are_those_of_the_language_model(
+def test_layers_of_a_language_model_compute_the_same_in_a_classifier(
     embedding, num_layers, weight_dropout, cell, backend
 ):
-    source = LanguageModel(
-        WORDS, cell=cell, backend=backend, hidden_size=5, num_layers=num_layers,
-        embedding=embedding, weight_dropout=weight_dropout,
-    ).double()  # fmt: skip
+    source = build_language_model(
+        LanguageModelSection(
+            cell=cell,
+            backend=backend,
+            hidden_size=5,
+            num_layers=num_layers,
+            embedding=embedding,
+            weight_dropout=weight_dropout,
+        ),
+        WORDS,
+    ).double()
     model = model_of(
         cell=cell, backend=backend, num_layers=num_layers,
         embedding="one-hot" if embedding == "one-hot" else "learned", embedding_size=5,
@@ -418,22 +436,24 @@ def test_the_states_are_those_of_the_language_model(
 
 
 @pytest.mark.parametrize("other", [
-    {"hidden_size": 6}, {"cell": "gru"}, {"num_layers": 2}, {"embedding": "one-hot"},
-    {"embedding_size": 4},
+    {"hidden_size": 6}, {"cell": "gru"}, {"num_layers": 2},
+    {"embedding": "one-hot", "embedding_size": None}, {"embedding_size": 4},
 ], ids=str)  # fmt: skip
 def test_layers_of_other_kinds_and_sizes_are_refused(other):
-    settings = {"cell": "lstm", "hidden_size": 5, "embedding": "learned", "embedding_size": 3}
+    settings = {"hidden_size": 5, "embedding_size": 3}
     model = model_of()
     before = [parameter.clone() for parameter in model.parameters()]
     with pytest.raises(UsageError, match="not those of the run"):
-        model.take_layers(LanguageModel(WORDS, **{**settings, **other}))
+        model.take_layers(
+            build_language_model(LanguageModelSection(**{**settings, **other}), WORDS)
+        )
     assert all(map(torch.equal, before, model.parameters()))
-    model.take_layers(LanguageModel(WORDS, **settings).double())
+    model.take_layers(build_language_model(LanguageModelSection(**settings), WORDS).double())
 
 
-def test_accidents_of_hashing_are_few():
-    """Of all pairs of the 200 most frequent words, most have a bucket of their own."""
-    model = Classifier(202, 2, **{**SMALL, "ngrams": 2, "buckets": 65_536, "embedding_size": 1})
+def test_hash_collisions_are_few():
+    """Most of the pairs of the 200 most frequent words have their own bucket."""
+    model = new_model(words=202, ngrams=2, buckets=65_536, embedding_size=1)
     nn.init.zeros_(model.embedding.weight)
     with torch.no_grad():
         model.ngrams[0].weight.copy_(torch.arange(65_536.0).unsqueeze(1))

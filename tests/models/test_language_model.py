@@ -7,27 +7,31 @@ import pytest
 import torch
 from torch import Tensor
 
-from charlm.config import CELLS, LanguageModelSection
-from charlm.errors import UsageError
-from charlm.models.build import build_language_model, computes_in_bfloat16, select_device
+from charlm.config import LanguageModelSection
+from charlm.models.build import build_language_model
 from charlm.models.language_model import LanguageModel, cross_entropy_sum
-from charlm.recurrent.build import TORCH
-from charlm.recurrent.core import map_state
+from charlm.recurrent.cells import CELLS
 from charlm.recurrent.stack import WeightDropout
+from charlm.recurrent.states import map_state, state_tensors
 from charlm.recurrent.torch_layers import TorchLayer, copy_from_torch
 from charlm.recurrent.unroll import Unrolled
 
 STEPS, BATCH, VOCABULARY, HIDDEN = 7, 3, 11, 8
 
-EMBEDDINGS = ("one-hot", "learned", "tied")
-BACKENDS = [(cell, "scratch") for cell in CELLS] + [(cell, "torch") for cell in TORCH]
+TORCH = [cell for cell, kind in CELLS.items() if kind.torch]
+LAYERS = [*((cell, "scratch") for cell in CELLS), *((cell, "torch") for cell in TORCH)]
+DROPOUTS = ("input_dropout", "dropout", "output_dropout", "weight_dropout")
+PLAIN = {"hidden_size": HIDDEN, "embedding": "one-hot", **dict.fromkeys(DROPOUTS, 0.0)}
 
-every_layer = pytest.mark.parametrize(("cell", "backend"), BACKENDS)
-every_embedding = pytest.mark.parametrize("embedding", EMBEDDINGS)
+every_layer = pytest.mark.parametrize(("cell", "backend"), LAYERS)
+every_embedding = pytest.mark.parametrize("embedding", ["one-hot", "learned", "tied"])
 
 
-def model_of(cell: str = "lstm", **settings) -> LanguageModel:
-    return LanguageModel(VOCABULARY, **{"cell": cell, "hidden_size": HIDDEN, **settings})
+def model_of(cell: str = "lstm", *, vocabulary: int = VOCABULARY, **settings) -> LanguageModel:
+    """Without dropout and embedding, unless given."""
+    return build_language_model(
+        LanguageModelSection(cell=cell, **{**PLAIN, **settings}), vocabulary
+    )
 
 
 def some_ids() -> Tensor:
@@ -48,19 +52,9 @@ def test_shapes(cell, backend, embedding):
     logits, state = model(some_ids(), model.initial_state(BATCH))
     assert logits.shape == (STEPS, BATCH, VOCABULARY)
     assert len(state) == 2
-    assert all(tensor.shape == (BATCH, HIDDEN) for layer_state in state for tensor in layer_state)
+    assert all(tensor.shape == (BATCH, HIDDEN) for tensor in state_tensors(state))
     logits.sum().backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
-
-
-@every_embedding
-def test_a_split_sequence_is_the_whole(embedding):
-    model = model_of(embedding=embedding, num_layers=2).double()
-    ids, first = some_ids(), random_state(model)
-    whole, last = model(ids, first)
-    left, middle = model(ids[:1], first)
-    right, end = model(ids[1:], middle)
-    torch.testing.assert_close((torch.cat([left, right]), end), (whole, last))
 
 
 def test_a_logit_does_not_depend_on_later_characters():
@@ -73,7 +67,7 @@ def test_a_logit_does_not_depend_on_later_characters():
     assert not torch.allclose(changed[4:], logits[4:])
 
 
-def test_cross_entropy_is_a_sum_in_nats():
+def test_the_cross_entropy_is_a_sum_in_nats():
     targets = some_ids()
     uniform = torch.zeros(STEPS, BATCH, VOCABULARY)
     assert float(cross_entropy_sum(uniform, targets)) == pytest.approx(
@@ -84,7 +78,7 @@ def test_cross_entropy_is_a_sum_in_nats():
         logits[t, b].log_softmax(0)[targets[t, b]] for t in range(STEPS) for b in range(BATCH)
     )
     torch.testing.assert_close(cross_entropy_sum(logits, targets), wanted)
-    # A list of single predictions, as scoring a text needs it.
+    # For a list of single predictions too, as in scoring a text.
     torch.testing.assert_close(cross_entropy_sum(logits.flatten(0, 1), targets.flatten()), wanted)
 
 
@@ -100,18 +94,18 @@ def test_cross_entropy_is_a_sum_in_nats():
         ("tied", None, 4 * 8 * (8 + 8 + 1) + 9 * 11),
     ],
 )
-def test_parameters_are_counted_tied_ones_once(embedding, size, count):
+def test_the_parameters_are_counted_and_tied_ones_once(embedding, size, count):
     model = model_of(backend="scratch", embedding=embedding, embedding_size=size)
     assert model.num_parameters() == count
 
 
-def test_torch_has_a_bias_more_in_each_gate():
+def test_torch_has_a_second_bias_in_each_gate():
     ours, theirs = (model_of(backend=backend) for backend in ("scratch", "torch"))
     assert theirs.num_parameters() == ours.num_parameters() + 4 * HIDDEN
 
 
 @pytest.mark.parametrize("initialisation", ["torch", "book"])
-def test_tied_weights_are_one_tensor_in_training_too(initialisation):
+def test_tied_weights_stay_one_tensor_in_training(initialisation):
     model = model_of(embedding="tied", initialisation=initialisation)
     assert model.head.weight is model.embedding.weight
     names = dict(model.named_parameters())
@@ -122,12 +116,11 @@ def test_tied_weights_are_one_tensor_in_training_too(initialisation):
     cross_entropy_sum(logits, ids).backward()
     torch.optim.SGD(model.parameters(), lr=1.0).step()
     assert model.head.weight is model.embedding.weight
-    # Moved to another type, they stay one.
     assert model.double().head.weight is model.embedding.weight
 
 
 @pytest.mark.parametrize("embedding", ["one-hot", "learned"])
-def test_other_weights_are_not_tied(embedding):
+def test_the_head_of_other_embeddings_has_its_own_weights(embedding):
     model = model_of(embedding=embedding)
     assert "head.weight" in dict(model.named_parameters())
     assert (model.embedding is None) == (embedding == "one-hot")
@@ -136,10 +129,10 @@ def test_other_weights_are_not_tied(embedding):
 @every_layer
 @every_embedding
 def test_the_books_first_weights(cell, backend, embedding):
-    model = LanguageModel(
-        200,
-        cell=cell,
+    model = model_of(
+        cell,
         backend=backend,
+        vocabulary=200,
         hidden_size=64,
         num_layers=2,
         embedding=embedding,
@@ -150,7 +143,7 @@ def test_the_books_first_weights(cell, backend, embedding):
             assert not parameter.any(), name
         else:
             values = parameter.detach()
-            few = values.numel() < 1000  # a peephole has one for each unit
+            few = values.numel() < 1000  # as in a peephole, with one for each unit
             assert float(values.std()) == pytest.approx(0.01, rel=0.3 if few else 0.05), name
             assert float(values.mean()) == pytest.approx(0, abs=0.004 if few else 0.001), name
 
@@ -158,10 +151,10 @@ def test_the_books_first_weights(cell, backend, embedding):
 @every_layer
 @every_embedding
 def test_torchs_first_weights(cell, backend, embedding):
-    model = LanguageModel(
-        200,
-        cell=cell,
+    model = model_of(
+        cell,
         backend=backend,
+        vocabulary=200,
         hidden_size=64,
         embedding=embedding,
         initialisation="torch",
@@ -177,9 +170,7 @@ def test_torchs_first_weights(cell, backend, embedding):
 def test_the_seed_decides_the_first_weights(cell, backend):
     def weights(seed):
         torch.manual_seed(seed)
-        return torch.cat(
-            [p.detach().flatten() for p in model_of(cell, backend=backend).parameters()]
-        )
+        return torch.nn.utils.parameters_to_vector(model_of(cell, backend=backend).parameters())
 
     assert torch.equal(weights(1), weights(1))
     assert not torch.equal(weights(1), weights(2))
@@ -218,24 +209,22 @@ def test_scratch_and_torch_have_the_same_logits_and_gradients(cell, embedding, d
     torch.testing.assert_close(*results, rtol=0, atol=1e-10)
 
 
-@every_embedding
-def test_dropout_works_in_training_only(embedding):
-    dropouts = {"input_dropout": 0.3, "dropout": 0.3, "output_dropout": 0.3, "weight_dropout": 0.3}
-    model = model_of(embedding=embedding, num_layers=2, **dropouts)
-    plain = model_of(embedding=embedding, num_layers=2)
-    state = {name.replace("layer.network", "network"): w for name, w in model.state_dict().items()}
-    plain.load_state_dict(state)
-    ids, first = some_ids(), random_state(model)
-    assert not torch.equal(model(ids, first)[0], model(ids, first)[0])
-    model.eval()
-    torch.testing.assert_close(model(ids, first), plain(ids, first), rtol=0, atol=0)
-
-
-@pytest.mark.parametrize("place", ["input_dropout", "dropout", "output_dropout", "weight_dropout"])
+@pytest.mark.parametrize("place", DROPOUTS)
 def test_each_dropout_does_something(place):
     model = model_of(embedding="learned", num_layers=2, **{place: 0.5})
     ids, first = some_ids(), random_state(model)
     assert not torch.equal(model(ids, first)[0], model(ids, first)[0])
+
+
+@every_embedding
+def test_dropout_works_in_training_only(embedding):
+    model = model_of(embedding=embedding, num_layers=2, **dict.fromkeys(DROPOUTS, 0.3))
+    plain = model_of(embedding=embedding, num_layers=2)
+    state = {name.replace("layer.network", "network"): w for name, w in model.state_dict().items()}
+    plain.load_state_dict(state)
+    ids, first = some_ids(), random_state(model)
+    model.eval()
+    torch.testing.assert_close(model(ids, first), plain(ids, first), rtol=0, atol=0)
 
 
 # Products in bfloat16
@@ -255,7 +244,7 @@ def test_bfloat16_products_change_little(cell, backend, embedding):
             logits, last = model(ids, first)
         cross_entropy_sum(logits.float(), ids.flip(0)).backward()
         gradients = torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
-        states = [tensor.float() for layer_state in last for tensor in layer_state]
+        states = [tensor.float() for tensor in state_tensors(last)]
         results.append((logits, states, gradients))
     (exact, states, gradients), (rounded, rounded_states, rounded_gradients) = results
     assert rounded.dtype == torch.bfloat16
@@ -266,51 +255,24 @@ def test_bfloat16_products_change_little(cell, backend, embedding):
     assert torch.cosine_similarity(gradients, rounded_gradients, dim=0) > 0.95  # relu has kinks
 
 
-@pytest.mark.parametrize(
-    ("capabilities", "wanted"),
-    [
-        ({"avx512_bf16": True}, True),
-        ({"amx_bf16": True}, True),
-        ({"avx2": True}, False),
-        ({}, False),
-    ],
-)
-def test_bfloat16_is_taken_where_a_cpu_computes_in_it(capabilities, wanted, monkeypatch):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
-    cpu, cuda = torch.device("cpu"), torch.device("cuda")
-    assert computes_in_bfloat16("auto", cpu) == wanted
-    assert not computes_in_bfloat16("auto", cuda)
-    for device in (cpu, cuda):
-        assert computes_in_bfloat16("bfloat16", device)
-        assert not computes_in_bfloat16("float32", device)
-
-
 # From the configuration
 
 
 @every_layer
 @every_embedding
 def test_a_model_from_its_configuration(cell, backend, embedding):
-    config = LanguageModelSection(
-        cell=cell,
-        backend=backend,
-        hidden_size=6,
-        num_layers=2,
-        embedding=embedding,
-        weight_dropout=0,
-    )
-    model = build_language_model(config, VOCABULARY)
+    model = model_of(cell, backend=backend, num_layers=2, embedding=embedding)
     assert model.vocabulary_size == VOCABULARY
-    assert [layer.output_size for layer in model.stack.layers] == [6, 6]
-    assert model.stack.layers[0].input_size == (VOCABULARY if embedding == "one-hot" else 6)
+    assert [layer.output_size for layer in model.stack.layers] == [HIDDEN, HIDDEN]
+    assert model.stack.input_size == (VOCABULARY if embedding == "one-hot" else HIDDEN)
     kind = Unrolled if backend == "scratch" else TorchLayer
     assert all(isinstance(layer, kind) for layer in model.stack.layers)
-    assert model.head.weight.shape == (VOCABULARY, 6)
+    assert model.head.weight.shape == (VOCABULARY, HIDDEN)
     tied = model.embedding is not None and model.head.weight is model.embedding.weight
     assert tied == (embedding == "tied")
 
 
-def test_a_model_has_all_that_its_configuration_says():
+def test_every_setting_reaches_the_model():
     config = LanguageModelSection(
         cell="gru-reset-before",
         backend="scratch",
@@ -322,7 +284,7 @@ def test_a_model_has_all_that_its_configuration_says():
         dropout=0.2,
         output_dropout=0.3,
         weight_dropout=0.4,
-    )  # and a learned embedding, which is what the size is for
+    )  # and the default, a learned embedding, which alone has a size
     fields = [field for field in dataclasses.fields(config) if field.name != "embedding"]
     assert all(getattr(config, field.name) != field.default for field in fields)
     model = build_language_model(config, VOCABULARY)
@@ -336,43 +298,7 @@ def test_a_model_has_all_that_its_configuration_says():
     assert [layer.probability for layer in model.stack.layers] == [0.4] * 3
 
 
-def test_the_default_configuration_is_a_model():
+def test_the_default_configuration_builds_a_model():
     model = build_language_model(LanguageModelSection(), VOCABULARY)
     logits, _ = model(some_ids(), model.initial_state(BATCH))
     assert logits.shape == (STEPS, BATCH, VOCABULARY)
-
-
-# Devices
-
-
-def test_the_cpu_is_always_there():
-    assert select_device("cpu") == torch.device("cpu")
-
-
-@pytest.mark.parametrize("there", [True, False])
-def test_auto_takes_cuda_where_it_is(there, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
-    assert select_device("auto") == torch.device("cuda" if there else "cpu")
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "",
-        "gpu",
-        "CPU",
-        "cuda:99",
-        "cuda:-1",
-        "cuda:x",
-        "0",
-        "auto:0",
-        "meta",
-        "hpu",
-        "privateuseone",
-    ],
-)
-def test_an_unknown_device_is_refused(name):
-    with pytest.raises(UsageError) as refused:
-        select_device(name)
-    assert refused.value.message == f"no device {name!r} here"
-    assert refused.value.hint == "try --device cpu"

@@ -1,4 +1,4 @@
-"""The tagger, held against a slow twin that reads each sentence alone, word by word."""
+"""The tagger against a slow twin that reads each sentence alone, word by word."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ import dataclasses
 import pytest
 import torch
 import torch.nn.functional as F
+from charlm.corpus.tagged import TaggerVocabulary, parts_of
 from torch import nn
 
-from charlm.config import CELLS, TaggingConfig
-from charlm.corpus.slots import TaggerVocabulary, parts_of
+from charlm.config import TaggingConfig
 from charlm.corpus.words import WordVocabulary, normalise_word
 from charlm.evaluation.tagging import Sentences
 from charlm.models.build import build_tagger
-from charlm.models.tagger import Tagger
 from charlm.recurrent.bidirectional import Bidirectional
-from charlm.recurrent.build import TORCH
+from charlm.recurrent.cells import CELLS
 from charlm.recurrent.unroll import Unrolled
 from charlm.training.optimisation import build_optimiser
 
 CPU = torch.device("cpu")
-NETWORKS = [(cell, "scratch") for cell in CELLS] + [(cell, "torch") for cell in TORCH]
+NETWORKS = [
+    *((cell, "scratch") for cell in CELLS),
+    *((cell, "torch") for cell, kind in CELLS.items() if kind.torch),
+]
 VOCABULARY = TaggerVocabulary(
     WordVocabulary(("from", "to", "boston", "00:00")), ("O", "B-a", "B-b", "I-a")
 )
@@ -39,7 +41,7 @@ def config_of(corpus=None, **model) -> TaggingConfig:
 
 
 def tagger(config, seed=0):
-    """A model of float64, so that sums in another order show in no digit that is looked at."""
+    """In float64, so that sums in another order differ by less than the tolerance."""
     torch.manual_seed(seed)
     return build_tagger(config, VOCABULARY).double().eval()
 
@@ -53,7 +55,7 @@ def inputs(config, sentences=SENTENCES, rows=None):
 
 
 def vector(model, config, word):
-    """A word's own vector, and those of its parts on top, one after the other."""
+    """A word's own vector plus the vectors of its parts, added one by one."""
     known = normalise_word(word) in VOCABULARY.words.words
     found = model.embedding.weight[
         VOCABULARY.words.words.index(normalise_word(word)) + 2 if known else 1
@@ -65,7 +67,7 @@ def vector(model, config, word):
 
 
 def walk(layer, xs):
-    """The outputs of a layer that reads one way, a step at a time."""
+    """The outputs of a layer in one direction, a step at a time."""
     state, outputs = layer.initial_state(1), []
     for x in xs:
         if isinstance(layer, Unrolled):
@@ -103,7 +105,7 @@ def check(config, sentences=SENTENCES):
 
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize(("cell", "backend"), NETWORKS)
-def test_it_is_its_slow_twin(cell, backend, bidirectional):
+def test_the_logits_are_those_of_the_twin(cell, backend, bidirectional):
     network = {"cell": cell, "backend": backend, "bidirectional": bidirectional}
     for depth in (1, 2):
         for window in (0, 1, 2):
@@ -112,8 +114,8 @@ def test_it_is_its_slow_twin(cell, backend, bidirectional):
 
 @pytest.mark.parametrize("shapes", [False, True])
 @pytest.mark.parametrize("ngrams", [(), (1,), (2, 3, 4), (30,)])
-def test_it_is_its_slow_twin_whatever_is_seen_of_a_word(ngrams, shapes):
-    """Of a word that is shorter than all n-grams, nothing is; few buckets make parts meet."""
+def test_the_twin_agrees_for_all_parts_of_words(ngrams, shapes):
+    """A word can be shorter than all n-grams. With few buckets, parts share a vector."""
     for buckets in (1, 7, 2000):
         config = config_of({"ngrams": ngrams, "shapes": shapes, "buckets": buckets}, window=1)
         check(config)
@@ -122,11 +124,11 @@ def test_it_is_its_slow_twin_whatever_is_seen_of_a_word(ngrams, shapes):
 
 
 @pytest.mark.parametrize("initialisation", ["torch", "book", "glorot"])
-def test_it_is_its_slow_twin_however_it_begins(initialisation):
+def test_the_twin_agrees_for_all_initialisations(initialisation):
     check(config_of(initialisation=initialisation, bidirectional=True))
 
 
-def test_a_window_that_is_wider_than_every_sentence():
+def test_a_window_wider_than_every_sentence():
     check(config_of(window=9), [["to"], ["to", "boston"]])
 
 
@@ -162,8 +164,8 @@ def gradients(model, config, rows, tags=1):
 @pytest.mark.parametrize(
     ("cell", "backend"), [("lstm", "torch"), ("lstm-peephole", "scratch"), ("jordan", "scratch")]
 )
-def test_padding_reaches_no_gradient(cell, backend):
-    """Those of a padded batch are the sum of those of each sentence alone."""
+def test_padding_has_no_gradient(cell, backend):
+    """The gradients of a padded batch are the sums of those of each sentence alone."""
     config = config_of({"shapes": True}, cell=cell, backend=backend, window=2, num_layers=2)
     model = tagger(config)
     together = gradients(model, config, [0, 1, 2, 3])
@@ -177,7 +179,7 @@ def test_padding_reaches_no_gradient(cell, backend):
     assert together["embedding.weight"][1].any()
 
 
-def test_what_stands_in_the_padding_means_nothing():
+def test_the_content_of_the_padding_does_not_matter():
     config = config_of(window=1, num_layers=2)
     model, batch = tagger(config), inputs(config)
     valid = torch.arange(len(batch.words)).unsqueeze(1) < batch.lengths
@@ -196,7 +198,7 @@ def last_logits(model, config, word):
     return model(inputs(config, [["to", word]]))[-1, 0]
 
 
-def test_an_unseen_word_is_seen_by_its_ngrams():
+def test_unknown_words_differ_by_their_ngrams():
     config = config_of()
     model = tagger(config)
     one, other = (last_logits(model, config, word) for word in ("oakland", "atlanta"))
@@ -209,13 +211,13 @@ def test_an_unseen_word_is_seen_by_its_ngrams():
 
 
 @pytest.mark.parametrize(("left", "right"), [("boston", "BOSTON"), ("9:30", "8:15")])
-def test_words_that_differ_by_case_or_digits_are_one(left, right):
+def test_words_that_differ_by_case_or_digits_are_the_same(left, right):
     config = config_of()
     model = tagger(config)
     assert torch.equal(last_logits(model, config, left), last_logits(model, config, right))
 
 
-def test_by_its_shape_a_name_differs_from_a_word():
+def test_a_name_differs_from_a_word_by_its_shape():
     config = config_of({"shapes": True})
     model = tagger(config)
     small, capital = (last_logits(model, config, word) for word in ("boston", "Boston"))
@@ -254,15 +256,16 @@ def test_the_number_of_parameters(bidirectional):
     assert build_tagger(bare, VOCABULARY).num_parameters() == expected - 12 * 4
 
 
-def test_without_a_size_an_embedding_is_as_wide_as_a_layer():
+def test_the_default_size_of_an_embedding_is_the_hidden_size():
     config = TaggingConfig.from_settings([{"model": {"embedding_size": None, "hidden_size": 7}}])
     assert build_tagger(config, VOCABULARY).embedding.embedding_dim == 7
 
 
 @pytest.mark.parametrize(
-    ("initialisation", "own", "part"), [("torch", 1.0, 0.2), ("book", 0.01, 0.01)]
+    ("initialisation", "own", "part"),
+    [("torch", 1.0, 0.2), ("book", 0.01, 0.01), ("glorot", 0.05 / 3**0.5, 0.05 / 3**0.5)],
 )
-def test_how_large_vectors_are_at_first(initialisation, own, part):
+def test_the_first_vectors_of_words_and_parts(initialisation, own, part):
     config = config_of({"buckets": 3000}, embedding_size=50, initialisation=initialisation)
     vocabulary = dataclasses.replace(
         VOCABULARY, words=WordVocabulary(tuple(f"w{index}" for index in range(3000)))
@@ -274,7 +277,7 @@ def test_how_large_vectors_are_at_first(initialisation, own, part):
 
 @pytest.mark.parametrize("optimiser", ["sgd", "rmsprop", "adam", "adamw"])
 @pytest.mark.parametrize("initialisation", ["torch", "book", "glorot"])
-def test_what_fills_up_the_parts_is_and_stays_nothing(initialisation, optimiser):
+def test_the_padding_of_the_parts_is_and_stays_zero(initialisation, optimiser):
     config = TaggingConfig.from_settings(
         [
             {
@@ -298,7 +301,7 @@ def test_what_fills_up_the_parts_is_and_stays_nothing(initialisation, optimiser)
 
 @pytest.mark.parametrize(("cell", "backend"), NETWORKS)
 def test_products_in_bfloat16_have_gradients_too(cell, backend):
-    """With all dropouts, read both ways, in two layers."""
+    """With all dropouts, in both directions, in two layers."""
     config = config_of(
         cell=cell, backend=backend, num_layers=2, dropout=0.2, weight_dropout=0.2, window=1
     )
@@ -313,17 +316,11 @@ def test_products_in_bfloat16_have_gradients_too(cell, backend):
         assert parameter.grad.isfinite().all()
 
 
-def test_without_numbers_it_has_the_same_parameters():
-    """As a run folder's weights are checked before there is room for them."""
+def test_it_can_be_built_without_memory_for_its_weights():
+    """As when the weights of a run folder are checked before they are loaded."""
     config = config_of({"buckets": 1_000_000}, num_layers=2, initialisation="glorot")
     with torch.device("meta"):
         huge = build_tagger(config, VOCABULARY)
     assert {parameter.device.type for parameter in huge.parameters()} == {"meta"}
     assert isinstance(huge.parts, nn.EmbeddingBag)
     assert huge.parts.weight.shape == (1_000_001, 4)
-
-
-def test_a_cell_that_torch_lacks():
-    settings = dataclasses.asdict(config_of().model) | {"cell": "jordan"}
-    with pytest.raises(ValueError, match="no cell 'jordan' with the backend 'torch'"):
-        Tagger(5, 3, buckets=2, **settings)

@@ -16,10 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from charlm.batches import Batch
-from charlm.config import LanguageModelConfig, settings_from_preset
+from charlm.config import LanguageModelConfig, LanguageModelSection, settings_from_preset
 from charlm.corpus import Corpus, load_corpus
 from charlm.errors import CorpusError
 from charlm.generation.decoding import generate
+from charlm.models.build import build_language_model
 from charlm.models.language_model import LanguageModel
 from charlm.runs import Run
 from charlm.training import Measured, train
@@ -310,7 +311,16 @@ def test_same_perplexities_and_predictions(book, text_file, backend, cell, sampl
 def test_same_predictions_of_a_lively_network(book, text_file, backend, cell):
     # One that was trained for a moment says "the the the"; large weights say something else.
     corpus = load(settings(text_file))
-    model = LanguageModel(len(corpus.vocabulary), cell=cell, backend=backend, hidden_size=HIDDEN)
+    config = LanguageModelSection(
+        cell=cell,
+        backend=backend,
+        hidden_size=HIDDEN,
+        embedding="one-hot",
+        weight_dropout=0,
+        input_dropout=0,
+        output_dropout=0,
+    )
+    model = build_language_model(config, len(corpus.vocabulary))
     recurrent = 0.3 if cell == "rnn" else 0.5  # more, and rounding would decide what it says
     with torch.no_grad():
         for name, parameter in model.named_parameters():

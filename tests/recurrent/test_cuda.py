@@ -1,4 +1,4 @@
-"""The layers on a CUDA device: what the CPU says, and a training that works."""
+"""The layers on a CUDA device: the same results as on the CPU, and a training that works."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from charlm.config import CELLS, LanguageModelConfig, settings_from_preset
+from charlm.config import LanguageModelConfig, settings_from_preset
 from charlm.corpus import load_corpus
-from charlm.recurrent.build import SCRATCH, TORCH, build_stack
-from charlm.recurrent.core import StackState, map_state
+from charlm.recurrent.build import build_stack
+from charlm.recurrent.cells import CELLS
 from charlm.recurrent.stack import Stack
+from charlm.recurrent.states import StackState, map_state, state_tensors
 from charlm.runs import Run
 from charlm.training import Measured, Started, train
 
@@ -21,7 +22,11 @@ pytestmark = pytest.mark.cuda
 
 CUDA = torch.device("cuda")
 STEPS, BATCH, INPUTS, HIDDEN = 35, 32, 28, 64
-LAYERS = [(cell, "scratch") for cell in SCRATCH] + [(cell, "torch") for cell in TORCH]
+LAYERS = [
+    (cell, backend)
+    for cell, kind in CELLS.items()
+    for backend in (("scratch", "torch") if kind.torch else ("scratch",))
+]
 
 every_layer = pytest.mark.parametrize(("cell", "backend"), LAYERS)
 
@@ -33,11 +38,17 @@ def _full_precision() -> Iterator[None]:
         yield
 
 
+def stack_of(cell: str, backend: str, **options: float) -> Stack:
+    plain = {"bidirectional": False, "dropout": 0.0, "weight_dropout": 0.0}
+    sizes = {"input_size": INPUTS, "hidden_size": HIDDEN, "num_layers": 2}
+    return build_stack(cell, backend, **{**sizes, **plain, **options})
+
+
 def results(stack: Stack, xs: Tensor, first: StackState) -> list[Tensor]:
     """Outputs, final states and all weights' gradients."""
     stack.zero_grad()
     outputs, last = stack(xs, first)
-    states = [tensor for layer_state in last for tensor in layer_state]
+    states = state_tensors(last)
     (outputs.square().mean() + sum(state.mean() for state in states)).backward()
     return [outputs, *states, *(parameter.grad for parameter in stack.parameters())]
 
@@ -48,15 +59,14 @@ def results(stack: Stack, xs: Tensor, first: StackState) -> list[Tensor]:
 )
 @pytest.mark.parametrize("kind", ["features", "ids"])
 def test_cuda_agrees_with_the_cpu(cell, backend, dtype, tolerance, kind):
-    stack = build_stack(cell, backend, input_size=INPUTS, hidden_size=HIDDEN, num_layers=2)
-    stack = stack.to(dtype)
+    stack = stack_of(cell, backend).to(dtype)
     xs = torch.randn(STEPS, BATCH, INPUTS, dtype=dtype)
     if kind == "ids":
         xs = torch.randint(INPUTS, (STEPS, BATCH))
     first = map_state(torch.randn_like, stack.initial_state(BATCH))
     on_cpu = [tensor.detach().clone() for tensor in results(stack, xs, first)]
     stack = stack.to(CUDA)
-    assert all(tensor.is_cuda for state in stack.initial_state(BATCH) for tensor in state)
+    assert all(tensor.is_cuda for tensor in state_tensors(stack.initial_state(BATCH)))
     on_cuda = results(stack, xs.to(CUDA), map_state(lambda tensor: tensor.to(CUDA), first))
     assert all(tensor.is_cuda for tensor in on_cuda)
     torch.testing.assert_close(
@@ -67,9 +77,7 @@ def test_cuda_agrees_with_the_cpu(cell, backend, dtype, tolerance, kind):
 @every_layer
 @pytest.mark.parametrize("where", ["cpu", "cuda"])
 def test_both_ways_with_lengths_on_either_device(cell, backend, where):
-    stack = build_stack(
-        cell, backend, input_size=INPUTS, hidden_size=8, num_layers=2, bidirectional=True
-    ).double()
+    stack = stack_of(cell, backend, hidden_size=8, bidirectional=True).double()
     xs, lengths = torch.randn(STEPS, BATCH, INPUTS).double(), torch.randint(1, STEPS, (BATCH,))
     on_cpu = stack(xs, stack.initial_state(BATCH), lengths)
     stack = stack.to(CUDA)
@@ -80,7 +88,7 @@ def test_both_ways_with_lengths_on_either_device(cell, backend, where):
     assert all(parameter.grad.isfinite().all() for parameter in stack.parameters())
 
 
-@pytest.mark.parametrize(("cell", "backend"), [pair for pair in LAYERS if pair[0] in CELLS])
+@every_layer
 def test_a_few_steps_of_training(cell, backend, tmp_path: Path):
     corpus = load_corpus("traveller", max_chars=5000)
     small = {
@@ -97,23 +105,15 @@ def test_a_few_steps_of_training(cell, backend, tmp_path: Path):
     measured = [event for event in events if isinstance(event, Measured)]
     assert measured[-1].train < measured[0].train
     assert measured[-1].valid < len(corpus.vocabulary)
-    # What was trained on CUDA is used on the CPU.
+    # A model trained on CUDA is loaded on the CPU.
     assert all(parameter.device.type == "cpu" for parameter in run.load_model().parameters())
 
 
 @pytest.mark.parametrize("backend", ["scratch", "torch"])
 def test_dropout_of_all_kinds_works(backend):
-    stack = build_stack(
-        "lstm",
-        backend,
-        input_size=INPUTS,
-        hidden_size=HIDDEN,
-        num_layers=2,
-        dropout=0.5,
-        weight_dropout=0.5,
-    ).to(CUDA)
+    stack = stack_of("lstm", backend, dropout=0.5, weight_dropout=0.5).to(CUDA)
     xs, first = torch.randn(STEPS, BATCH, INPUTS, device=CUDA), stack.initial_state(BATCH)
     found = results(stack, xs, first)
     assert all(tensor.isfinite().all() for tensor in found)
-    weight = stack.layers[1].get_parameter(stack.layers[1].recurrent_weight)
+    weight = stack.get_parameter(stack.recurrent_weights[1])
     assert float((weight.grad == 0).float().mean()) == pytest.approx(0.5, abs=0.05)

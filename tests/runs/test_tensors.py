@@ -11,8 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
+from charlm.config import LanguageModelSection
 from charlm.errors import RunError
-from charlm.models.language_model import LanguageModel
+from charlm.models.build import build_language_model
 from charlm.runs.tensors import decode_tensors, encode_tensors, most_bytes
 
 PATH = Path("a") / "last.safetensors"
@@ -26,8 +27,9 @@ MODELS = [
 
 
 def weights_of(**options):
-    options = {"cell": "lstm", "hidden_size": 3, "embedding": "tied", **options}
-    model = LanguageModel(options.pop("size", 5), **options)
+    options = {"hidden_size": 3, "embedding": "tied", "weight_dropout": 0, **options}
+    size = options.pop("size", 5)
+    model = build_language_model(LanguageModelSection(**options), size)
     return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
 
 

@@ -1,0 +1,86 @@
+"""The device and the precision that a model computes on and with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from charlm.errors import UsageError
+
+
+def select_device(name: str) -> torch.device:
+    """The device for ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+
+    ``auto`` is CUDA where it is available, else the CPU. MPS must be named: it is slower than the
+    CPU for networks of this size.
+
+    Raises:
+        UsageError: there is no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    # Not torch's other names: "meta" has no numbers, and some need additional packages.
+    if name.partition(":")[0] in ("cpu", "cuda", "mps"):
+        with suppress(RuntimeError, AssertionError, NotImplementedError):
+            device = torch.device(name)
+            torch.empty(1, device=device)
+            return device
+    raise UsageError(f"no device {name!r} here", "try --device cpu")
+
+
+class Precision(NamedTuple):
+    """The precision of the products in training."""
+
+    bfloat16: bool
+    notices: tuple[str, ...] = ()  # for the user, one line each
+
+
+def select_precision(name: str, device: torch.device) -> Precision:
+    """The precision for ``auto``, ``float32`` or ``bfloat16``.
+
+    ``auto`` is bfloat16 on a CPU with instructions for it, else float32. Without such
+    instructions a CPU emulates bfloat16, which is slower than float32.
+
+    Raises:
+        UsageError: ``name`` is bfloat16, and the device cannot compute in it.
+    """
+    if name == "auto":
+        capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+        flags = any(capabilities.get(flag) for flag in ("avx512_bf16", "amx_bf16"))
+        if device.type != "cpu" or not flags:
+            return Precision(bfloat16=False)
+        if computes_in_bfloat16(device):
+            return Precision(bfloat16=True)
+        notice = "this processor has bfloat16, but torch cannot use it: training in float32"
+        return Precision(bfloat16=False, notices=(notice,))
+    if name == "bfloat16" and not computes_in_bfloat16(device):
+        raise UsageError(
+            f"the device {device} cannot compute in bfloat16",
+            "train with --set precision=float32, or with --set precision=auto",
+        )
+    return Precision(bfloat16=name == "bfloat16")
+
+
+def computes_in_bfloat16(device: torch.device) -> bool:
+    """Whether a small training step in bfloat16 works on the device.
+
+    The flags of a processor do not tell: oneDNN refuses bfloat16 where ``ONEDNN_MAX_CPU_ISA`` or a
+    virtual machine masks one of the features that it needs. The random generators stay as they
+    are.
+    """
+    size = 32
+    with torch.random.fork_rng(devices=[]):
+        lstm, head = nn.LSTM(size, size), nn.Linear(size, size)
+    try:
+        lstm, head = lstm.to(device), head.to(device)
+        with torch.autocast(device.type, torch.bfloat16):
+            outputs, _ = lstm(torch.zeros(size, size, size, device=device))
+            loss = head(outputs).float().sum()
+        torch.autograd.grad(loss, [*lstm.parameters(), *head.parameters()])
+    except RuntimeError:
+        return False
+    return True

@@ -1,0 +1,69 @@
+"""The table of recurrent cells: the one place where a cell is registered.
+
+This module does not import torch, so that a configuration can be checked without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pkgutil import resolve_name
+from typing import Any
+
+
+@dataclass(frozen=True)
+class CellKind:
+    """How both backends make a cell.
+
+    Attributes:
+        scratch: takes ``input_size`` and ``hidden_size`` and returns a
+            `charlm.recurrent.cell.RecurrentCell`.
+        torch: takes the same, ``num_layers`` and ``bidirectional``, and returns a network such
+            as nn.LSTM; None: torch has no such network.
+        why_not_torch: the reason for None.
+    """
+
+    scratch: Callable[..., Any]
+    torch: Callable[..., Any] | None = None
+    why_not_torch: str = "torch has no such network"
+
+
+def imported(path: str, **options: Any) -> Callable[..., Any]:
+    """A function that imports ``path``, "module:class", and calls it with more ``options``."""
+
+    def build(**arguments: Any) -> Any:
+        return resolve_name(path)(**arguments, **options)
+
+    return build
+
+
+CELLS: dict[str, CellKind] = {
+    "rnn": CellKind(
+        imported("charlm.recurrent.elman:ElmanCell", nonlinearity="tanh"),
+        imported("torch.nn:RNN", nonlinearity="tanh"),
+    ),
+    "rnn-relu": CellKind(
+        imported("charlm.recurrent.elman:ElmanCell", nonlinearity="relu"),
+        imported("torch.nn:RNN", nonlinearity="relu"),
+    ),
+    "gru": CellKind(
+        imported("charlm.recurrent.gru:GRUCell", reset="after"),
+        imported("torch.nn:GRU"),
+    ),
+    "gru-reset-before": CellKind(
+        imported("charlm.recurrent.gru:GRUCell", reset="before"),
+        why_not_torch="nn.GRU resets after the product",
+    ),
+    "lstm": CellKind(
+        imported("charlm.recurrent.lstm:LSTMCell", peepholes=False, nonlinearity="tanh"),
+        imported("torch.nn:LSTM"),
+    ),
+    "lstm-peephole": CellKind(
+        imported("charlm.recurrent.lstm:LSTMCell", peepholes=True, nonlinearity="tanh"),
+        why_not_torch="nn.LSTM has no peepholes",
+    ),
+    "jordan": CellKind(
+        imported("charlm.recurrent.jordan:JordanCell", output_size=None, activation="tanh"),
+        why_not_torch="torch has no Jordan network",
+    ),
+}
