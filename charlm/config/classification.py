@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from charlm.config.data import DataSection
 from charlm.config.merging import Settings, TaskConfig
-from charlm.config.network import NetworkSection
-from charlm.config.settings import Section, check, setting
+from charlm.config.network import SequenceNetworkSection
+from charlm.config.settings import PROBABILITY, SIZE, check, setting
 from charlm.config.training import TrainingSection
 
 FEATURES = ("last", "all", "mean", "max", "mean-max")
@@ -25,7 +26,7 @@ SETTINGS_FOR_PRETRAINED: Settings = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelledTextsSection(Section, section="corpus"):
+class LabelledTextsSection(DataSection):
     """The labelled texts, and how they become sequences of token ids."""
 
     source: str = setting(
@@ -34,14 +35,6 @@ class LabelledTextsSection(Section, section="corpus"):
         "file of texts and labels.",
         option="--data",
         metavar="NAME|FOLDER|FILE",
-        resumable=True,  # the texts may have moved; their hash is compared
-    )
-    encoding: str | None = setting(
-        None,
-        "Encoding of your own texts.",
-        option="--encoding",
-        metavar="NAME",
-        none_means="UTF-8",
     )
     text_column: str | None = setting(
         None,
@@ -60,14 +53,12 @@ class LabelledTextsSection(Section, section="corpus"):
     valid: float = setting(
         0.1,
         "Fraction of the train texts used for validation, if the data has no valid split.",
-        at_least=0,
-        below=1,
+        **PROBABILITY,
     )
     test: float = setting(
         0.1,
         "Fraction of the train texts used for the test, if the data has no test split.",
-        at_least=0,
-        below=1,
+        **PROBABILITY,
     )
     tokens: str = setting(
         "words",
@@ -94,8 +85,7 @@ class LabelledTextsSection(Section, section="corpus"):
         "Keep this many words or characters of a text; 1,500 by default with --tokens characters "
         "or --from-run.",
         option="--length",
-        at_least=1,
-        at_most=1_000_000,
+        **SIZE,
     )
     cut: str = setting(
         "before",
@@ -105,15 +95,10 @@ class LabelledTextsSection(Section, section="corpus"):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifierSection(NetworkSection):
+class ClassifierSection(SequenceNetworkSection):
     """The classifier: embedding, recurrent layers, features of their outputs, output layer."""
 
-    hidden_size: int = setting(64, "Hidden units of each recurrent layer and direction.")
-    bidirectional: bool = setting(
-        True,
-        "Read in both directions, or only from the start.",
-        option="--bidirectional/--one-way",
-    )
+    hidden_size: int = 64
     embedding: str = setting(
         "learned",
         "The input. learned: an embedding. one-hot: no embedding.",
@@ -136,11 +121,7 @@ class ClassifierSection(NetworkSection):
         option="--features",
         choices=FEATURES,
     )
-    padding: str = setting(
-        "after",
-        "Where shorter texts are padded.",
-        choices=("before", "after"),
-    )
+    padding: str = setting("after", "Where shorter texts are padded.", choices=("before", "after"))
     skip_padding: bool = setting(True, "Leave the padding out of the recurrent layers.")
     standardise: bool = setting(
         False,
@@ -158,12 +139,6 @@ class ClassifierSection(NetworkSection):
     dropout: float = 0.3
     output_dropout: float = 0.3
     weight_dropout: float = 0.0
-    word_dropout: float = setting(
-        0.1,
-        "Probability that a token is replaced by the unknown token in training.",
-        at_least=0,
-        below=1,
-    )
     from_run: str | None = setting(
         None,
         "Start with the embedding and recurrent layers of this language model.",
@@ -172,9 +147,7 @@ class ClassifierSection(NetworkSection):
         none_means="random weights",
     )
     freeze: bool = setting(
-        False,
-        "With --from-run, train only the output layer.",
-        option="--frozen",
+        False, "With --from-run, train only the output layer.", option="--frozen"
     )
 
     def __post_init__(self) -> None:
@@ -186,7 +159,7 @@ class ClassifierSection(NetworkSection):
         )
         check(
             not self.freeze or self.from_run is not None,
-            "model.freeze (--frozen) is true, but there are no trained layers to freeze",
+            f"{self.name_of('freeze')} is true, but there are no trained layers to freeze",
             "give --from-run a language model",
         )
 

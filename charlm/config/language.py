@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from charlm.config.data import DataSection
 from charlm.config.merging import Settings, TaskConfig
 from charlm.config.network import NetworkSection
-from charlm.config.settings import Section, check, setting
+from charlm.config.settings import COUNT, check, setting
 from charlm.config.training import TrainingSection
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextSection(Section, section="corpus"):
+class TextSection(DataSection):
     """The text of a language model, and how it is read."""
 
     source: str = setting(
@@ -21,7 +22,6 @@ class TextSection(Section, section="corpus"):
         "files, or - for standard input.",
         option="--corpus",
         metavar="NAME|FILE|FOLDER",
-        resumable=True,  # the text may have moved; its hash is compared
     )
     cleaning: str | None = setting(
         None,
@@ -30,13 +30,6 @@ class TextSection(Section, section="corpus"):
         option="--cleaning",
         choices=("letters", "spaces", "none"),
         none_means="the corpus's own; for your own text: none",
-    )
-    encoding: str | None = setting(
-        None,
-        "Encoding of your own text.",
-        option="--encoding",
-        metavar="NAME",
-        none_means="UTF-8",
     )
     max_chars: int | None = setting(
         None,
@@ -104,8 +97,7 @@ class LanguageTrainingSection(TrainingSection):
         64,
         "Steps of a sequence, for truncated back-propagation through time.",
         option=("--seq-len", "--num-steps"),
-        at_least=1,
-        at_most=10**9,
+        **COUNT,
     )
     offset: str = setting(
         "random",
@@ -128,8 +120,7 @@ class LanguageTrainingSection(TrainingSection):
         "Epochs between samples.",
         none_means="about five times in all",
         resumable=True,
-        at_least=1,
-        at_most=10**9,
+        **COUNT,
     )
     sample_length: int = setting(
         100, "Characters of a sample after its prefix.", resumable=True, at_least=0, at_most=10**6

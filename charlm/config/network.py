@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from charlm.config.settings import Section, check, setting
+from charlm.config.settings import PROBABILITY, SIZE, Section, check, setting
 from charlm.recurrent.cells import CELLS
 
 INITIALISATIONS = ("torch", "book", "glorot")
@@ -28,11 +28,7 @@ class NetworkSection(Section, section="model"):
         choices=("torch", "scratch"),
     )
     hidden_size: int = setting(
-        384,
-        "Hidden units of each recurrent layer.",
-        option="--hidden-size",
-        at_least=1,
-        at_most=1_000_000,
+        384, "Hidden units of each recurrent layer.", option="--hidden-size", **SIZE
     )
     num_layers: int = setting(
         1, "Number of recurrent layers.", option="--num-layers", at_least=1, at_most=100
@@ -41,8 +37,7 @@ class NetworkSection(Section, section="model"):
         None,
         "Size of a learned embedding.",
         none_means="64, or hidden_size if that is smaller",
-        at_least=1,
-        at_most=1_000_000,
+        **SIZE,
     )
     initialisation: str = setting(
         "torch",
@@ -54,27 +49,23 @@ class NetworkSection(Section, section="model"):
         0.05,
         "Dropout probability on the embedded input. Each sequence of a batch keeps one mask over "
         "all steps.",
-        at_least=0,
-        below=1,
+        **PROBABILITY,
     )
     dropout: float = setting(
         0.3,
         "Dropout probability between recurrent layers, with one mask over all steps.",
-        at_least=0,
-        below=1,
+        **PROBABILITY,
     )
     output_dropout: float = setting(
         0.5,
         "Dropout probability before the output layer, with one mask over all steps.",
-        at_least=0,
-        below=1,
+        **PROBABILITY,
     )
     weight_dropout: float = setting(
         0.3,
         "Dropout probability on the hidden-to-hidden weights, drawn once per batch (Merity et al. "
         "2018).",
-        at_least=0,
-        below=1,
+        **PROBABILITY,
     )
 
     def __post_init__(self) -> None:
@@ -94,3 +85,16 @@ class NetworkSection(Section, section="model"):
             **(one if self.num_layers == 1 else {}),
             **(one_hot if getattr(self, "embedding", None) == "one-hot" else {}),
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceNetworkSection(NetworkSection):
+    """The network of a task that sees whole sequences, so it can read them in both directions."""
+
+    hidden_size: int = setting(64, "Hidden units of each recurrent layer and direction.")
+    bidirectional: bool = setting(
+        True, "Read in both directions, or only from the start.", option="--bidirectional/--one-way"
+    )
+    word_dropout: float = setting(
+        0.1, "Probability that a token is replaced by the unknown token in training.", **PROBABILITY
+    )

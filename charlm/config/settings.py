@@ -118,6 +118,11 @@ class Setting:
 
 _KEY = "setting"
 
+PROBABILITY: dict[str, Any] = {"at_least": 0, "below": 1}
+SIZE: dict[str, Any] = {"at_least": 1, "at_most": 1_000_000}
+COUNT: dict[str, Any] = {"at_least": 1, "at_most": 10**9}
+"""Bounds of `setting`; far beyond any use, so that a damaged configuration is refused."""
+
 
 def setting(
     default: Any, help: str = "", *, option: str | tuple[str, ...] = (), **about: Any
@@ -153,7 +158,7 @@ class Section:
             cls.section = section
         inherited = cls.settings()
         for key in inspect.get_annotations(cls):
-            own = cls.__dict__.get(key)
+            own = getattr(cls, key, None)
             if key not in inherited and not isinstance(own, dataclasses.Field):
                 raise TypeError(f"{cls.__name__}.{key} is not made by setting()")
             if key in inherited:

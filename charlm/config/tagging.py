@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from charlm.config.data import DataSection
 from charlm.config.merging import TaskConfig
-from charlm.config.network import NetworkSection
-from charlm.config.settings import Section, check, setting
+from charlm.config.network import SequenceNetworkSection
+from charlm.config.settings import SIZE, check, setting
 from charlm.config.training import TrainingSection
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaggedSentencesSection(Section, section="corpus"):
+class TaggedSentencesSection(DataSection):
     """The tagged sentences, and what the tagger sees of their words."""
 
     source: str = setting(
@@ -21,14 +22,6 @@ class TaggedSentencesSection(Section, section="corpus"):
         "test; or a folder with train.txt in columns.",
         option="--data",
         metavar="NAME|FOLDER",
-        resumable=True,  # the sentences may have moved; their hash is compared
-    )
-    encoding: str | None = setting(
-        None,
-        "Encoding of your own sentences.",
-        option="--encoding",
-        metavar="NAME",
-        none_means="UTF-8",
     )
     valid: float = setting(
         0.1,
@@ -40,8 +33,7 @@ class TaggedSentencesSection(Section, section="corpus"):
         2,
         "Words that are rarer in the train split count as unknown, so the tagger learns to tag "
         "unknown words.",
-        at_least=1,
-        at_most=1_000_000,
+        **SIZE,
     )
     ngrams: tuple[int, ...] = setting(
         (2, 3, 4),
@@ -52,9 +44,7 @@ class TaggedSentencesSection(Section, section="corpus"):
         at_most=100,
     )
     shapes: bool = setting(False, "See the shape of each word: capitals and digits.")
-    buckets: int = setting(
-        2_000, "Hash buckets for n-grams and shapes.", at_least=1, at_most=1_000_000
-    )
+    buckets: int = setting(2_000, "Hash buckets for n-grams and shapes.", **SIZE)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -63,17 +53,12 @@ class TaggedSentencesSection(Section, section="corpus"):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaggerSection(NetworkSection):
+class TaggerSection(SequenceNetworkSection):
     """The tagger: embedding, a window of words, recurrent layers, output layer."""
 
-    hidden_size: int = setting(128, "Hidden units of each recurrent layer and direction.")
+    hidden_size: int = 128
     embedding_size: int | None = setting(
         128, "Size of the embedding of a word.", none_means="hidden_size"
-    )
-    bidirectional: bool = setting(
-        True,
-        "Read in both directions, or only from the start.",
-        option="--bidirectional/--one-way",
     )
     window: int = setting(
         0,
@@ -86,12 +71,6 @@ class TaggerSection(NetworkSection):
     dropout: float = 0.25
     output_dropout: float = 0.5
     weight_dropout: float = 0.0
-    word_dropout: float = setting(
-        0.1,
-        "Probability that a word is replaced by the unknown word in training.",
-        at_least=0,
-        below=1,
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

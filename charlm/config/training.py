@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from charlm.config.settings import Section, check, setting
+from charlm.config.settings import COUNT, PROBABILITY, Section, check, setting
 from charlm.optimisation.optimisers import OPTIMISERS
 from charlm.optimisation.schedules import SCHEDULES
-
-_COUNT: dict[str, Any] = {"at_least": 1, "at_most": 10**9}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +14,7 @@ class TrainingSection(Section, section="training"):
     """Optimisation, and when a training ends and is saved."""
 
     batch_size: int = setting(
-        16, "Sequences in a batch; there is one update per batch.", option="--batch-size", **_COUNT
+        16, "Sequences in a batch; there is one update per batch.", option="--batch-size", **COUNT
     )
     epochs: int | None = setting(
         40,
@@ -27,7 +24,7 @@ class TrainingSection(Section, section="training"):
         none_means="no limit",
         group="end",
         resumable=True,
-        **_COUNT,
+        **COUNT,
     )
     minutes: float | None = setting(
         1.6,
@@ -45,13 +42,10 @@ class TrainingSection(Section, section="training"):
     beta2: float = setting(
         0.99,
         "Decay of the running mean of squared gradients, for rmsprop, adam and adamw.",
-        at_least=0,
-        below=1,
+        **PROBABILITY,
     )
     weight_decay: float = setting(
-        0.01,
-        "Weight decay of adamw, per unit of learning rate. Biases have none.",
-        at_least=0,
+        0.01, "Weight decay of adamw, per unit of learning rate. Biases have none.", at_least=0
     )
     schedule: str = setting(
         "cosine",
@@ -61,8 +55,7 @@ class TrainingSection(Section, section="training"):
     warmup: float = setting(
         0.05,
         "Fraction of the training in which the learning rate rises from 1/100 of lr to lr.",
-        at_least=0,
-        below=1,
+        **PROBABILITY,
     )
     clip_norm: float = setting(
         1.0,
@@ -76,8 +69,7 @@ class TrainingSection(Section, section="training"):
         0.0,
         "Decay per step of a running mean of the weights, which is then used for validation and "
         "kept as the best weights (Polyak and Juditsky 1992); 0: no mean.",
-        at_least=0,
-        below=1,
+        **PROBABILITY,
     )
     patience: int | None = setting(
         None,
@@ -85,7 +77,7 @@ class TrainingSection(Section, section="training"):
         option="--patience",
         none_means="never",
         resumable=True,
-        **_COUNT,
+        **COUNT,
     )
     seed: int = setting(
         0, "Seed of all random numbers.", option="--seed", at_least=0, at_most=2**63 - 1
@@ -122,7 +114,7 @@ class TrainingSection(Section, section="training"):
         "Save a checkpoint every this many updates too.",
         none_means="never",
         resumable=True,
-        **_COUNT,
+        **COUNT,
     )
 
     def __post_init__(self) -> None:

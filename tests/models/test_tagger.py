@@ -7,10 +7,10 @@ import dataclasses
 import pytest
 import torch
 import torch.nn.functional as F
-from charlm.corpus.tagged import TaggerVocabulary, parts_of
 from torch import nn
 
 from charlm.config import TaggingConfig
+from charlm.corpus.slots import TaggerVocabulary, parts_of
 from charlm.corpus.words import WordVocabulary, normalise_word
 from charlm.evaluation.tagging import Sentences
 from charlm.models.build import build_tagger
