@@ -11,8 +11,8 @@ The same parts that the command line is made of::
     for event in train(run, corpus, device=torch.device("cpu")):
         print(event)
 
-`train` trains classifiers and taggers too: `ClassifierRun` with `load_reviews`, `TaggerRun` with
-`load_slots`.
+`train` trains classifiers and taggers, too, on a `ClassificationConfig` with `load_reviews` or a
+`TaggingConfig` with `load_slots`.
 """
 
 from __future__ import annotations
@@ -21,75 +21,59 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from charlm.batches import Batch, consecutive_batches, random_batches
-    from charlm.config import ClassificationConfig, LanguageModelConfig, TaggingConfig
-    from charlm.corpus import Corpus, Vocabulary, catalogue, load_corpus
-    from charlm.corpus.reviews import load_reviews
-    from charlm.corpus.slots import load_slots
-    from charlm.errors import CharlmError
-    from charlm.evaluation.baselines import baselines
-    from charlm.evaluation.perplexity import evaluate
-    from charlm.generation.decoding import Decoding, generate
-    from charlm.models.language_model import LanguageModel
-    from charlm.recurrent.build import build_stack
-    from charlm.runs import ClassifierRun, Run, TaggerRun
-    from charlm.training import train
+    from charlm.corpus import Vocabulary as Vocabulary
+    from charlm.corpus import catalogue as catalogue
+    from charlm.errors import CharlmError as CharlmError
+    from charlm.recurrent.build import build_stack as build_stack
+    from charlm.runs import Run as Run
+    from charlm.tasks import TASKS as TASKS
+    from charlm.tasks.classification.config import ClassificationConfig as ClassificationConfig
+    from charlm.tasks.classification.reviews import load_reviews as load_reviews
+    from charlm.tasks.language_model.baselines import baselines as baselines
+    from charlm.tasks.language_model.batches import Batch as Batch
+    from charlm.tasks.language_model.batches import consecutive_batches as consecutive_batches
+    from charlm.tasks.language_model.batches import random_batches as random_batches
+    from charlm.tasks.language_model.config import LanguageModelConfig as LanguageModelConfig
+    from charlm.tasks.language_model.corpus import Corpus as Corpus
+    from charlm.tasks.language_model.corpus import load_corpus as load_corpus
+    from charlm.tasks.language_model.decoding import Decoding as Decoding
+    from charlm.tasks.language_model.decoding import generate as generate
+    from charlm.tasks.language_model.model import LanguageModel as LanguageModel
+    from charlm.tasks.language_model.perplexity import evaluate as evaluate
+    from charlm.tasks.tagging.config import TaggingConfig as TaggingConfig
+    from charlm.tasks.tagging.slots import load_slots as load_slots
+    from charlm.training import train as train
 
 _HOMES = {
-    "Batch": "batches",
+    "TASKS": "tasks",
+    "Batch": "tasks.language_model.batches",
     "CharlmError": "errors",
-    "ClassificationConfig": "config",
-    "ClassifierRun": "runs",
-    "Corpus": "corpus",
-    "Decoding": "generation.decoding",
-    "LanguageModel": "models.language_model",
-    "LanguageModelConfig": "config",
+    "ClassificationConfig": "tasks.classification.config",
+    "Corpus": "tasks.language_model.corpus",
+    "Decoding": "tasks.language_model.decoding",
+    "LanguageModel": "tasks.language_model.model",
+    "LanguageModelConfig": "tasks.language_model.config",
     "Run": "runs",
-    "TaggerRun": "runs",
-    "TaggingConfig": "config",
+    "TaggingConfig": "tasks.tagging.config",
     "Vocabulary": "corpus",
-    "baselines": "evaluation.baselines",
+    "baselines": "tasks.language_model.baselines",
     "build_stack": "recurrent.build",
     "catalogue": "corpus",
-    "consecutive_batches": "batches",
-    "evaluate": "evaluation.perplexity",
-    "generate": "generation.decoding",
-    "load_corpus": "corpus",
-    "load_reviews": "corpus.reviews",
-    "load_slots": "corpus.slots",
-    "random_batches": "batches",
+    "consecutive_batches": "tasks.language_model.batches",
+    "evaluate": "tasks.language_model.perplexity",
+    "generate": "tasks.language_model.decoding",
+    "load_corpus": "tasks.language_model.corpus",
+    "load_reviews": "tasks.classification.reviews",
+    "load_slots": "tasks.tagging.slots",
+    "random_batches": "tasks.language_model.batches",
     "train": "training",
 }
-
-__all__ = [
-    "Batch",
-    "CharlmError",
-    "ClassificationConfig",
-    "ClassifierRun",
-    "Corpus",
-    "Decoding",
-    "LanguageModel",
-    "LanguageModelConfig",
-    "Run",
-    "TaggerRun",
-    "TaggingConfig",
-    "Vocabulary",
-    "baselines",
-    "build_stack",
-    "catalogue",
-    "consecutive_batches",
-    "evaluate",
-    "generate",
-    "load_corpus",
-    "load_reviews",
-    "load_slots",
-    "random_batches",
-    "train",
-]
+__all__ = [*_HOMES]
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first asked for, so that help needs no torch."""
     if name not in _HOMES:
         raise AttributeError(f"module 'charlm' has no attribute {name!r}")
+    import_module("charlm.tasks")  # fills the registry of tasks
     return getattr(import_module(f"charlm.{_HOMES[name]}"), name)

@@ -1,4 +1,4 @@
-"""The device and the precision that a model computes on and with."""
+"""The device that a model computes on, and the precision."""
 
 from __future__ import annotations
 
@@ -66,11 +66,10 @@ def select_precision(name: str, device: torch.device) -> Precision:
 
 
 def computes_in_bfloat16(device: torch.device) -> bool:
-    """Whether a small training step in bfloat16 works on the device.
+    """Whether a small training step in bfloat16 works on the device; it draws no random numbers.
 
     The flags of a processor do not tell: oneDNN refuses bfloat16 where ``ONEDNN_MAX_CPU_ISA`` or a
-    virtual machine masks one of the features that it needs. The random generators stay as they
-    are.
+    virtual machine masks one of the features that it needs.
     """
     size = 32
     with torch.random.fork_rng(devices=[]):

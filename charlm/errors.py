@@ -10,17 +10,14 @@ from collections.abc import Iterable
 class CharlmError(Exception):
     """An expected failure. The message says what is wrong and where, the hint what to do about it.
 
-    Args:
-        message: one line, without the word "error".
-        hint: one line, or None.
+    Each is one line, and the message does not have the word "error".
     """
 
     exit_code = 1
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message, self.hint = message, hint
 
 
 class UsageError(CharlmError):
@@ -55,16 +52,12 @@ def shown(value: object) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """A count with its noun in the singular or plural: ``1 text``, ``2,000 texts``."""
+    """A count with its noun: ``1 text``, ``2,000 texts``."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str | None = None) -> str:
-    """The hint for an unknown name: the most similar known name, or all known names.
-
-    Args:
-        otherwise: the hint where no known name is close; None: the list of known names.
-    """
+    """The hint for an unknown name: the nearest known name, else ``otherwise`` or all names."""
     known = list(known)
     # A damaged file may give a name of millions of characters. Comparing it would take minutes.
     close = difflib.get_close_matches(name[:100], known, n=1)

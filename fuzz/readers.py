@@ -9,7 +9,6 @@ import atexit
 import json
 import random
 import shutil
-import struct
 import sys
 import tempfile
 from collections import Counter
@@ -21,23 +20,23 @@ import atheris
 import torch  # not instrumented: it is large and not under test
 
 with atheris.instrument_imports(include=["charlm"]):
-    from charlm.config import ClassificationConfig, LanguageModelConfig, TaggingConfig, merging
-    from charlm.corpus import Vocabulary, load_corpus, load_labelled, load_tagged
-    from charlm.corpus.reviews import ReviewVocabulary
-    from charlm.corpus.slots import TaggerVocabulary
+    from charlm.config import merging
+    from charlm.corpus import Vocabulary
     from charlm.corpus.text import read_text
     from charlm.errors import CharlmError
-    from charlm.models.build import build_language_model
-    from charlm.runs import Run, checkpoint, opening
+    from charlm.runs import Run, checkpoint, reading
     from charlm.runs.checkpoint import FILES, MANIFEST, RUN_FILES, decode_manifest, record
     from charlm.runs.fields import SAMPLES, check_run, check_settings, metrics_kinds
     from charlm.runs.files import decode_json, decode_lines, encode_json, read_file
     from charlm.runs.tensors import decode_tensors, encode_tensors
+    from charlm.tasks import CLASSIFICATION, LANGUAGE_MODEL, TAGGING
+    from charlm.tasks.classification.labelled_texts import load_labelled
+    from charlm.tasks.language_model.config import LanguageModelConfig
+    from charlm.tasks.language_model.corpus import load_corpus
+    from charlm.tasks.tagging.tagged_sentences import load_tagged
     from charlm.training import train
-    from charlm.training.keeping import _check_generator
-    from charlm.training.language import LanguageModelling
-    from charlm.training.position import Position
-    from charlm.training.trainer import Trainer
+    from charlm.training.loop import open_trainer
+    from charlm.training.progress import Progress
 
 WORK = Path(tempfile.mkdtemp(prefix="charlm-fuzz-"))
 PATH = WORK / "fuzzed"
@@ -61,7 +60,7 @@ SETTINGS = {
 
 
 def make_run() -> tuple[Run, dict[str, bytes]]:
-    """A run that was stopped during its only epoch, and the bytes of its files by name."""
+    """A run that was stopped inside its only epoch, and the bytes of its files by name."""
     text = WORK / "text.txt"
     text.write_text("abc cab bca\n" * 10)
     corpus = load_corpus(str(text))
@@ -77,7 +76,7 @@ def make_run() -> tuple[Run, dict[str, bytes]]:
 
 RUN, WHOLE = make_run()
 CORPUS = load_corpus(str(WORK / "text.txt"))
-WEIGHTS = dict(build_language_model(RUN.config.model, len(RUN.vocabulary)).named_parameters())
+WEIGHTS = dict(RUN.meta_model().named_parameters())
 NAMES = sorted(WHOLE)
 
 
@@ -90,11 +89,11 @@ def in_place_of(name: str, data: bytes) -> Iterator[None]:
     def read(path: Path, most: int) -> bytes:
         return files[path.name] if path.name in files else read_file(path, most)
 
-    opening.read_file = checkpoint.read_file = read
+    reading.read_file = checkpoint.read_file = read
     try:
         yield
     finally:
-        opening.read_file = checkpoint.read_file = read_file
+        reading.read_file = checkpoint.read_file = read_file
 
 
 def encode_manifest(files: dict[str, bytes]) -> bytes:
@@ -119,7 +118,7 @@ def read_json(data: bytes) -> None:
 
 def read_metrics(data: bytes) -> None:
     """metrics.jsonl."""
-    decode_lines(data, PATH, metrics_kinds(Run.figures, Run.unit))
+    decode_lines(data, PATH, metrics_kinds(LANGUAGE_MODEL.metric_keys, LANGUAGE_MODEL.unit))
 
 
 def read_samples(data: bytes) -> None:
@@ -132,24 +131,10 @@ def read_weights(data: bytes) -> None:
     decode_tensors(data, WEIGHTS, PATH)
 
 
-def read_generator(data: bytes) -> None:
-    """A generator's state in training.safetensors; torch draws from an accepted one."""
-    state = bytearray(bytes(torch.Generator().manual_seed(0).get_state().numpy()))
-    state[: len(data)] = data
-    tensor = torch.frombuffer(state, dtype=torch.uint8).clone()
+def read_progress(data: bytes) -> None:
+    """The progress in training.json; its documented error is a ValueError."""
     try:
-        _check_generator("generator", tensor)
-    except ValueError:
-        return
-    generator = torch.Generator()
-    generator.set_state(tensor)
-    torch.randperm(2000, generator=generator)
-
-
-def read_position(data: bytes) -> None:
-    """The position in training.json; its documented error is a ValueError."""
-    try:
-        Position.from_json(decode_json(data, PATH))
+        Progress.from_json(decode_json(data, PATH))
     except ValueError as error:
         one_line(str(error))
 
@@ -165,7 +150,7 @@ def read_run(data: bytes) -> None:
     """All of run.json; the documented error of its checks is a ValueError."""
     content = decode_json(data, PATH)
     try:
-        check_run(content, LanguageModelConfig.sections(), Run.corpus_kinds)
+        check_run(content, LanguageModelConfig.sections(), LANGUAGE_MODEL.corpus_facts)
         config = LanguageModelConfig.from_settings([content["config"]])
         check_settings(content["config"], config.to_dict(), "config", complete=True)
     except ValueError as error:
@@ -195,9 +180,9 @@ def read_vocabulary(data: bytes) -> None:
 def read_other_vocabularies(data: bytes) -> None:
     """Vocabularies of classifiers and taggers; an accepted one is written as it was read."""
     content = decode_json(data, PATH)
-    for kind in (ReviewVocabulary, TaggerVocabulary):
+    for task in (CLASSIFICATION, TAGGING):
         try:
-            assert kind.from_json(content).to_json() == content
+            assert task.read_vocabulary(content).to_json() == content
         except CharlmError as error:
             one_line(str(error))
 
@@ -205,9 +190,9 @@ def read_other_vocabularies(data: bytes) -> None:
 def read_other_settings(data: bytes) -> None:
     """Settings of classifiers and taggers, as JSON."""
     content = decode_json(data, PATH)
-    for kind in (ClassificationConfig, TaggingConfig):
+    for task in (CLASSIFICATION, TAGGING):
         try:
-            kind.from_settings([content] if isinstance(content, dict) else [])
+            task.config_type.from_settings([content] if isinstance(content, dict) else [])
         except CharlmError as error:
             one_line(str(error))
 
@@ -256,7 +241,7 @@ def read_checkpoint(data: bytes) -> None:
         opened = Run.open(RUN.folder)
         opened.load_model("best")
         opened.load_model("last")
-        Trainer(opened, LanguageModelling(opened, CORPUS, CPU), CPU)
+        open_trainer(opened, CORPUS, CPU)
 
 
 TARGETS: list[Callable[[bytes], None]] = [
@@ -265,8 +250,7 @@ TARGETS: list[Callable[[bytes], None]] = [
     read_metrics,
     read_samples,
     read_weights,
-    read_generator,
-    read_position,
+    read_progress,
     read_settings,
     read_run,
     read_toml,
@@ -311,15 +295,13 @@ def make_seeds() -> dict[str, bytes]:
     about = json.loads(WHOLE["run.json"])
     words = ["lr=0.1", "model.cell=gru", "split=0.8,0.1,0.1", "prefixes=a,b", "minutes=none"]
     text = "the time traveller\n"
-    counters = struct.pack("=QiiQ", 0, 300, 1, 325)
     seeds: dict[str, list[bytes]] = {
         "read_manifest": [encode_manifest(WHOLE)],
         "read_json": [WHOLE["training.json"], b'[1.5e3, -2, "\\ud800", null, {"a": [true]}]'],
         "read_metrics": [WHOLE["metrics.jsonl"]],
         "read_samples": [WHOLE["samples.jsonl"]],
         "read_weights": [WHOLE["best.safetensors"], encode_tensors({"a": torch.zeros(2)})],
-        "read_generator": [counters, struct.pack("=QiiQ", 0, 1, 1, 0)],
-        "read_position": [encode_json(json.loads(WHOLE["training.json"])["position"])],
+        "read_progress": [encode_json(json.loads(WHOLE["training.json"])["progress"])],
         "read_settings": [encode_json(about["config"])],
         "read_run": [WHOLE["run.json"]],
         "read_toml": [
@@ -340,8 +322,8 @@ def make_seeds() -> dict[str, bytes]:
             b'{"words": ["a", "b"], "tags": ["O", "B-x", "I-x"]}',
         ],
         "read_other_settings": [
-            encode_json(kind.from_settings([]).to_dict())
-            for kind in (ClassificationConfig, TaggingConfig)
+            encode_json(task.config_type.from_settings([]).to_dict())
+            for task in (CLASSIFICATION, TAGGING)
         ],
         "read_labels": [
             b'\0text,label\n"a, b",x\nc,y\nd,x\n',

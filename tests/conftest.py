@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
 
 import hypothesis
 import pytest
 import torch
+
+from charlm.errors import CharlmError
+from charlm.runs import Run
+from charlm.training import Stepped, train
 
 # Taken before any test changes the environment or the working folder.
 _CORPORA = os.environ.get("CHARLM_CORPORA")
@@ -81,3 +86,134 @@ def d2l() -> ModuleType:
             reason="needs d2l 0.17.0 and what it imports: pip install -e '.[dev]'",
             exc_type=ImportError,
         )
+
+
+@pytest.fixture(autouse=True)
+def clean_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch):
+    """An empty working folder, an empty cache and no ``$CHARLM_CORPORA``; yields the cache."""
+    base = tmp_path_factory.mktemp("surroundings")
+    (base / "work").mkdir()
+    monkeypatch.chdir(base / "work")
+    monkeypatch.delenv("CHARLM_CORPORA", raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    # By object: "charlm.corpus.fetch" as a string finds the function of that name.
+    from charlm.corpus.fetch import corpora_folders
+
+    monkeypatch.setitem(corpora_folders.__globals__, "_user_cache", lambda: base / "cache")
+    return base / "cache"
+
+
+@pytest.fixture
+def user_cache(clean_surroundings: Path) -> Path:
+    return clean_surroundings
+
+
+@pytest.fixture
+def atis(corpora: Path) -> Path:
+    """The folder of the real corpora, if it has ATIS."""
+    if not (corpora / "atis").is_dir():
+        pytest.skip("needs atis in $CHARLM_CORPORA")
+    return corpora
+
+
+@pytest.fixture(scope="session")
+def write_tagged():
+    """A function that writes tagged sentences as a folder, in either layout.
+
+    A sentence is ``"words|tags"``.
+    """
+
+    def write(folder: Path, *, columns: str | None = None, **splits: Iterable[str]) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        for split, sentences in splits.items():
+            rows = [sentence.split("|") for sentence in sentences]
+            if columns is None:
+                (folder / split).mkdir()
+                for name, lines in zip(("seq.in", "seq.out"), zip(*rows, strict=True), strict=True):
+                    (folder / split / name).write_text("".join(f"{line}\n" for line in lines))
+            else:
+                pairs = [zip(*map(str.split, row), strict=True) for row in rows]
+                blocks = ("".join(f"{w}{columns}{t}\n" for w, t in pair) for pair in pairs)
+                (folder / f"{split}.txt").write_text("\n".join(blocks))
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def working_folder(
+    tmp_path: Path, clean_surroundings: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """An empty working folder, so that no run and no corpus of the user's is seen."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def one_line() -> Callable[[CharlmError], str]:
+    """Gives an error's message, which, as its hint, is a line."""
+
+    def check(error: CharlmError) -> str:
+        for line in (error.message, error.hint or "-"):
+            assert line
+            assert line.isprintable()
+        return error.message
+
+    return check
+
+
+@pytest.fixture
+def follow():
+    """A function that trains a run and returns the events.
+
+    With ``stop_after`` the training stops at that step, counted from the start of the run.
+    """
+
+    def follow(run, corpus, stop_after=None, device="cpu"):
+        steps = run.training["progress"]["step"] if run.training else 0
+        events = []
+
+        def should_stop():
+            done = steps + sum(isinstance(event, Stepped) for event in events)
+            return stop_after is not None and done >= stop_after
+
+        for event in train(run, corpus, device=torch.device(device), should_stop=should_stop):
+            events.append(event)  # noqa: PERF402 - should_stop reads the list
+        return events
+
+    return follow
+
+
+@pytest.fixture
+def checkpoint_content():
+    """A function that returns everything in a run's newest checkpoint except the training time."""
+
+    def content(run):
+        folder = Run.open(run.folder).checkpoint.folder
+        files = {path.name: path.read_bytes() for path in folder.glob("*.safetensors")}
+        training = json.loads((folder / "training.json").read_text("utf-8"))
+        del training["progress"]["seconds"]
+        lines = (folder / "metrics.jsonl").read_text("utf-8").splitlines()
+        rows = [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
+        samples = (folder / "samples.jsonl").read_bytes()
+        return {**files, "training": training, "metrics": rows, "samples": samples}
+
+    return content
+
+
+@pytest.fixture(scope="session")
+def open_files() -> Callable[[], int]:
+    """Counts the open files of this process; 0 where the system does not list them."""
+    listing = Path("/proc/self/fd")
+    return lambda: len(os.listdir(listing)) if listing.is_dir() else 0
+
+
+@pytest.fixture(scope="session")
+def contents() -> Callable[[Path], dict[str, bytes]]:
+    """Gives the bytes of all files in a folder, by their paths in it."""
+
+    def read(folder: Path) -> dict[str, bytes]:
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+    return read

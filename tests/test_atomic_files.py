@@ -36,7 +36,7 @@ def open_files():
 
 @pytest.fixture
 def trace(monkeypatch):
-    """What is done to the disk, in order; files by their names."""
+    """The calls to the disk, in order, with file names."""
     seen, names = [], {}
 
     def wrap(name):
@@ -104,7 +104,7 @@ def test_until_it_is_synced_the_old_file_is_there(path, monkeypatch):
 
 
 @pytest.mark.parametrize("most", [1, 7, 1000])
-def test_a_system_that_writes_less_than_it_is_given(path, monkeypatch, most):
+def test_partial_writes(path, monkeypatch, most):
     data = bytes(range(256)) * 10
     monkeypatch.setattr(
         os, "write", lambda number, rest, write=os.write: write(number, rest[:most])
@@ -159,7 +159,7 @@ def test_a_disk_that_fills_up_within_the_data(path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["missing/a.bin", "file/a.bin", "a" * 300, "folder"])
-def test_a_place_that_cannot_be_written_to(tmp_path, name):
+def test_paths_that_cannot_be_written_to(tmp_path, name):
     (tmp_path / "file").write_bytes(b"x")
     (tmp_path / "folder").mkdir()
     with pytest.raises(OSError, match=r"\w"):
@@ -167,7 +167,7 @@ def test_a_place_that_cannot_be_written_to(tmp_path, name):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["file", "folder"]
 
 
-def test_what_a_killed_one_leaves_is_known_by_its_name(path, monkeypatch):
+def test_a_killed_write_leaves_a_file_of_a_known_name(path, monkeypatch):
     class Killed(BaseException):
         pass
 
@@ -186,7 +186,7 @@ def test_what_a_killed_one_leaves_is_known_by_its_name(path, monkeypatch):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="permissions as POSIX has them")
-def test_who_may_read_it_is_as_with_any_other_file(path):
+def test_permissions_follow_the_umask(path):
     before = os.umask(0o027)
     try:
         write_atomic(path, b"new")

@@ -1,4 +1,4 @@
-"""How settings are merged, converted and refused; the presets; the page of settings."""
+"""Settings are merged, converted, and refused if they are wrong; presets; the settings page."""
 
 from __future__ import annotations
 
@@ -11,28 +11,20 @@ from pathlib import Path
 
 import pytest
 
-from charlm.config import (
-    ClassificationConfig,
-    LabelledTextsSection,
+from charlm.cli.settings_page import settings_page
+from charlm.config import NetworkSection, Section, TrainingSection, setting, settings_from_toml
+from charlm.corpus.cleaning import CLEANINGS
+from charlm.errors import UsageError, shown
+from charlm.task import preset, preset_names, settings_from_preset
+from charlm.tasks.classification.config import ClassificationConfig, LabelledTextsSection
+from charlm.tasks.language_model.config import (
     LanguageModelConfig,
     LanguageModelSection,
     LanguageTrainingSection,
-    NetworkSection,
-    Section,
-    TaggerSection,
-    TaggingConfig,
     TextSection,
-    TrainingSection,
-    preset,
-    preset_names,
-    setting,
     settings_for_text,
-    settings_from_preset,
-    settings_from_toml,
 )
-from charlm.config.table import settings_page
-from charlm.corpus.cleaning import CLEANINGS
-from charlm.errors import UsageError, shown
+from charlm.tasks.tagging.config import TaggerSection, TaggingConfig
 
 CONFIGS = {
     config.task: config for config in (LanguageModelConfig, ClassificationConfig, TaggingConfig)
@@ -59,7 +51,7 @@ def of_type(*types):
 
 
 def refused(task: str, *sources) -> UsageError:
-    """The error that settings cause: one line, and one line of advice at most."""
+    """The error that settings cause: one line, and at most one hint."""
     with pytest.raises(UsageError) as caught:
         CONFIGS[task].from_settings(sources)
     for line in (caught.value.message, caught.value.hint or "-"):
@@ -137,15 +129,13 @@ def test_epochs_and_minutes_replace_each_other(sources, ends):
 
 
 @pytest.mark.parametrize("task", CONFIGS)
-def test_what_every_task_refuses(task):
-    section = refused(task, {"trainig": {"lr": 1.0}})
-    assert (section.message, section.hint) == (
-        "unknown section: 'trainig'",
-        "did you mean training?",
-    )
-    key = refused(task, {"model": {"hiden_size": 3}})
-    assert key.message == "unknown key of [model]: 'hiden_size'"
-    assert key.hint == "did you mean hidden_size?"
+def test_every_task_refuses(task):
+    error = refused(task, {"trainig": {"lr": 1.0}})
+    assert error.message == "unknown section: 'trainig'"
+    assert error.hint == "did you mean training?"
+    error = refused(task, {"model": {"hiden_size": 3}})
+    assert error.message == "unknown key of [model]: 'hiden_size'"
+    assert error.hint == "did you mean hidden_size?"
     assert "backend, " in refused(task, {"model": {"qqq": 3}}).hint
     for value in (3, "lr", None, [1]):
         message = refused(task, {"training": value}).message
@@ -186,12 +176,8 @@ def test_a_value_of_another_type_is_refused(task, section, key):
     home = CONFIGS[task].sections()[section]
     kind, optional = home.type_of(key)
     wrong = WRONG[kind] + ([] if optional else [None])
-    if (
-        about(task, section, key).none is None
-        and not optional
-        and kind not in (str, tuple[str, ...])
-    ):
-        wrong.append("none")
+    takes_none = optional or about(task, section, key).none is not None
+    wrong += [] if takes_none or kind in (str, tuple[str, ...]) else ["none"]
     for value in wrong:
         message = refused(task, {section: {key: value}}).message
         assert message == f"{home.name_of(key)} is {shown(value)}; it must be {NOUNS[kind]}"
@@ -228,7 +214,7 @@ def test_a_value_of_another_type_is_refused(task, section, key):
         ("tag", "bidirectional", "false", False),
     ],
 )
-def test_values_become_what_the_field_holds(task, key, value, wanted):
+def test_values_get_the_type_of_the_field(task, key, value, wanted):
     (section,) = [name for of, name, each in ALL if (of, each) == (task, key)]
     got = value_of(CONFIGS[task].from_settings([{section: {key: value}}]), key)
     assert got == wanted
@@ -273,7 +259,7 @@ def test_bounds_in_words():
 CHOICES = [each for each in of_type(str) if about(*each).choices is not None]
 
 
-def test_the_other_texts_are_checked_where_they_are_used():
+def test_texts_without_choices_are_checked_where_they_are_used():
     assert {key for _, _, key in of_type(str)} - {key for _, _, key in CHOICES} == {
         "source", "encoding", "text_column", "label_column", "from_run", "device",
     }  # fmt: skip
@@ -294,11 +280,7 @@ def test_every_choice_is_checked(task, section, key):
     [
         ("language-model", ["split=0.9,0.1"], "corpus.split has 2 parts; it needs three"),
         ("language-model", ["split=1,0,0,0"], "corpus.split has 4 parts; it needs three"),
-        (
-            "language-model",
-            ["embedding=tied", "embedding_size=8"],
-            "model.embedding_size is 8, but",
-        ),
+        ("language-model", ["embedding=tied", "embedding_size=8"], "model.embedding_size is 8, bu"),
         ("language-model", ["prefixes=" + "a" * 100_001], "training.prefixes have 100,001 charac"),
         ("classify", ["embedding=one-hot"], "model.ngrams is 2, but one-hot tokens"),
         ("classify", ["freeze=true"], "model.freeze (--frozen) is true, but there are no trained"),
@@ -387,7 +369,7 @@ def test_keys_outside_a_section(tmp_path, text, message):
 
 @pytest.mark.skipif(os.name == "nt", reason="needs named pipes and devices")
 def test_a_pipe_or_a_device_is_refused(tmp_path):
-    """Reading a pipe that nobody writes to would never end."""
+    """Reading a pipe without a writer would never end."""
     os.mkfifo(tmp_path / "a.toml")
     for path in (tmp_path / "a.toml", Path(os.devnull)):
         with pytest.raises(UsageError, match="it is not a regular file"):
@@ -427,10 +409,7 @@ PRESETS = [(task, name) for task in CONFIGS for name in preset_names(task)]
     "config",
     [
         *(config() for config in CONFIGS.values()),
-        *(
-            CONFIGS[task].from_settings([settings_from_preset(task, name)])
-            for task, name in PRESETS
-        ),
+        *(CONFIGS[task].from_settings([settings_from_preset(task, n)]) for task, n in PRESETS),
         language(training={"epochs": 3}),
         language(
             corpus={"source": "-", "cleaning": "none", "split": (0.1 + 0.2, 0.7, 0.0)},
@@ -444,7 +423,7 @@ def test_a_configuration_goes_through_json_and_back(config):
     assert config.from_settings([json.loads(text)]) == config
 
 
-# Presets. What each of a language model sets, by source
+# Presets of language models: their settings, by corpus
 
 JAYCHOU = {
     "source": "jaychou", "cleaning": "spaces", "vocabulary_from": "kept", "max_chars": 10_000,
@@ -475,7 +454,7 @@ LANGUAGE_MODELS = {
         "clip_norm": 0.5,
     },
 }  # fmt: skip
-# All of them: plain SGD on the whole text, from one-hot characters.
+# All presets use plain SGD on the whole text, with one-hot characters.
 COMMON = {
     "embedding": "one-hot", "num_layers": 1, "optimiser": "sgd", "schedule": "constant",
     "split": (1.0, 0.0, 0.0), "sample_length": 50, "sample_temperature": 0.0, "minutes": None,
@@ -491,20 +470,18 @@ NO_INFLUENCE = {
 
 @pytest.mark.parametrize("name", LANGUAGE_MODELS)
 def test_a_preset_of_a_language_model(name):
-    """No default can change the published figure, and settings for the text give way to it."""
+    """No default and no setting for the text can change the published perplexity."""
     written = settings_from_preset("language-model", name)
     config = LanguageModelConfig.from_settings([written])
     wanted = {**COMMON, **LANGUAGE_MODELS[name]}
     assert {key: value_of(config, key) for key in wanted} == wanted
-    missing = {key for _, name, key in of_task("language-model") if key not in written[name]}
+    missing = {
+        key for task, name, key in ALL if task == "language-model" and key not in written[name]
+    }
     assert missing <= NO_INFLUENCE
     for characters, vocabulary in ((9_000, 28), (9_000, 1028), (10**6, 28)):
         suited = settings_for_text(characters, vocabulary)
         assert LanguageModelConfig.from_settings([suited, written]) == config
-
-
-def of_task(task):
-    return [each for each in ALL if each[0] == task]
 
 
 @pytest.mark.parametrize(("task", "name"), PRESETS)
@@ -528,13 +505,13 @@ def test_every_preset_is_settings_and_a_source(task, name):
         assert 50 < published["at_least"] < 100
 
 
-def test_a_presets_name_tells_its_task():
+def test_no_two_presets_have_the_same_name():
     names = [name for _, name in PRESETS]
     assert len({*names}) == len(names)
     assert preset_names("language-model") == sorted(LANGUAGE_MODELS)
 
 
-def test_a_users_own_settings_come_over_a_preset():
+def test_the_users_settings_win_over_a_preset():
     preset = settings_from_preset("language-model", "timemachine-lstm")
     training = LanguageModelConfig.from_settings([preset, {"training": {"minutes": 1}}]).training
     assert (training.epochs, training.minutes, training.clip_norm) == (None, 1.0, 1.0)
@@ -543,21 +520,10 @@ def test_a_users_own_settings_come_over_a_preset():
 @pytest.mark.parametrize(
     ("task", "name", "message", "hint"),
     [
-        (
-            "tag",
-            "timemachine-lstm",
-            "is for another task",
-            "charlm train --preset timemachine-lstm",
-        ),
+        ("tag", "timemachine-lstm", "is for another task", "charlm train --preset timemachine-ls"),
         ("tag", "imdb-best", "is for another task", "charlm classify train --preset imdb-best"),
-        ("classify", "atis-jordan", "is for another task", "charlm tag train --preset atis-jordan"),
         ("language-model", "atis-elman", "is for another", "charlm tag train --preset atis-elman"),
-        (
-            "language-model",
-            "timemachine-lstmm",
-            "unknown preset: ",
-            "did you mean timemachine-lstm?",
-        ),
+        ("language-model", "timemachine-lstmm", "unknown preset: ", "did you mean timemachine-l"),
         ("classify", "../tag/atis-elman", "unknown preset: ", "known: imdb-best"),
         ("tag", "", "unknown preset: ''", "known: atis-bilstm"),
         ("tag", "a\nb", r"unknown preset: 'a\nb'", "known: atis-bilstm"),
@@ -596,7 +562,7 @@ def test_settings_for_a_text(characters, vocabulary, embedding, dropouts):
 # One place for each setting
 
 
-def test_a_subclass_restates_a_default_or_a_help_and_inherits_the_rest():
+def test_a_subclass_overrides_a_default_or_a_help_and_inherits_the_rest():
     base, tagger = NetworkSection.settings(), TaggerSection.settings()
     assert tagger["dropout"] == base["dropout"]
     assert (TaggerSection().dropout, NetworkSection().dropout) == (0.25, 0.3)
@@ -647,6 +613,6 @@ def test_settings_without_effect(task, assignments, idle):
 
 
 def test_the_page_of_settings_is_up_to_date():
-    """``python -m charlm.config.table > docs/settings.md`` writes it."""
+    """``python -m charlm.cli.settings_page > docs/settings.md`` writes it."""
     page = Path(__file__).parents[1] / "docs" / "settings.md"
     assert page.read_text(encoding="utf-8") == settings_page()

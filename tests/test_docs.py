@@ -1,4 +1,4 @@
-"""The documentation names what there is."""
+"""The commands, options, settings and files that the documentation names exist."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from charlm.cli import run
-from charlm.config import LanguageModelConfig, preset_names
+from charlm.task import preset_names
+from charlm.tasks.language_model.config import LanguageModelConfig
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -14,11 +15,9 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONT
 
 
 def commands():
-    """Every charlm command of README, without what stands behind it as an explanation."""
-    return sorted(
-        {re.split(r"\s{3,}", line)[0].rpartition("| ")[2] for line in README.splitlines()
-         if re.match(r"(cat .*\| )?charlm ", line)}
-    )  # fmt: skip
+    """Every charlm command in the README, without the explanation after it."""
+    lines = [line for line in README.splitlines() if re.match(r"(cat .*\| )?charlm ", line)]
+    return sorted({re.split(r"\s{3,}", line)[0].rpartition("| ")[2] for line in lines})
 
 
 @pytest.mark.parametrize("command", commands())
@@ -54,7 +53,7 @@ def test_links_and_files_named_in_the_pages_exist(page):
 
 
 def test_ci_runs_readmes_own_commands():
-    """.ci/run takes its first two blocks; these are what a newcomer types first."""
+    """.ci/run runs the first two blocks of the README."""
     blocks = re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL)
     assert blocks[0].strip() == "pip install . && charlm train"
     assert blocks[1].strip() == 'pip install -e ".[dev]" && pytest -n auto'

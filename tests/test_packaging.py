@@ -1,4 +1,4 @@
-"""The wheel holds all that the program needs, and works where there is nothing else."""
+"""The wheel has every file that the program needs, and works in an empty folder."""
 
 import json
 import os
@@ -21,7 +21,7 @@ def wheel(tmp_path_factory):
     return next(folder.glob("*.whl"))
 
 
-def test_the_wheel_holds_the_package_and_its_data_and_nothing_else(wheel):
+def test_the_wheel_has_the_package_and_its_data_and_nothing_else(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         metadata = archive.read(next(n for n in names if n.endswith("/METADATA"))).decode()
@@ -31,7 +31,7 @@ def test_the_wheel_holds_the_package_and_its_data_and_nothing_else(wheel):
         "charlm/corpus/catalogue.toml",
         "charlm/corpus/bundled/traveller.txt",
         "charlm/corpus/bundled/night_train.txt",
-        "charlm/presets/language-model/jaychou-random.toml",
+        "charlm/tasks/language_model/presets/jaychou-random.toml",
     ):
         assert needed in names
     assert "License-Expression: MIT" in metadata
@@ -41,7 +41,7 @@ def test_the_wheel_holds_the_package_and_its_data_and_nothing_else(wheel):
 
 
 def test_the_wheel_trains_generates_and_evaluates_in_an_empty_folder(wheel, tmp_path):
-    """Installed beside the libraries that are here, found before the checkout."""
+    """The wheel is installed in front of the checkout, with the libraries of this environment."""
     site, folder = tmp_path / "site", tmp_path / "empty"
     folder.mkdir()
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"]

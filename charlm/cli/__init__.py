@@ -1,6 +1,6 @@
-"""The command line: each command checks, calls the library, and prints through one sink.
+"""The command line. A command checks its options, calls the library and prints an `Output`.
 
-Nothing here imports torch before a command needs it, so that help comes at once.
+Nothing here imports torch before a command needs it, so that --help is fast.
 """
 
 from __future__ import annotations
@@ -13,68 +13,63 @@ from typing import Any
 
 import typer
 
-from charlm.cli import (
-    classify,
-    corpus,
-    evaluate,
-    explain,
-    generate,
-    inspect,
-    runs,
-    tag,
-    train,
-    verify,
-)
+from charlm.cli import corpus, explain, generate, inspect, runs, verify
 from charlm.cli.interrupts import Interrupted, catch_signals
-from charlm.cli.options import Version
+from charlm.cli.options import Version, command_group
 from charlm.cli.output import ClosedPipe, standard_streams, tell, tell_error
+from charlm.cli.tasks import add_commands
 from charlm.errors import CharlmError
+from charlm.tasks import LANGUAGE_MODEL, TASKS
 
-app = typer.Typer(
-    name="charlm",
-    help="Train, look inside and compare character-level recurrent language models.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command("train")(train.train)
-app.command("generate")(generate.generate)
-app.command("eval")(evaluate.evaluate)
-app.command("inspect")(inspect.inspect)
-app.command("verify")(verify.verify)
-app.add_typer(classify.app, name="classify")
-app.add_typer(corpus.app, name="corpus")
-app.add_typer(tag.app, name="tag")
-app.add_typer(runs.app, name="runs")
-app.add_typer(explain.app, name="explain")
+PROGRAM = "charlm"
 
 
-@app.callback()
+def build_app() -> typer.Typer:
+    """The app with all commands, those of every task in the registry included."""
+    app = typer.Typer(
+        name=PROGRAM,
+        help=LANGUAGE_MODEL.help,
+        callback=_common,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    add_commands(app, LANGUAGE_MODEL)
+    app.command("generate")(generate.generate)
+    app.command("inspect")(inspect.inspect)
+    app.command("verify")(verify.verify)
+    for task in TASKS.values():
+        if task is not LANGUAGE_MODEL:
+            group = command_group(task.help)
+            add_commands(group, task)
+            app.add_typer(group, name=task.name)
+    app.add_typer(corpus.app, name="corpus")
+    app.add_typer(runs.app, name="runs")
+    app.add_typer(explain.app, name="explain")
+    return app
+
+
 def _common(version: Version = False) -> None: ...
 
 
 _TyperUsageError: Any = typer.BadParameter.__bases__[0]  # typer has no public name for it
-_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # Windows knows no quota
+_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # Windows has no quota
 
 
+@standard_streams()
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code; see the README for what they mean.
+    """Run the command line and return its exit code; the README lists the exit codes.
 
     Args:
-        arguments: without the program's name; None: those of the process.
+        arguments: the words after the program's name; None: those of the process.
     """
-    with standard_streams():
-        return _run(arguments)
-
-
-def _run(arguments: Sequence[str] | None) -> int:
     try:
         with catch_signals():
-            args = None if arguments is None else list(arguments)
-            return app(args=args, standalone_mode=False) or 0  # typer.Exit's code is returned
+            # The result of a command is None, or the code of typer.Exit.
+            return build_app()(args=arguments, standalone_mode=False) or 0
     except SystemExit as end:
-        if isinstance(end.__context__, BrokenPipeError):  # typer found it, printing the help
+        if isinstance(end.__context__, BrokenPipeError):  # while typer printed the help
             return 0
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except _TyperUsageError as error:
@@ -86,7 +81,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except Interrupted as interrupted:
         return interrupted.exit_code
     except ClosedPipe:
-        return 0  # the reader has what it wanted (`| head`)
+        return 0  # the reader has read enough (`| head`)
     except Exception as error:
         if "allocate memory" in str(error) or "out of memory" in str(error):  # torch's words
             tell_error(
@@ -95,7 +90,7 @@ def _run(arguments: Sequence[str] | None) -> int:
             )
             return 1
         if isinstance(error, OSError) and error.errno in _FULL:
-            tell_error(str(error.strerror), "make room, or write to another place")
+            tell_error(str(error.strerror), "free some space, or write to another folder")
             return 1
         tell(traceback.format_exc().rstrip())
         tell_error("this is a bug in charlm; please report the lines above")
@@ -103,12 +98,12 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _tell_usage(error: Any) -> None:
-    """Typer's words about the command line, in the form of all other errors."""
+    """Print an error that typer found, in the form of all other errors."""
     message: str = error.format_message()
     if type(error).__name__ == "NoArgsIsHelpError":  # the message is the help
         tell(message)
         return
-    command = error.ctx.command_path if error.ctx else app.info.name
+    command = error.ctx.command_path if error.ctx else PROGRAM
     tell_error(message[:1].lower() + message[1:].rstrip("."), f"see {command} --help")
 
 

@@ -2,43 +2,40 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from charlm.cli.options import AsJson, CorporaDir, Quiet, Version
+from charlm.cli.options import CorporaDir, command_group, takes_output
 from charlm.cli.output import Output
 from charlm.errors import UsageError, did_you_mean
+from charlm.tasks import LANGUAGE_MODEL, TASKS
 
-app = typer.Typer(
-    help="List, describe, download and add corpora.", no_args_is_help=True, rich_markup_mode=None
-)
+app = command_group("List, describe, download and add corpora.")
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A name from charlm corpus list.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A name that charlm corpus list shows.")]
 Encoding = Annotated[
     str | None, typer.Option(metavar="NAME", help="Encoding of your own text. [default: UTF-8]")
 ]
 
 
 @app.command("list")
-def list_(
-    corpora_dir: CorporaDir = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    version: Version = False,
-) -> None:
+@takes_output
+def list_(corpora_dir: CorporaDir = None, *, output: Output) -> None:
     """List the corpora that charlm knows by name."""
-    from charlm.corpus import LANGUAGE_MODEL, catalogue, corpus_names, locate
+    from charlm.corpus import catalogue, corpus_names, locate
 
-    output = Output(as_json=as_json, quiet=quiet)
     rows = []
     for entry in catalogue().values():
         where = "comes with charlm" if entry.bundled else "on this machine"
         if locate(entry, corpora_dir) is None:
             where = "downloaded when first used"
         rows.append((entry.name, entry.task, where, entry.description))
-    rows += [(name, LANGUAGE_MODEL, "added", "your own text") for name in corpus_names(corpora_dir)]
+    rows += [
+        (name, LANGUAGE_MODEL.name, "added", "your own text") for name in corpus_names(corpora_dir)
+    ]
     names = ("name", "task", "where", "about")
     output.json({"corpora": [dict(zip(names, row, strict=True)) for row in rows]})
     for name, task, where, about in rows:
@@ -46,30 +43,27 @@ def list_(
 
 
 @app.command()
+@takes_output
 def show(
-    name: Name,
-    encoding: Encoding = None,
-    corpora_dir: CorporaDir = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    version: Version = False,
+    name: Name, encoding: Encoding = None, corpora_dir: CorporaDir = None, *, output: Output
 ) -> None:
-    """Describe a corpus: source, licence, cleaning, splits, and its first lines."""
-    import dataclasses
+    """Describe a corpus, and show its first lines."""
+    from charlm.corpus import catalogue, locate
+    from charlm.tasks.language_model.corpus import load_corpus
 
-    from charlm.corpus import LANGUAGE_MODEL, catalogue, load_corpus, locate
-
-    output = Output(as_json=as_json, quiet=quiet)
     entry = catalogue().get(name)
     content: dict[str, Any] = {} if entry is None else dataclasses.asdict(entry)
-    if entry is not None and entry.task != LANGUAGE_MODEL:
+    if entry is not None and entry.task != LANGUAGE_MODEL.name:
         path = locate(entry, corpora_dir)
-        content |= {"path": None if path is None else str(path)}
+        content["path"] = None if path is None else str(path)
         output.json(content)
         _tell(output, content | {"files": ", ".join(file.path for file in entry.files)})
-        output.text(f"\nnext: {entry.command}")
+        task = TASKS[entry.task]
+        output.text(f"\nnext: {task.command} train {task.source_option} {name}")
         return
-    corpus = load_corpus(name, corpora_dir=corpora_dir, encoding=encoding, progress=not quiet)
+    corpus = load_corpus(
+        name, corpora_dir=corpora_dir, encoding=encoding, progress=not output.quiet
+    )
     for notice in corpus.notices:
         output.note(notice)
     train, valid, test = corpus.split_sizes
@@ -89,7 +83,7 @@ def show(
 
 
 def _tell(output: Output, content: dict[str, Any]) -> None:
-    """Print a line for each known fact."""
+    """Print one line for each fact that is known."""
     for key, value in content.items():
         if value:
             shown = ", ".join(f"{k} {v:,}" for k, v in value.items()) if key == "split" else value
@@ -97,40 +91,33 @@ def _tell(output: Output, content: dict[str, Any]) -> None:
 
 
 @app.command()
-def fetch(
-    name: Name,
-    corpora_dir: CorporaDir = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    version: Version = False,
-) -> None:
-    """Download a corpus if it is not on this machine, and check its hashes."""
+@takes_output
+def fetch(name: Name, corpora_dir: CorporaDir = None, *, output: Output) -> None:
+    """Download a corpus, unless it is on this machine already."""
     from charlm.corpus import catalogue, fetch
 
     entry = catalogue().get(name)
     if entry is None:
         raise UsageError(f"no corpus is called {name!r}", did_you_mean(name, catalogue()))
-    output = Output(as_json=as_json, quiet=quiet)
-    path = fetch(entry, corpora_dir, progress=not quiet)
+    path = fetch(entry, corpora_dir, progress=not output.quiet)
     output.json({"name": name, "path": str(path)})
     output.text(str(path))
 
 
 @app.command()
+@takes_output
 def add(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="Your own text.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A text file of your own.")],
     encoding: Encoding = None,
     corpora_dir: CorporaDir = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    version: Version = False,
+    *,
+    output: Output,
 ) -> None:
-    """Copy your own text into the corpora folder, to use it by name."""
+    """Copy your own text into the corpora folder, and so give it a name."""
     from charlm.corpus import add_text
 
-    output = Output(as_json=as_json, quiet=quiet)
     if not file:  # Path("") is the working folder
-        raise UsageError("FILE is empty", "name your own text")
+        raise UsageError("FILE is empty", "name a text file of your own")
     path = add_text(Path(file), corpora_dir, encoding=encoding)
     output.json({"name": path.stem, "path": str(path)})
     output.text(f"{path}\nnext: charlm train --corpus {path.stem}")

@@ -11,25 +11,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charlm.cli.interrupts import polled
-from charlm.cli.options import AsJson, CorporaDir, Quiet, Split, Version, chosen_split, open_run
+from charlm.cli.options import CorporaDir, Split, chosen_split, open_run, takes_output
 from charlm.cli.output import Output
 from charlm.cli.pictures import Plot, picture_kind, write_picture
-from charlm.corpus import SPLITS
-from charlm.errors import CorpusError, RunError, UsageError
+from charlm.errors import RunError, UsageError
+from charlm.tasks import LANGUAGE_MODEL
 
 if TYPE_CHECKING:
-    from charlm.evaluation.memory import Memory
     from charlm.runs import Run
+    from charlm.tasks.language_model.memory import Memory
 
-SHORTEST = 3  # characters of a split
+SHORTEST = 3  # characters that a split must have
 SHOWN_DISTANCES = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)  # and the furthest
 BAR = 12  # the longest bar: one character for each power of ten
 BLANK = " " * (BAR + 1)  # in place of a bar
 
 
+@takes_output
 def inspect(
     memory: Annotated[
-        bool, typer.Option("--memory", help="Measure how far back a model remembers.")
+        bool, typer.Option("--memory", help="Measure how far back in the text a model remembers.")
     ] = False,
     run: Annotated[
         list[Path] | None,
@@ -39,97 +40,75 @@ def inspect(
         ),
     ] = None,
     distances: Annotated[
-        int, typer.Option(metavar="N", min=1, max=2000, help="The furthest distance in characters.")
+        int,
+        typer.Option(metavar="N", min=1, max=2000, help="The largest distance k, in characters."),
     ] = 100,
     split: Split = None,
     plot: Plot = None,
     corpora_dir: CorporaDir = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    version: Version = False,
+    *,
+    output: Output,
 ) -> None:
-    """Look inside trained models.
+    """Look inside trained language models.
 
-    --memory measures the norm of the derivative of the hidden state by the input k characters
-    before, d h_t / d x_(t-k). The table shows the median over 16 positions of the text, relative
-    to the norm at k = 0. A bar has one # for each power of ten above 1e-12.
+    --memory measures how much the hidden state depends on the input k characters earlier: the norm
+    of the derivative d h_t / d x_(t-k). The table shows the median over 16 positions of the text,
+    relative to the norm at k = 0. A bar has one # for each power of ten above 1e-12.
     """
     if not memory:
         raise UsageError(
-            "charlm inspect needs to know what to measure",
-            "use charlm inspect --memory to see how far back a model remembers",
+            "charlm inspect measures nothing without an option",
+            "charlm inspect --memory measures how far back a model remembers",
         )
     kind = picture_kind(plot) if plot else ""
-    from charlm.evaluation.memory import THRESHOLD
+    from charlm.tasks.language_model.memory import THRESHOLD
 
-    output = Output(as_json=as_json, quiet=quiet)
     runs = _open(run, output)
     splits: dict[str, str] = {}
     memories: dict[str, Memory] = {}
     for label, each in runs.items():
-        splits[label], memories[label] = _measure(
-            each, label, distances, split, corpora_dir, output
-        )
+        corpus = each.load_corpus(corpora_dir)
+        splits[label] = chosen_split(split, corpus.split_sizes, SHORTEST)
+        where = f"the {splits[label]} split of {corpus.name}"
+        tokens = corpus.split(splits[label])
+        memories[label] = _measure(each, label, tokens, where, distances, output)
     contents = [_content(runs[label], splits[label], memories[label]) for label in runs]
     output.json({"threshold": THRESHOLD, "runs": contents})
     output.text("norm of d h_t / d x_(t-k) relative to k = 0, median over the positions t")
     rows = [*_rows(list(memories.values())), ("split", *(each + BLANK for each in splits.values()))]
     output.table(("k", *memories), rows)
     if plot:
-        _draw({_title(runs[label], label): memories[label] for label in runs}, plot, kind)
-        output.note(f"picture: {plot}")
+        from charlm.report.plots import Curve, memory_picture
+
+        curves = [
+            Curve(
+                _title(runs[label], label),
+                f"below {THRESHOLD:.0%} from {_forgotten(found)}",
+                *(_relative(found, norms) for norms in (found.lower, found.median, found.upper)),
+            )
+            for label, found in memories.items()
+        ]
+        write_picture(plot, memory_picture(curves, THRESHOLD, kind), output)
 
 
 def _open(folders: list[Path] | None, output: Output) -> dict[str, Run]:
-    """The runs by label: the name of the folder, or its path if two folders have the same name.
-
-    Raises:
-        RunError: there is no such run, or it is damaged.
-    """
-    from charlm.runs import Run
-
+    """The runs by label: the name of the folder, or its path if two folders have the same name."""
     if not folders:
-        run = open_run(Run, None, output)
+        run = open_run(LANGUAGE_MODEL, None, output)
         return {run.folder.name: run}
     names = [folder.resolve().name for folder in folders]
     return {
-        name if names.count(name) == 1 else str(folder): open_run(Run, folder, output)
+        name if names.count(name) == 1 else str(folder): open_run(LANGUAGE_MODEL, folder, output)
         for name, folder in zip(names, folders, strict=True)
     }
 
 
-def _measure(
-    run: Run,
-    label: str,
-    distances: int,
-    split: str | None,
-    corpora_dir: Path | None,
-    output: Output,
-) -> tuple[str, Memory]:
-    """The split that was read, and the memory of the run's model on it.
-
-    Raises:
-        UsageError: there is no such split, or it is empty.
-        CorpusError: the corpus cannot be read, or the split is too short.
-        RunError: the run has no weights, or the derivatives are zero or not finite.
-        Interrupted: a signal has arrived.
-    """
+def _measure(run: Run, label: str, ids: Any, where: str, distances: int, output: Output) -> Memory:
+    """The memory of the run's model; a RunError if the derivatives are zero or not finite."""
     import torch
 
-    from charlm.evaluation.memory import memory
+    from charlm.tasks.language_model.memory import memory
 
-    corpus = run.load_corpus(corpora_dir)
-    sizes = tuple(len(corpus.split(name)) for name in SPLITS)
-    if split is None and max(sizes) >= SHORTEST:  # the default passes over splits too short
-        sizes = tuple(size if size >= SHORTEST else 0 for size in sizes)
-    split = chosen_split(split, sizes)
-    ids = corpus.split(split)
-    where = f"the {split} split of {corpus.name}"
-    if len(ids) < SHORTEST:
-        raise CorpusError(
-            f"{where} has {len(ids)} characters; inspect needs at least {SHORTEST}",
-            "choose a longer part with --split",
-        )
     model = run.load_model()
     output.note(f"{_title(run, label)}, on {where}")
     with polled() as stop:
@@ -145,7 +124,7 @@ def _measure(
             f"{run.folder}: the derivatives of the hidden state are zero or not finite",
             "the weights are unusable: train a new model",
         )
-    return split, found
+    return found
 
 
 def _title(run: Run, label: str) -> str:
@@ -178,7 +157,7 @@ def _forgotten(memory: Memory) -> str:
 
 def _rows(memories: list[Memory]) -> Iterator[tuple[str, ...]]:
     """Rows of the table: relative norms, the norm at k = 0, and the distance of forgetting."""
-    from charlm.evaluation.memory import THRESHOLD
+    from charlm.tasks.language_model.memory import THRESHOLD
 
     furthest = max(memory.distances for memory in memories)
     relative = [_relative(memory, memory.median) for memory in memories]
@@ -192,23 +171,3 @@ def _cell(norm: float) -> str:
     """A relative norm and its bar: one # for each power of ten above 10^-BAR."""
     decades = round(BAR + math.log10(norm)) if norm > 0 else 0
     return f"{norm:.2g} {'#' * min(max(decades, 0), BAR):{BAR}}"
-
-
-def _draw(memories: dict[str, Memory], plot: Path, kind: str) -> None:
-    """Write the picture.
-
-    Raises:
-        CharlmError: the file cannot be written.
-    """
-    from charlm.evaluation.memory import THRESHOLD
-    from charlm.report.plots import Curve, memory_picture
-
-    curves = [
-        Curve(
-            name,
-            f"below {THRESHOLD:.0%} from {_forgotten(memory)}",
-            *(_relative(memory, norms) for norms in (memory.lower, memory.median, memory.upper)),
-        )
-        for name, memory in memories.items()
-    ]
-    write_picture(plot, memory_picture(curves, THRESHOLD, kind))

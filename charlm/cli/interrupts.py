@@ -12,6 +12,8 @@ from types import FrameType
 
 from charlm.errors import Stopped
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 class Interrupted(BaseException):
     """A signal has asked the command to end."""
@@ -32,11 +34,7 @@ class StopFlag:
         return self.signal_number is not None
 
     def raise_if_set(self) -> None:
-        """End the command with the signal's exit code.
-
-        Raises:
-            Interrupted: a signal has arrived.
-        """
+        """Raise `Interrupted` if a signal has arrived."""
         if self.signal_number is not None:
             raise Interrupted(self.signal_number)
 
@@ -52,20 +50,12 @@ def _handle(signal_number: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def catch_signals() -> Iterator[None]:
-    """Handle SIGINT and SIGTERM inside the block: set the flag of `polled`, else raise.
-
-    Raises:
-        Interrupted: a signal arrived outside of `polled`.
-    """
+    """Handle signals inside the block: set the flag of `polled`, else raise `Interrupted`."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may set handlers
         return
     # A process that was started to ignore a signal (`nohup`, a background job) still ignores it.
-    handled = [
-        number
-        for number in (signal.SIGINT, signal.SIGTERM)
-        if signal.getsignal(number) is not signal.SIG_IGN
-    ]
+    handled = [each for each in _SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
     before = {number: signal.signal(number, _handle) for number in handled}
     try:
         yield
@@ -79,10 +69,7 @@ def polled() -> Iterator[StopFlag]:
     """A flag that the first signal sets; the second signal ends the process at once.
 
     The second signal does not wait for anything: a half-written checkpoint is lost. Code that
-    stops because of the flag raises `Stopped`, which ends the command.
-
-    Raises:
-        Interrupted: the block raised `Stopped` after a signal.
+    stops because of the flag raises `Stopped`, which becomes `Interrupted` and ends the command.
     """
     flag = StopFlag()
     reader, writer = socket.socketpair()
@@ -109,7 +96,7 @@ def _quit_at_second_signal(signals: socket.socket) -> None:
     with signals:
         count = 0
         while number := signals.recv(1):
-            count += number[0] in (signal.SIGINT, signal.SIGTERM)
+            count += number[0] in _SIGNALS
             if count == 2:
                 os.write(2, b"\n")  # start a new line below the progress bar
                 os._exit(128 + number[0])

@@ -2,20 +2,53 @@
 
 from __future__ import annotations
 
-import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from charlm.cli.output import Output
 from charlm.corpus import SPLITS, read_text
-from charlm.errors import CorpusError, UsageError
+from charlm.errors import CorpusError, UsageError, did_you_mean, shown
 
 if TYPE_CHECKING:
-    from charlm.cli.output import Output
-    from charlm.runs import TaskRun
+    from charlm.runs import Run
+    from charlm.task import Task
 
-AnyRun = TypeVar("AnyRun", bound="TaskRun")
+
+Command = Callable[..., None]
+
+
+def command_group(help: str) -> typer.Typer:
+    """A group of commands that shows its help when no command is given."""
+    return typer.Typer(help=help, no_args_is_help=True, rich_markup_mode=None)
+
+
+def replace_parameter(
+    command: Command, name: str, parameters: Sequence[inspect.Parameter], build: Callable[..., Any]
+) -> Command:
+    """The command with the keyword-only ``parameters`` in place of the parameter ``name``.
+
+    ``build`` makes the value of the replaced parameter from the values of ``parameters``.
+    """
+    # Annotations are evaluated here, because typer does not know where they come from.
+    signature = inspect.signature(command, eval_str=True)
+
+    @functools.wraps(command)
+    def wrapper(**values: Any) -> None:
+        given = {each.name: values.pop(each.name) for each in parameters}
+        command(**values, **{name: build(**given)})
+
+    both: list[inspect.Parameter] = []
+    for own in signature.parameters.values():
+        keyword = own.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        both += parameters if own.name == name else [keyword]
+    wrapper.__annotations__ = {each.name: each.annotation for each in both}
+    vars(wrapper)["__signature__"] = inspect.Signature(both)
+    return wrapper
 
 
 def _show_version(wanted: bool) -> None:
@@ -26,8 +59,6 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-# Every command takes the next four, even if it has no use for one of them, so that a script can
-# give the same options to all.
 CorporaDir = Annotated[
     Path | None,
     typer.Option(
@@ -45,31 +76,57 @@ Version = Annotated[
         "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
     ),
 ]
+
+
+def takes_output(command: Command) -> Command:
+    """A decorator that gives a command the options that all commands take.
+
+    The command's parameter ``output`` receives the `Output`. Every command takes --corpora-dir,
+    even if it has no use for it, so that a script can give the same options to all.
+    """
+    own = inspect.signature(command).parameters
+    parameters = [
+        each.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for each in inspect.signature(_output, eval_str=True).parameters.values()
+        if each.name not in own
+    ]
+    return replace_parameter(command, "output", parameters, _output)
+
+
+def _output(
+    corpora_dir: CorporaDir = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    version: Version = False,
+) -> Output:
+    return Output(as_json=as_json, quiet=quiet)
+
+
 Split = Annotated[
     str | None,
     typer.Option(
         metavar="train|valid|test",
-        help="The split to score. [default: test, or valid if there is no test split]",
+        help="The split to use. [default: test if there is one, else valid, else train]",
     ),
-]
-MovedData = Annotated[
-    str | None,
-    typer.Option("--data", metavar="PATH", help="The run's data, if it was moved."),
 ]
 RunFolder = Annotated[
     Path | None,
     typer.Option("--run", metavar="FOLDER", help="The run folder. [default: the newest run]"),
 ]
-Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute.")]
-
-# The train commands take these beside their settings.
+Device = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|cpu|cuda|mps",
+        help="The device to compute on. auto: CUDA if there is a GPU, else the CPU.",
+    ),
+]
 
 NewRun = Annotated[
     Path | None,
     typer.Option(
         "--run",
         metavar="FOLDER",
-        help="The run folder to create, or to resume. [default: "
+        help="The run folder to make, or to resume. [default: "
         "checkpoints/<time>-<corpus>-<cell>; with --resume: the newest run]",
     ),
 ]
@@ -77,38 +134,33 @@ Resume = Annotated[
     bool,
     typer.Option(
         "--resume",
-        help="Resume a run exactly where it was saved. Settings such as --epochs and --minutes may "
-        "change.",
+        help="Resume a run exactly where it was saved. --epochs, --minutes and some other settings "
+        "may change.",
     ),
 ]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Show all settings and the size of the model, and stop.")
+    bool,
+    typer.Option(
+        "--dry-run", help="Show all settings and the size of the model, without training."
+    ),
 ]
 
 
-def open_run(kind: type[AnyRun], folder: Path | None, output: Output) -> AnyRun:
-    """The run in a folder; without a folder the newest run, whose name goes to stderr.
-
-    Raises:
-        RunError: there is no run, or it is damaged, or it belongs to another task.
-    """
-    from charlm.runs import newest_run
+def open_run(task: Task, folder: Path | None, output: Output) -> Run:
+    """The run in a folder; without a folder the newest run, whose name goes to stderr."""
+    from charlm.runs import Run, newest_run
 
     if folder is None:
-        folder = newest_run(kind.task, kind.command)
+        folder = newest_run(task)
         output.note(f"run: {folder}")
-    run = kind.open(folder)
+    run = Run.open(folder, task=task)
     for notice in run.notices:
         output.warn(notice)
     return run
 
 
 def lines_given(arguments: list[str]) -> list[str]:
-    """The arguments; if there is only ``-``, the lines of standard input.
-
-    Raises:
-        CorpusError: standard input is empty, or not UTF-8.
-    """
+    """The arguments; if there is only ``-``, the lines of standard input."""
     if arguments != ["-"]:
         return arguments
     try:
@@ -117,33 +169,20 @@ def lines_given(arguments: list[str]) -> list[str]:
         raise CorpusError(error.message, "write lines of text to it, in UTF-8") from None
 
 
-def open_with_data(
-    kind: type[AnyRun], folder: Path | None, data: str | None, output: Output
-) -> AnyRun:
-    """The run as from `open_run`, with a new path of its data if one is given.
+def chosen_split(split: str | None, sizes: Sequence[int], min_size: int = 1) -> str:
+    """The split to use: the given one, or the first large enough one of test, valid and train.
 
     Raises:
-        RunError: as `open_run`.
-    """
-    run = open_run(kind, folder, output)
-    if data is not None:
-        corpus = dataclasses.replace(run.config.corpus, source=data)
-        run.config = dataclasses.replace(run.config, corpus=corpus)
-    return run
-
-
-def chosen_split(split: str | None, sizes: tuple[int, ...]) -> str:
-    """The split to score: the given one, or the first of test, valid and train that has data.
-
-    Raises:
-        UsageError: there is no such split, or it is empty.
+        UsageError: there is no such split, or it is too small.
     """
     of = dict(zip(SPLITS, sizes, strict=True))
+    enough = [name for name, size in of.items() if size >= min_size]
     if split is None:
-        return next(name for name in ("test", "valid", "train") if of[name])
+        split = enough[-1] if enough else "train"
     if split not in of:
-        raise UsageError(f"unknown split {split!r}", f"there are {', '.join(of)}")
-    if not of[split]:
-        known = ", ".join(name for name, size in of.items() if size)
-        raise UsageError(f"the {split} split is empty", f"these are not: {known}")
+        raise UsageError(f"unknown split {shown(split)}", did_you_mean(split, of))
+    if split not in enough:
+        wrong = f"is too small: {of[split]}, not {min_size} or more" if of[split] else "is empty"
+        large = f"large enough: {', '.join(enough) or 'none'}"
+        raise UsageError(f"the {split} split {wrong}", large)
     return split

@@ -7,10 +7,15 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from charlm.errors import CharlmError
 from charlm.strict_json import dumps
+
+if TYPE_CHECKING:
+    from charlm.config import TaskConfig
+    from charlm.runs import Run
+    from charlm.task import Report
 
 # A terminal gets these characters as escapes: control characters (C0 except newline and tab, DEL,
 # C1, the line and paragraph separators), characters that make a text look like another one (marks
@@ -116,6 +121,19 @@ class Output:
         except OSError as error:
             raise CharlmError(f"cannot write to standard output: {error.strerror}") from error
 
+    def report(self, run: Run, report: Report, seconds: float) -> None:
+        """A task's report: JSON for programs, or its texts and tables for people."""
+        about = {"run": str(run.folder), "task": run.task.name}
+        about["parameters"] = run.training["parameters"]
+        for warning in report.warnings:
+            self.warn(warning)
+        self.json({**about, **report.content, "seconds": round(seconds, 2)})
+        for block in report.blocks:
+            if isinstance(block, str):
+                self.text(block)
+            else:
+                self.table(block.header, block.rows, left=block.left)
+
     def table(self, header: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> None:
         """Write a table: the first ``left`` columns are left-aligned, the others right-aligned."""
         if self.as_json:
@@ -130,6 +148,13 @@ class Output:
                 space = " " * (width - cell_len(cell))
                 cells.append(cell + space if column < left else space + cell)
             self.text("  ".join(cells).rstrip())
+
+    def settings(self, config: TaskConfig) -> None:
+        """Write all settings of a configuration, section by section."""
+        for section, values in config.to_dict().items():
+            self.text(f"\n[{section}]")
+            for key, value in values.items():
+                self.text(f"{key} = {value}")
 
     def note(self, message: str) -> None:
         """Write a note to stderr, unless the command is quiet."""
@@ -151,27 +176,3 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def figure(value: float | None) -> str:
-    """A perplexity or a loss to three figures, or a dash."""
-    if value is None:
-        return "-"
-    return f"{value:.3f}" if value < 100 else f"{value:,.0f}"
-
-
-def figure_words(name: str, value: float) -> str:
-    """What was measured, by its name in a run: ``valid accuracy 88.12%``."""
-    return f"{figure_name(name)} {figure_of(name, value)}"
-
-
-def figure_name(name: str) -> str:
-    """A figure's name in a run, in words."""
-    return name.replace("_f1", "_F1").replace("_", " ")
-
-
-def figure_of(name: str, value: float | None) -> str:
-    """What was measured: a part of a hundred where its name says so, or a number."""
-    if value is not None and name.endswith(("_accuracy", "_f1")):
-        return f"{value:.2f}%"
-    return figure(value)

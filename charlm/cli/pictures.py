@@ -1,4 +1,4 @@
-"""``--plot``: which picture is asked for, and where it goes."""
+"""The option ``--plot``: check the name of the picture, and write the picture."""
 
 from __future__ import annotations
 
@@ -9,41 +9,39 @@ from typing import Annotated
 import typer
 
 from charlm.atomic_files import write_atomic
+from charlm.cli.output import Output
 from charlm.errors import CharlmError, UsageError, shown
 
 Plot = Annotated[
     Path | None,
-    typer.Option(metavar="FILE.png|.svg|.pdf", help="Draw it into this file too."),
+    typer.Option(
+        metavar="FILE.png|.svg|.pdf", help="Also draw the result, as a picture in this file."
+    ),
 ]
 
 
 def picture_kind(plot: Path) -> str:
-    """The kind of picture that a file's name asks for.
-
-    Raises:
-        UsageError: it is none that can be written, or there is no such folder.
-    """
+    """The kind of a picture; a UsageError if it is unknown or the file cannot be made there."""
     from charlm.report.plots import KINDS
 
     kind = plot.suffix[1:].lower()
     if kind not in KINDS:
         known = ", ".join(f".{kind}" for kind in KINDS)
-        raise UsageError(f"--plot {shown(str(plot))} is no kind of picture", f"known: {known}")
+        raise UsageError(
+            f"--plot {shown(str(plot))} has no known kind of picture", f"known: {known}"
+        )
     if not os.path.isdir(plot.parent) or os.path.isdir(plot):
-        wrong = "is a folder" if os.path.isdir(plot) else "is in a folder that is not there"
+        wrong = "is a folder" if os.path.isdir(plot) else "is in a folder that does not exist"
         raise UsageError(f"--plot {shown(str(plot))} {wrong}", "name a file to write")
     return kind
 
 
-def write_picture(plot: Path, data: bytes) -> None:
-    """Write the whole file, or leave what was there.
-
-    Raises:
-        CharlmError: it cannot be written.
-    """
+def write_picture(plot: Path, data: bytes, output: Output) -> None:
+    """Write the picture, or raise a CharlmError and leave an older picture as it is."""
     try:
         write_atomic(plot, data)
     except OSError as error:
         raise CharlmError(
-            f"cannot write {plot}: {error.strerror}", "make room, or write to another place"
+            f"cannot write {plot}: {error.strerror}", "free some space, or write to another folder"
         ) from None
+    output.note(f"picture: {plot}")

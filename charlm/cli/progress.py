@@ -1,45 +1,34 @@
-"""How a training is shown while it runs."""
+"""The display of a running training."""
 
 from __future__ import annotations
 
 import sys
 import time
 from contextlib import suppress
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from charlm.cli.output import Output, clock, figure_words, printable
+from charlm.cli.output import Output, clock, printable
+from charlm.task import Task
 
 if TYPE_CHECKING:
     from charlm.training import Measured, Sampled, Stepped
 
-_REFRESH = 0.2  # seconds from one drawing of the bar to the next
+_REFRESH = 0.2  # seconds between two drawings of the bar
 
 
 class ProgressBar:
-    """A tqdm bar on a terminal; where stderr is a file or a pipe, a line with each sample.
+    """A tqdm bar on a terminal; if stderr is a file or a pipe, only the lines above the bar.
 
-    Within it, the messages of ``output`` go above the bar.
-
-    Args:
-        figures: the names of what is measured of the training and of what is held out.
-        unit: what is counted.
-        samples: whether a measure is followed by samples, and shown above them alone.
+    While the bar is open, the messages of ``output`` are printed above it.
     """
 
-    def __init__(
-        self, output: Output, figures: tuple[str, str], unit: str, *, samples: bool
-    ) -> None:
-        self._output = output
-        self._figures = figures
-        self._unit = {"characters": "ch"}.get(unit, unit)
-        self._samples = samples
+    def __init__(self, output: Output, task: Task) -> None:
+        self._output, self._task = output, task
         self._bar: Any = None
         self._drawn = 0.0
         self._valid: float | None = None
         self._speed: tuple[float, int] = (0.0, 0)  # seconds and items at the last drawing
-        self._line = ""
-        self._shown_line = ""
+        self._line = self._shown_line = ""
 
     def __enter__(self) -> ProgressBar:
         if not self._output.quiet and sys.stderr.isatty():
@@ -51,54 +40,49 @@ class ProgressBar:
             self._show, self._output.show = self._output.show, self._write
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         if self._bar is not None:
             self._output.show = self._show
             self._bar.close()
 
     def _write(self, line: str) -> None:
-        with suppress(OSError):  # the terminal is gone: training goes on
+        with suppress(OSError):  # the terminal is gone; training continues
             self._bar.write(line, file=sys.stderr)
 
     def update(self, event: Stepped) -> None:
-        """Draw the bar anew, if it was not a moment ago."""
+        """Draw the bar again, unless it was drawn a moment ago."""
         now = time.monotonic()
         if self._bar is None or (now - self._drawn < _REFRESH and event.progress < 1):
             return
         seconds, items = self._speed
         rate = (event.items - items) / max(event.seconds - seconds, 1e-9)
         left = event.seconds / event.progress * (1 - event.progress)
+        unit = self._task.short_unit or self._task.unit
         self._bar.n = event.progress
         self._bar.set_description_str(
-            f"epoch {event.epoch}: {self._words(event.figure)}, "
-            f"{clock(left)} left, {rate:,.0f} {self._unit}/s"  # all of it fits into 80 columns
+            f"epoch {event.epoch}: {self._words(event.metric)}, "
+            f"{clock(left)} left, {rate:,.0f} {unit}/s"  # all of it fits into 80 columns
         )
         self._drawn, self._speed = now, (event.seconds, event.items)
 
     def _words(self, train: float) -> str:
-        """A figure of the training, and the last one of what is held out."""
-        names = self._figures
-        words = figure_words(names[0].removeprefix("train_"), train)
+        """The training metric and the last validation metric."""
+        first, second = self._task.train_metric, self._task.valid_metric
+        words = f"{first.label or first.name} {first.text(train)}"
         if self._valid is None:
             return words
-        same = names[0].removeprefix("train_") == names[1].removeprefix("valid_")
-        valid = figure_words("valid" if same else names[1], self._valid)
-        return f"{words}, {valid}"
+        valid = "valid" if first == second else second.title("valid")
+        return f"{words}, {valid} {second.text(self._valid)}"
 
     def measured(self, event: Measured) -> None:
-        """Remember the figures, for the bar and for the line above the next samples."""
+        """Remember the metrics, and show them unless samples will follow."""
         self._valid = event.valid
         self._line = f"{clock(event.seconds)}  epoch {event.epoch:.4g}: {self._words(event.train)}"
-        if not self._samples:
+        if not self._task.has_samples:
             self._output.note(self._line)
 
     def sampled(self, event: Sampled) -> None:
-        """Show a sample, and above the first of a set where the training stood."""
+        """Show a sample, with the metrics above the first sample of a set."""
         if self._line != self._shown_line:
             self._output.note(self._line)
             self._shown_line = self._line

@@ -11,48 +11,45 @@ from typing import Any
 
 import typer
 
+from charlm.cli.options import Command, replace_parameter
 from charlm.cli.output import Output
-from charlm.config import (
-    Setting,
-    Settings,
-    TaskConfig,
-    preset_names,
-    settings_from_preset,
-    settings_from_toml,
-)
+from charlm.config import Section, Setting, Settings, TaskConfig, settings_from_toml
+from charlm.task import preset_names, settings_from_preset
 
 _METAVARS = {int: "N", float: "F", str: "TEXT", bool: None}
 
 
-def takes_settings(
-    config: type[TaskConfig],
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def takes_settings(config: type[TaskConfig]) -> Callable[[Command], Command]:
     """A decorator that gives a train command the options of a task's settings.
 
-    The command's first parameter receives what the user gave, as a list of `Settings`, in the order
-    in which they are merged: preset, file, options, ``--set``.
+    The command's parameter ``given`` receives what the user gave, as a list of `Settings`, in the
+    order in which they are merged: preset, file, options, ``--set``.
     """
 
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        # Annotations are evaluated here, because typer does not know where they come from.
-        signature = inspect.signature(command, eval_str=True)
-        own = list(signature.parameters.values())[1:]
+    parameters = [
+        parameter
+        for name, section in config.sections().items()
+        for parameter in _section_parameters(section, f"{name}__")
+    ]
+    parameters += _source_parameters(config.task)
+    build = functools.partial(_given, config)
+    return lambda command: replace_parameter(command, "given", parameters, build)
 
-        @functools.wraps(command)
-        def wrapper(**values: Any) -> None:
-            rest = {parameter.name: values.pop(parameter.name) for parameter in own}
-            command(_given(config, **values), **rest)
 
-        parameters = [
-            *setting_parameters(config),
-            *_source_parameters(config.task),
-            *(each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own),
-        ]
-        wrapper.__annotations__ = {each.name: each.annotation for each in parameters}
-        vars(wrapper)["__signature__"] = inspect.Signature(parameters)
-        return wrapper
+def takes_section(section: type[Section] | None) -> Callable[[Command], Command]:
+    """A decorator that gives a command the options of one section.
 
-    return decorate
+    The command's parameter ``options`` receives the section; None if ``section`` is None.
+    """
+
+    def build(**values: Any) -> Section | None:
+        if section is None:
+            return None
+        given = {key: value for key, value in values.items() if value is not None}
+        return section(**{key: section.convert(key, value) for key, value in given.items()})
+
+    parameters = [] if section is None else list(_section_parameters(section))
+    return lambda command: replace_parameter(command, "options", parameters, build)
 
 
 def _given(
@@ -63,11 +60,7 @@ def _given(
     assignments: list[str] | None,
     **options: Any,
 ) -> list[Settings]:
-    """What the user gave.
-
-    Raises:
-        UsageError: there is no such preset, file or setting.
-    """
+    """What the user gave; a UsageError if there is no such preset, file or setting."""
     sources: list[Settings] = []
     if preset is not None:
         sources.append(settings_from_preset(config.task, preset))
@@ -81,26 +74,25 @@ def _given(
     return [*sources, by_option, config.settings_from_assignments(assignments or [])]
 
 
-def setting_parameters(config: type[TaskConfig]) -> Iterator[inspect.Parameter]:
+def _section_parameters(section: type[Section], prefix: str = "") -> Iterator[inspect.Parameter]:
     """A keyword parameter, as typer reads it, for each setting that has an option."""
-    for section, kind in config.sections().items():
-        defaults = kind.defaults()
-        for key, setting in kind.settings().items():
-            if setting.option:
-                value = kind.type_of(key)[0]
-                yield _parameter(
-                    f"{section}__{key}",
-                    _annotation(value),
-                    *setting.option,
-                    metavar=_metavar(setting, value),
-                    help=_help(setting, value, defaults[key]),
-                )
+    defaults = section.defaults()
+    for key, setting in section.settings().items():
+        if setting.option:
+            value = section.type_of(key)[0]
+            yield _parameter(
+                prefix + key,
+                _annotation(value),
+                *setting.option,
+                metavar=_metavar(setting, value),
+                help=_help(setting, value, defaults[key]),
+            )
 
 
 def _source_parameters(task: str) -> Iterator[inspect.Parameter]:
     """The parameters of the other sources of settings."""
-    names = f"Use the settings of a preset: {', '.join(preset_names(task))}."
-    yield _parameter("preset", str | None, "--preset", metavar="NAME", help=names)
+    text = f"Use the settings of a preset: {', '.join(preset_names(task))}."
+    yield _parameter("preset", str | None, "--preset", metavar="NAME", help=text)
     text = "Read settings from a TOML file."
     yield _parameter("file", Path | None, "--config", metavar="FILE.toml", help=text)
     text = "Set any setting of docs/settings.md. Can be repeated."

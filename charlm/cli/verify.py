@@ -6,28 +6,26 @@ from typing import Annotated
 
 import typer
 
-from charlm.cli.options import AsJson, CorporaDir, Quiet, Version
+from charlm.cli.options import takes_output
 from charlm.cli.output import Output
 from charlm.errors import CharlmError
 
 
+@takes_output
 def verify(
     seed: Annotated[
         int, typer.Option(metavar="N", min=0, max=2**63 - 1, help="Seed of weights and inputs.")
     ] = 0,
-    corpora_dir: CorporaDir = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    version: Version = False,
+    *,
+    output: Output,
 ) -> None:
-    """Show that this package's own recurrent layers and torch's agree.
+    """Check that charlm's own recurrent layers agree with torch's.
 
-    Both get the same weights, inputs and first state, for two layers and 35 steps. The table has
-    the largest absolute differences of outputs, final states and gradients.
+    Both get the same weights, inputs and first state, for two layers and 35 steps. The table shows
+    the largest absolute differences between outputs, final states and gradients.
     """
     from charlm.recurrent.parity import TOLERANCE, compare_all
 
-    output = Output(as_json=as_json, quiet=quiet)
     found = compare_all(seed)
     output.json({"agreement": [vars(row) for row in found], "tolerance": TOLERANCE})
     output.table(
@@ -44,4 +42,6 @@ def verify(
         ],
     )
     if not all(row.agree for row in found):
-        raise CharlmError("scratch and torch layers differ here", "please report the table above")
+        raise CharlmError(
+            "the scratch layers and the torch layers differ", "please report the table above"
+        )

@@ -23,10 +23,7 @@ Settings = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class TaskConfig:
-    """The whole configuration of a run: three frozen sections.
-
-    A subclass names its task and gives the sections their types.
-    """
+    """The whole configuration of a run. A subclass names its task and the sections' types."""
 
     task: ClassVar[str]
     corpus: Any
@@ -55,8 +52,7 @@ class TaskConfig:
         """Merge sources of settings over the defaults, later ones over earlier ones.
 
         Raises:
-            UsageError: an unknown section or key (the nearest known one is named), a value of
-                another type, or one that is not allowed.
+            UsageError: an unknown section or key, or a value of another type or out of bounds.
         """
         sections = cls.sections()
         merged: dict[str, dict[str, Any]] = {name: {} for name in sections}
@@ -69,26 +65,19 @@ class TaskConfig:
                 for key in values:
                     check_known(key, known, f"key of [{name}]")
                 given = {key: sections[name].convert(key, value) for key, value in values.items()}
-                groups = {known[key].group for key, value in given.items() if value is not None}
-                replaced = {
-                    key: None
-                    for key, about in known.items()
-                    if about.group is not None and about.group in groups
-                }
-                merged[name] |= replaced | given
+                groups = {known[key].group for key in given if given[key] is not None} - {None}
+                replaced = (key for key, about in known.items() if about.group in groups)
+                merged[name] |= dict.fromkeys(replaced) | given
         return cls(**{name: section(**merged[name]) for name, section in sections.items()})
 
     @classmethod
     def settings_from_assignments(cls, assignments: Iterable[str]) -> Settings:
         """Settings from ``KEY=VALUE`` words; the key with or without its section.
 
-        Raises:
-            UsageError: a word has no ``=``, or no section has the key.
+        A word without ``=`` and a key that no section has are a UsageError.
         """
         settings: dict[str, dict[str, Any]] = {}
-        homes = {
-            key: name for name, section in cls.sections().items() for key in section.settings()
-        }
+        homes = {key: name for name, each in cls.sections().items() for key in each.settings()}
         for word in assignments:
             key, equals, value = word.partition("=")
             key = key.strip().replace("-", "_")
@@ -105,11 +94,7 @@ class TaskConfig:
 
 
 def settings_from_toml(path: Path) -> Settings:
-    """Settings from a TOML file with the sections ``[corpus]``, ``[model]``, ``[training]``.
-
-    Raises:
-        UsageError: the file cannot be read or is not TOML.
-    """
+    """Settings from a TOML file; a UsageError if it cannot be read or is not TOML."""
     try:
         mode = path.stat().st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
@@ -122,14 +107,7 @@ def settings_from_toml(path: Path) -> Settings:
 
 
 def parse_toml(text: str, name: str) -> Settings:
-    """Settings from the text of a TOML file.
-
-    Args:
-        name: the file, for the message.
-
-    Raises:
-        UsageError: the text is not TOML.
-    """
+    """Settings from the text of a TOML file; a UsageError about ``name`` if it is not TOML."""
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:

@@ -16,14 +16,15 @@ class NetworkSection(Section, section="model"):
 
     cell: str = setting(
         "lstm",
-        "The recurrent cell. gru resets after the product, like torch; gru-reset-before resets "
-        "before it, like Dive into Deep Learning.",
+        "The recurrent cell. gru applies the reset gate after the matrix product, as torch does; "
+        "gru-reset-before applies it before, as Dive into Deep Learning does.",
         option="--cell",
         choices=CELLS,
     )
     backend: str = setting(
         "torch",
-        "torch uses nn.RNN, nn.GRU or nn.LSTM; scratch computes the equations step by step.",
+        "The implementation of the recurrent layers. torch: nn.RNN, nn.GRU or nn.LSTM. scratch: "
+        "charlm's own layers, which compute the equations step by step.",
         option="--backend",
         choices=("torch", "scratch"),
     )
@@ -79,12 +80,12 @@ class NetworkSection(Section, section="model"):
 
     def idle(self) -> dict[str, str]:
         """The settings that have no effect in this network, with the reason for each."""
-        one = {"dropout": "it works between recurrent layers, and the network has only one"}
-        one_hot = {"input_dropout": "the input is one-hot, so there is no embedding to drop"}
-        return {
-            **(one if self.num_layers == 1 else {}),
-            **(one_hot if getattr(self, "embedding", None) == "one-hot" else {}),
-        }
+        idle = {}
+        if self.num_layers == 1:
+            idle["dropout"] = "it works between recurrent layers, and the network has only one"
+        if getattr(self, "embedding", None) == "one-hot":
+            idle["input_dropout"] = "the input is one-hot, so there is no embedding to drop"
+        return idle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +94,9 @@ class SequenceNetworkSection(NetworkSection):
 
     hidden_size: int = setting(64, "Hidden units of each recurrent layer and direction.")
     bidirectional: bool = setting(
-        True, "Read in both directions, or only from the start.", option="--bidirectional/--one-way"
+        True,
+        "Read a sequence in both directions, or only forwards.",
+        option="--bidirectional/--one-way",
     )
     word_dropout: float = setting(
         0.1, "Probability that a token is replaced by the unknown token in training.", **PROBABILITY

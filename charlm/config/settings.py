@@ -26,11 +26,7 @@ def check(ok: bool, message: str, hint: str | None = None) -> None:
 
 
 def check_known(name: str, known: Iterable[str], what: str, otherwise: str | None = None) -> None:
-    """Raise a UsageError unless ``name`` is known.
-
-    Args:
-        otherwise: the hint where no known name is close; None: the list of known names.
-    """
+    """Raise a UsageError unless ``name`` is known; ``otherwise`` is as in `did_you_mean`."""
     names = sorted(known)
     if name not in names:
         raise UsageError(f"unknown {what}: {shown(name)}", did_you_mean(name, names, otherwise))
@@ -42,9 +38,8 @@ class Setting:
 
     Attributes:
         help: one or more sentences.
-        option: the names on the command line, such as ``("--lr",)``; empty: only ``--set``, TOML
-            and presets take the setting. A flag that only turns the setting on has one name; one
-            that also turns it off is written ``--on/--off``.
+        option: the names on the command line, such as ``("--lr",)`` or, for a flag that can be
+            turned off, ``("--on/--off",)``; empty: only ``--set``, TOML and presets take it.
         metavar: the value in ``--help``; None: made from the type or the choices.
         choices: the values that are allowed. It is read at each check, so it may grow.
         above, at_least, below, at_most: bounds of a number, or of each number of a list.
@@ -80,19 +75,14 @@ class Setting:
         return " and ".join(bounds) or None
 
     def check(self, name: str, value: Any) -> None:
-        """Compare a value with the choices and bounds.
-
-        Raises:
-            UsageError: it is not one of the choices, or out of bounds.
-        """
+        """Raise a UsageError unless a value is one of the choices and within the bounds."""
         if value is None:
             return
-        if self.choices is not None:
-            allowed = ", ".join(self.choices)
-            check(value in self.choices, f"{name} is {shown(value)}; it can be {allowed}")
-        which, parts = ("each", value) if isinstance(value, tuple) else ("it", (value,))
+        if self.choices is not None and value not in self.choices:
+            raise UsageError(f"{name} is {shown(value)}; it can be {', '.join(self.choices)}")
         if self.range is not None:
-            ok = all(self._within(part) for part in parts)
+            which, parts = ("each", value) if isinstance(value, tuple) else ("it", (value,))
+            ok = all(map(self._within, parts))
             check(ok, f"{name} is {shown(value)}; {which} must be {self.range}")
 
     def _within(self, number: float) -> bool:
@@ -127,12 +117,7 @@ COUNT: dict[str, Any] = {"at_least": 1, "at_most": 10**9}
 def setting(
     default: Any, help: str = "", *, option: str | tuple[str, ...] = (), **about: Any
 ) -> Any:
-    """A dataclass field that is a setting of a run.
-
-    Args:
-        default: the default value.
-        help: see `Setting`, as for ``option`` and ``about``.
-    """
+    """A dataclass field that is a setting of a run; `Setting` says what the arguments mean."""
     option = (option,) if isinstance(option, str) else option
     metadata = {_KEY: Setting(help=help, option=option, **about)}
     return dataclasses.field(default=default, metadata=metadata)
@@ -156,21 +141,18 @@ class Section:
         super().__init_subclass__()
         if section is not None:
             cls.section = section
-        inherited = cls.settings()
+        inherited, unsaid = cls.settings(), vars(Setting())
         for key in inspect.get_annotations(cls):
-            own = getattr(cls, key, None)
-            if key not in inherited and not isinstance(own, dataclasses.Field):
-                raise TypeError(f"{cls.__name__}.{key} is not made by setting()")
+            own: Any = getattr(cls, key, None)
+            is_setting = isinstance(own, dataclasses.Field)
             if key in inherited:
-                about = inherited[key]
-                if isinstance(own, dataclasses.Field):
-                    given = vars(own.metadata[_KEY]).items()
-                    unsaid = vars(Setting())
-                    about = dataclasses.replace(
-                        about, **{name: value for name, value in given if value != unsaid[name]}
-                    )
-                    own = own.default
-                setattr(cls, key, dataclasses.field(default=own, metadata={_KEY: about}))
+                said = vars(own.metadata[_KEY]).items() if is_setting else ()
+                changes = {name: value for name, value in said if value != unsaid[name]}
+                about = dataclasses.replace(inherited[key], **changes)
+                default = own.default if is_setting else own
+                setattr(cls, key, dataclasses.field(default=default, metadata={_KEY: about}))
+            elif not is_setting:
+                raise TypeError(f"{cls.__name__}.{key} is not made by setting()")
 
     def __post_init__(self) -> None:
         for key, about in self.settings().items():
@@ -198,12 +180,11 @@ class Section:
         """The type of a setting's value beside None, and whether it can be None."""
         hint = typing.get_type_hints(cls)[key]
         kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-        kind = next(each for each in kinds if each is not type(None))
-        return kind, type(None) in kinds
+        return next(each for each in kinds if each is not types.NoneType), types.NoneType in kinds
 
     @classmethod
     def convert(cls, key: str, value: Any) -> Any:
-        """A value from TOML, JSON, an option or ``KEY=VALUE`` as the type that the field has.
+        """A value from TOML, JSON, an option or ``KEY=VALUE`` as the field's type.
 
         Raises:
             UsageError: it is of another type.
@@ -219,9 +200,8 @@ class Section:
                 return _list(typing.get_args(kind)[0], value)
             return _scalar(kind, value)
         except (TypeError, ValueError, OverflowError):
-            noun = _NOUNS.get(kind, "a list")
-            name = cls.name_of(key)
-            raise UsageError(f"{name} is {shown(value)}; it must be {noun}") from None
+            message = f"{cls.name_of(key)} is {shown(value)}; it must be "
+            raise UsageError(message + _NOUNS.get(kind, "a list")) from None
 
     @classmethod
     def resumable(cls) -> frozenset[str]:

@@ -18,8 +18,8 @@ class TrainingSection(Section, section="training"):
     )
     epochs: int | None = setting(
         40,
-        "Stop after this many passes through the training data. With --minutes too, the first "
-        "limit reached counts; alone, it unsets minutes.",
+        "Stop after this many passes through the training data. If --minutes is given too, the "
+        "first limit that is reached counts; if not, there is no limit on minutes.",
         option="--epochs",
         none_means="no limit",
         group="end",
@@ -28,7 +28,8 @@ class TrainingSection(Section, section="training"):
     )
     minutes: float | None = setting(
         1.6,
-        "Stop after this many minutes, validation and samples included. Alone, it unsets epochs.",
+        "Stop after this many minutes, validation and samples included. If --epochs is not given, "
+        "there is no limit on epochs.",
         option="--minutes",
         none_means="no limit",
         group="end",
@@ -59,7 +60,7 @@ class TrainingSection(Section, section="training"):
     )
     clip_norm: float = setting(
         1.0,
-        "Scale gradients down to this global norm; none or 0: never.",
+        "Largest global norm of the gradients; larger ones are scaled down. none or 0: no limit.",
         option="--clip-norm",
         none=0.0,
         resumable=True,
@@ -68,12 +69,12 @@ class TrainingSection(Section, section="training"):
     averaging: float = setting(
         0.0,
         "Decay per step of a running mean of the weights, which is then used for validation and "
-        "kept as the best weights (Polyak and Juditsky 1992); 0: no mean.",
+        "kept as the best weights (Polyak and Juditsky 1992); 0: no averaging.",
         **PROBABILITY,
     )
     patience: int | None = setting(
         None,
-        "Stop after this many validations in a row without improvement.",
+        "Stop after this many validations in a row without an improvement.",
         option="--patience",
         none_means="never",
         resumable=True,
@@ -84,14 +85,15 @@ class TrainingSection(Section, section="training"):
     )
     device: str = setting(
         "auto",
-        "Where to train. auto: CUDA if there is a card, else the CPU.",
+        "The device to train on. auto: CUDA if there is a GPU, else the CPU.",
         option="--device",
         metavar="auto|cpu|cuda|mps",
         resumable=True,
     )
     deterministic: bool = setting(
         False,
-        "On CUDA, use slower algorithms that give the same numbers each time. A CPU always does.",
+        "Use slower CUDA algorithms that give the same results every time. On a CPU, results are "
+        "always the same.",
         option="--deterministic",
         resumable=True,
     )
@@ -111,7 +113,7 @@ class TrainingSection(Section, section="training"):
     )
     save_steps: int | None = setting(
         None,
-        "Save a checkpoint every this many updates too.",
+        "Also save a checkpoint after every this many updates.",
         none_means="never",
         resumable=True,
         **COUNT,

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from charlm.atomic_files import write_atomic
 from charlm.corpus.catalogue import catalogue
-from charlm.corpus.fetch import corpora_folders, writable_folder
-from charlm.corpus.text import check_characters, read_text
+from charlm.corpus.fetch import corpora_folders, writable_folder, write_corpus
+from charlm.corpus.text import check_characters, read_text, reading
 from charlm.errors import CorpusError
 
 
@@ -20,9 +19,9 @@ def corpus_names(corpora_dir: Path | None = None) -> tuple[str, ...]:
 
 
 def find_added(name: str, corpora_dir: Path | None = None) -> Path | None:
-    """The file of the added text of that name, in the first corpora folder that has it."""
+    """The file of an added text, in the first corpora folder that has it."""
     files = (folder / f"{name}.txt" for folder in corpora_folders(corpora_dir))
-    return next((file for file in files if os.path.isfile(file)), None)
+    return next(filter(os.path.isfile, files), None)
 
 
 def add_text(
@@ -34,8 +33,7 @@ def add_text(
     in the working folder. Adding the same text again changes nothing.
 
     Raises:
-        CorpusError: the source is not a readable text, or its name belongs to a catalogued corpus
-            or to another added text.
+        CorpusError: the source is not a readable text, or its name belongs to another corpus.
         UsageError: the encoding is unknown.
     """
     text = read_text(source, encoding=encoding)
@@ -47,14 +45,12 @@ def add_text(
     check_characters(text.text, source)
     data = text.text.encode()
     path = writable_folder(corpora_dir, otherwise=Path("corpora")) / f"{text.name}.txt"
-    try:
-        if path.exists():
-            if path.read_bytes() == data:
-                return path
-            raise CorpusError(
-                f"{path} exists and is another text", "rename the file, or delete the old text"
-            )
-        write_atomic(path, data)
-    except OSError as error:
-        raise CorpusError(f"cannot write {path}: {error.strerror}", "check the folder") from error
+    with reading(path):
+        old = path.read_bytes() if path.exists() else None
+    if old is None:
+        write_corpus(path, data)
+    elif old != data:
+        raise CorpusError(
+            f"{path} exists and is another text", "rename the file, or delete the old text"
+        )
     return path

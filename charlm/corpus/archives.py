@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import io
 import re
+import tarfile
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, NamedTuple
+from contextlib import contextmanager
+from pathlib import Path, PurePath, PurePosixPath
+from typing import NamedTuple
 
 from charlm.errors import CorpusError, shown
-
-if TYPE_CHECKING:
-    from zipfile import ZipInfo
 
 TEXT_SUFFIXES = (".txt", ".text", ".md", ".rst", ".tex", ".csv", ".tsv", ".py", ".c", ".h")
 """Suffixes of the files that are read as text in a folder and in a zip archive."""
@@ -23,6 +24,7 @@ MAX_RATIO = 1000  # unpacked bytes per packed byte; deflate reaches 1,032
 MAX_FILES = 10**6  # in one archive or folder
 MAX_FILE_BYTES = 2**24  # of a file in an archive or folder of many
 _MAX_HEADERS = 2**20  # bytes of the headers of one tar member, extended ones included
+_DAMAGE = (gzip.BadGzipFile, zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError)
 _PAX_TYPES = (b"x", b"g", b"X")
 _EXTENDED_TYPES = (*_PAX_TYPES, b"L", b"K")  # tar headers whose content describes the next member
 
@@ -35,22 +37,34 @@ def _refuse_bomb(path: Path, unpacked: int, packed: int) -> None:
         )
 
 
-def _damaged(path: Path, error: object) -> CorpusError:
-    return CorpusError(f"{path} cannot be unpacked: {error}", "fetch or copy the file again")
+@contextmanager
+def _unpacking(path: Path, header: str = "a header") -> Iterator[None]:
+    """Turn an error about a damaged archive inside the block into a CorpusError."""
+    damaged, hint = f"{path} cannot be unpacked: ", "fetch or copy the file again"
+    try:
+        yield
+    except (*_DAMAGE, NotImplementedError) as error:
+        raise CorpusError(f"{damaged}{error}", hint) from error
+    except RecursionError as error:  # tarfile reads each extended header inside the one before
+        raise CorpusError(f"{damaged}a file in it has too many headers", hint) from error
+    except (ValueError, OSError) as error:
+        # A name that cannot be decoded, or an offset before the start of the file. The message
+        # may quote a whole header.
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise
+        raise CorpusError(f"{damaged}{header} is damaged", hint) from error
 
 
-def _text_member(path: Path, members: list[ZipInfo]) -> ZipInfo:
-    """The only text file among the members.
+def is_text(path: PurePath) -> bool:
+    """Whether a file of that name is read as text: it has a text's suffix and is not hidden."""
+    return path.suffix.lower() in TEXT_SUFFIXES and not path.name.startswith(".")
 
-    Raises:
-        CorpusError: the archive holds no text file or several, or the file is encrypted.
-    """
-    texts = []
-    for member in members:
-        name = PurePosixPath(member.filename)
-        # Hidden files do not count: macOS adds __MACOSX/._book.txt to a book.txt.
-        if name.suffix.lower() in TEXT_SUFFIXES and name.name[0] != "." and not member.is_dir():
-            texts.append(member)
+
+def _text_member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
+    """The only text file in a zip archive."""
+    # macOS adds a hidden __MACOSX/._book.txt to a book.txt.
+    members = [each for each in archive.infolist() if is_text(PurePosixPath(each.filename))]
+    texts = [member for member in members if not member.is_dir()]
     if len(texts) != 1:
         some = ", ".join(member.filename for member in texts[:3])
         raise CorpusError(
@@ -71,26 +85,16 @@ def read_zip(path: Path) -> bytes:
             unpacks to more than ``MAX_BYTES`` or ``MAX_RATIO`` times its size.
         OSError: the file cannot be read.
     """
-    import zipfile
-
-    try:
-        with zipfile.ZipFile(path) as archive:
-            member = _text_member(path, archive.infolist())
-            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                # For other methods zipfile does not limit how much one read unpacks.
-                raise NotImplementedError("its compression is neither deflate nor none")
-            _refuse_bomb(path, member.file_size, member.compress_size)
-            with archive.open(member) as stream:
-                data = stream.read(member.file_size + 1)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise _damaged(path, error) from error
-    except (ValueError, OSError) as error:
-        # A file name that cannot be decoded, or an offset before the start of the file.
-        if isinstance(error, OSError) and error.errno != errno.EINVAL:
-            raise
-        raise _damaged(path, "its directory of files is damaged") from error
-    if len(data) != member.file_size:
-        raise _damaged(path, "it ends too early")
+    with _unpacking(path, "its directory of files"), zipfile.ZipFile(path) as archive:
+        member = _text_member(path, archive)
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            # For other methods zipfile does not limit how much one read unpacks.
+            raise NotImplementedError("its compression is neither deflate nor none")
+        _refuse_bomb(path, member.file_size, member.compress_size)
+        with archive.open(member) as stream:
+            data = stream.read(member.file_size + 1)
+        if len(data) != member.file_size:
+            raise EOFError("it ends too early")
     return data
 
 
@@ -102,20 +106,13 @@ def read_gzip(path: Path) -> bytes:
             times its size.
         OSError: the file cannot be read.
     """
-    import gzip
-
     packed = path.stat().st_size
-    chunks: list[bytes] = []
-    unpacked = 0
-    try:
-        with gzip.open(path) as stream:
-            while chunk := stream.read(2**20):
-                unpacked += len(chunk)
-                _refuse_bomb(path, unpacked, packed)
-                chunks.append(chunk)
-    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise _damaged(path, error) from error
-    return b"".join(chunks)
+    data = bytearray()
+    with _unpacking(path), gzip.open(path) as stream:
+        while chunk := stream.read(2**20):
+            data += chunk
+            _refuse_bomb(path, len(data), packed)
+    return bytes(data)
 
 
 def too_large(where: str) -> CorpusError:
@@ -127,12 +124,10 @@ def too_large(where: str) -> CorpusError:
 
 
 class TarMember(NamedTuple):
-    """A member of a tar archive."""
+    """A member: its folders and name, and the content if it is a wanted regular file."""
 
-    parts: tuple[str, ...] | None
-    """The folders in its path, then its own name; None if the path leads out of the archive."""
+    parts: tuple[str, ...] | None  # None if the path leads out of the archive
     data: bytes | None
-    """The content of a wanted regular file; None for every other member."""
 
 
 def read_tar(path: Path, wanted: Callable[[tuple[str, ...]], bool]) -> Iterator[TarMember]:
@@ -149,57 +144,40 @@ def read_tar(path: Path, wanted: Callable[[tuple[str, ...]], bool]) -> Iterator[
             has more than ``MAX_FILE_BYTES``.
         OSError: the file cannot be read.
     """
-    import gzip
-    import tarfile
-
     packed = path.suffix.lower() != ".tar"
-    try:
-        with path.open("rb") as file, gzip.open(file) if packed else file as stream:
-            yield from _members(path, _TarStream(path, stream), wanted)
-    except (gzip.BadGzipFile, zlib.error, EOFError, tarfile.TarError, ValueError) as error:
-        raise _damaged(path, error) from error
-    except RecursionError as error:  # tarfile reads each extended header inside the one before
-        raise _damaged(path, "a file in it has too many headers") from error
-
-
-def _members(
-    path: Path, stream: _TarStream, wanted: Callable[[tuple[str, ...]], bool]
-) -> Iterator[TarMember]:
-    import tarfile
-
-    archive = tarfile.TarFile(fileobj=stream, encoding="utf-8", errors="surrogateescape")
-    member = archive.next()
-    files = 0
-    while member is not None:
-        if member.issparse() or any(".sparse." in key for key in member.pax_headers):
-            raise tarfile.HeaderError("it holds a sparse file")
-        if member.size < 0:
-            raise tarfile.HeaderError("a size is negative")
-        files += 1
-        if files > MAX_FILES:
-            raise CorpusError(f"{path} holds more than {MAX_FILES:,} files", "use a part of it")
-        parts = _parts(member.name)
-        data = None
-        if member.isreg() and parts and wanted(parts):
-            if member.size > MAX_FILE_BYTES:
-                raise too_large(f"{shown(member.name)} in {path}")
-            data = stream.take(member.size)
-        if not member.isdir():
-            yield TarMember(parts, data)
-        # TarFile.next keeps all members in memory and takes a damaged header for the end.
-        stream.seek(archive.offset)
-        stream.headers = 0
-        archive.pax_headers = {}
-        try:
-            member = tarfile.TarInfo.fromtarfile(archive)
-        except tarfile.HeaderError:
-            if not stream.ended:
+    with _unpacking(path), path.open("rb") as file, gzip.open(file) if packed else file as unpacked:
+        stream = _TarStream(path, unpacked)
+        archive = tarfile.TarFile(fileobj=stream, encoding="utf-8", errors="surrogateescape")
+        member, files = archive.next(), 0
+        while member is not None:
+            if member.issparse() or any(".sparse." in key for key in member.pax_headers):
+                raise tarfile.HeaderError("it holds a sparse file")
+            if member.size < 0:
+                raise tarfile.HeaderError("a size is negative")
+            files += 1
+            if files > MAX_FILES:
+                raise CorpusError(f"{path} holds more than {MAX_FILES:,} files", "use a part of it")
+            parts, data = _inside(member.name), None
+            if member.isreg() and parts and wanted(parts):
+                if member.size > MAX_FILE_BYTES:
+                    raise too_large(f"{shown(member.name)} in {path}")
+                data = stream.take(member.size)
+            if not member.isdir():
+                yield TarMember(parts, data)
+            # TarFile.next keeps all members in memory and takes a damaged header for the end.
+            stream.seek(archive.offset)
+            stream.headers = 0
+            archive.pax_headers = {}
+            try:
+                member = tarfile.TarInfo.fromtarfile(archive)
+            except tarfile.HeaderError:
+                if stream.ended:
+                    break
                 raise
-            member = None
-    stream.finish()
+        stream.finish()
 
 
-def _parts(name: str) -> tuple[str, ...] | None:
+def _inside(name: str) -> tuple[str, ...] | None:
     parts = tuple(part for part in name.split("/") if part not in ("", "."))
     return None if name.startswith("/") or ".." in parts or not parts else parts
 
@@ -212,9 +190,7 @@ class _TarStream(io.BufferedIOBase):
     """
 
     def __init__(self, path: Path, stream: io.BufferedIOBase) -> None:
-        self._path = path
-        self._stream = stream
-        self._packed = path.stat().st_size
+        self._path, self._packed, self._stream = path, path.stat().st_size, stream
         self._at = 0
         self._extended = b""  # the type of the extended header whose content is read next
         self.headers = 0  # bytes of the headers read for one member
@@ -229,28 +205,19 @@ class _TarStream(io.BufferedIOBase):
         return self._at
 
     def read(self, size: int | None = -1, /) -> bytes:
-        import tarfile
-
         if size is None or not 0 <= size <= _MAX_HEADERS - self.headers:
             raise tarfile.HeaderError("the headers of a file are too long")
         self.headers += size
         data = self.take(size)
-        if self._extended:
-            if self._extended in _PAX_TYPES:
-                _check_records(data)
-            self._extended = b""
-        elif data[156:157] in _EXTENDED_TYPES:
-            self._extended = data[156:157]
+        if self._extended in _PAX_TYPES:
+            _check_records(data)
+        kind = b"" if self._extended else data[156:157]
+        self._extended = kind if kind in _EXTENDED_TYPES else b""
         self.ended = not any(data)
         return data
 
     def take(self, size: int) -> bytes:
-        """The next ``size`` bytes.
-
-        Raises:
-            EOFError: fewer bytes are left.
-            CorpusError: the archive unpacks to too much.
-        """
+        """The next ``size`` bytes; an EOFError if fewer are left."""
         data = self._take(size)
         if len(data) != size:
             raise EOFError("it ends too early")
@@ -270,8 +237,6 @@ class _TarStream(io.BufferedIOBase):
 
 def _check_records(data: bytes) -> None:
     r"""Refuse a pax header unless it consists of ``<length> <key>=<value>\n`` records."""
-    import tarfile
-
     at = 0
     while at < len(data) and data[at]:
         digits = data[at : at + 8].partition(b" ")[0]

@@ -33,20 +33,11 @@ def spaces(text: str) -> str:
     return text.replace("\n", " ").replace("\r", " ")
 
 
-def none(text: str) -> str:
-    """The text, unchanged."""
-    return text
-
-
-CLEANINGS: dict[str, Callable[[str], str]] = {"letters": letters, "spaces": spaces, "none": none}
+CLEANINGS: dict[str, Callable[[str], str]] = {"letters": letters, "spaces": spaces, "none": str}
 
 
 def clean(text: str, name: str) -> str:
-    """The text after the cleaning of that name.
-
-    Raises:
-        UsageError: the name is not in ``CLEANINGS``.
-    """
+    """The text after the cleaning of that name; a UsageError if it is not in ``CLEANINGS``."""
     if name not in CLEANINGS:
         raise UsageError(f"unknown cleaning {name!r}", did_you_mean(name, CLEANINGS))
     return CLEANINGS[name](text)

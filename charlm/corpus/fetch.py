@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from charlm.atomic_files import write_atomic
 from charlm.corpus.catalogue import CatalogueEntry, CatalogueFile, catalogue
+from charlm.corpus.text import reading
 from charlm.errors import CorpusError, FetchError
 
 if TYPE_CHECKING:
@@ -32,28 +33,20 @@ def _user_cache() -> Path:
 
 def _named_folders(corpora_dir: Path | None) -> list[Path]:
     """The folders given on the command line and in the environment."""
-    environment = os.environ.get("CHARLM_CORPORA")
-    named = (corpora_dir, Path(environment) if environment else None)
-    return [folder for folder in named if folder is not None]
+    named = (corpora_dir, os.environ.get("CHARLM_CORPORA"))
+    return [Path(folder) for folder in named if folder]
 
 
 def corpora_folders(corpora_dir: Path | None = None) -> list[Path]:
-    """The folders to look for corpora in, in order; they need not exist.
-
-    They are ``corpora_dir``, ``$CHARLM_CORPORA``, ``corpora`` in the working folder, and the
-    user's cache.
-    """
+    """The folders to look for corpora in, in order; they need not exist."""
     return [*_named_folders(corpora_dir), Path("corpora"), _user_cache()]
 
 
 def writable_folder(corpora_dir: Path | None, *, otherwise: Path) -> Path:
-    """The first writable folder, which is created if it does not exist.
+    """The first writable folder, which is created if it does not exist; a CorpusError if none is.
 
     The candidates are ``corpora_dir``, ``$CHARLM_CORPORA``, ``corpora`` in the working folder if
     it exists, and ``otherwise``.
-
-    Raises:
-        CorpusError: none of them can be written to.
     """
     existing = [Path("corpora")] if os.path.isdir("corpora") else []
     for folder in (*_named_folders(corpora_dir), *existing, otherwise):
@@ -80,40 +73,27 @@ def locate(entry: CatalogueEntry, corpora_dir: Path | None = None) -> Path | Non
     """
     if entry.bundled:
         return Path(__file__).parent / "bundled" / entry.file
-    for folder in corpora_folders(corpora_dir):
-        if not _missing(entry, folder):
-            return folder / entry.file
-    return None
+    folders = corpora_folders(corpora_dir)
+    return next((each / entry.file for each in folders if not _missing(entry, each)), None)
 
 
 def _missing(entry: CatalogueEntry, folder: Path) -> list[CatalogueFile]:
-    """The files of ``entry`` that are missing in a corpora folder.
-
-    Raises:
-        CorpusError: a file in the folder has the wrong hash.
-    """
+    """The files of ``entry`` that a folder lacks; a CorpusError if one has the wrong hash."""
     missing = []
     for file in entry.downloads:
         path = folder / file.path
-        if os.path.isfile(path):  # Path.is_file raises without permission
-            _check_hash(path, file.sha256)
-        else:
+        if not os.path.isfile(path):  # Path.is_file raises without permission
             missing.append(file)
-    return missing
-
-
-def _check_hash(path: Path, expected: str) -> None:
-    try:
-        with path.open("rb") as stream:
+            continue
+        with reading(path), path.open("rb") as stream:
             found = hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise CorpusError(f"cannot read {path}: {error.strerror}", "check permissions") from error
-    if found != expected:
-        raise CorpusError(
-            f"{path} is not the catalogued file: "
-            f"SHA-256 {found[:12]}..., expected {expected[:12]}...",
-            "delete or replace it; to use it as your own text, give its path",
-        )
+        if found != file.sha256:
+            raise CorpusError(
+                f"{path} is not the catalogued file: "
+                f"SHA-256 {found[:12]}..., expected {file.sha256[:12]}...",
+                "delete or replace it; to use it as your own text, give its path",
+            )
+    return missing
 
 
 def fetch(
@@ -129,10 +109,9 @@ def fetch(
 
     Raises:
         FetchError: the download failed. No part of it is left.
-        CorpusError: as ``locate`` and ``writable_folder``, or a file cannot be written.
+        CorpusError: as ``locate``, or no folder or file can be written.
     """
-    path = locate(entry, corpora_dir)
-    if path is not None:
+    if path := locate(entry, corpora_dir):
         return path
     folder = writable_folder(corpora_dir, otherwise=_user_cache()).absolute()
     downloads: list[tuple[Path, bytes]] = []
@@ -140,17 +119,25 @@ def fetch(
         try:
             downloads.append((folder / file.path, _download(file, progress)))
         except (OSError, ValueError, _WrongFileError) as error:  # errors of requests are OSErrors
-            raise _fetch_error(entry, file, folder, error) from error
-    for path, data in downloads:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(path, data)
-        except OSError as error:
-            raise CorpusError(
-                f"cannot write {path}: {error.strerror}",
-                "free some space, or name another folder with --corpora-dir",
+            raise FetchError(
+                f"could not download {entry.name} from {file.address}: {_reason(error)}",
+                f"put {entry.file} into {folder}, or {_instead_of(entry)}",
             ) from error
+    for path, data in downloads:
+        write_corpus(path, data)
     return folder / entry.file
+
+
+def write_corpus(path: Path, data: bytes) -> None:
+    """Write a file and create its folder; a CorpusError if that fails."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, data)
+    except OSError as error:
+        raise CorpusError(
+            f"cannot write {path}: {error.strerror}",
+            "free some space, or name another folder with --corpora-dir",
+        ) from error
 
 
 def _download(file: CatalogueFile, progress: bool) -> bytes:
@@ -175,16 +162,11 @@ def _try_download(file: CatalogueFile, progress: bool) -> bytes:
         session.hooks = {"response": [_close_redirect]}
         if file.address.startswith("https:"):
             del session.adapters["http://"]  # refuses redirects to plain HTTP
+        hidden = None if progress else True  # None: shown only on a terminal
+        options: dict[str, Any] = {"unit": "B", "unit_scale": True, "leave": False}
         with (
             session.get(file.address, stream=True, timeout=_TIMEOUT) as response,
-            tqdm(
-                desc=file.path,
-                total=file.size,
-                unit="B",
-                unit_scale=True,
-                leave=False,
-                disable=None if progress else True,  # None: only on a terminal
-            ) as bar,
+            tqdm(desc=file.path, total=file.size, disable=hidden, **options) as bar,
         ):
             response.raise_for_status()
             for chunk in response.iter_content(2**16):
@@ -218,21 +200,12 @@ def _worth_another_try(error: Exception) -> bool:
     return broken or isinstance(error, _WrongFileError)
 
 
-def _fetch_error(
-    entry: CatalogueEntry, file: CatalogueFile, folder: Path, error: Exception
-) -> FetchError:
-    bundled = (other for other in catalogue().values() if other.bundled)
-    same = (
-        other for other in bundled if (other.task, other.language) == (entry.task, entry.language)
-    )
-    offline = next(same, None)
-    instead = (
-        f"use a bundled text: {offline.command}" if offline else "use your own data with --data"
-    )
-    return FetchError(
-        f"could not download {entry.name} from {file.address}: {_reason(error)}",
-        f"put {entry.file} into {folder}, or {instead}",
-    )
+def _instead_of(entry: CatalogueEntry) -> str:
+    """The advice to use a bundled corpus of the same task and language, if there is one."""
+    for other in catalogue().values():
+        if other.bundled and (other.task, other.language) == (entry.task, entry.language):
+            return f"use {other.name}, which comes with charlm"
+    return "name your own data"
 
 
 def _reason(error: Exception) -> str:
@@ -252,18 +225,15 @@ def _reason(error: Exception) -> str:
         return "the server redirects to an unsafe address"
     if isinstance(error, requests.exceptions.ContentDecodingError):
         return "the download cannot be decompressed"
-    cause: BaseException = error
-    while True:  # the operating system's message is the clearest
+    deeper: BaseException | None = error
+    while cause := deeper:  # the operating system's message is the clearest
         if isinstance(cause, (TimeoutError, requests.Timeout)):
             return "no answer in time"
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"the server's certificate is not valid: {cause.verify_message}"
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror
-        deeper = cause.__cause__ or cause.__context__
-        if deeper is None:
-            break
-        cause = deeper
+        deepest, deeper = cause, cause.__cause__ or cause.__context__
     if error.args and isinstance(error.args[0], ProtocolError):
         return "the connection was lost"
-    return str(cause).partition("\n")[0]
+    return str(deepest).partition("\n")[0]

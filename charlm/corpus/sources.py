@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from charlm.corpus.added_texts import corpus_names, find_added
-from charlm.corpus.catalogue import LANGUAGE_MODEL, CatalogueEntry, catalogue, find_entry
+from charlm.corpus.catalogue import CatalogueEntry, catalogue
 from charlm.corpus.fetch import fetch, locate
 from charlm.corpus.text import short_name
-from charlm.errors import CorpusError, did_you_mean, shown
+from charlm.errors import CorpusError, UsageError, did_you_mean, shown
 
 
 class Source(NamedTuple):
@@ -19,7 +19,6 @@ class Source(NamedTuple):
     path: str | Path
     """A file or folder, or ``-`` for standard input."""
     entry: CatalogueEntry | None = None
-    """The entry of a catalogued corpus."""
     notices: tuple[str, ...] = ()
     """What the user should know, one line each."""
 
@@ -30,15 +29,20 @@ class Source(NamedTuple):
 
 
 def find_source(
-    source: str, task: str, corpora_dir: Path | None = None, *, progress: bool = False
+    source: str,
+    task: str,
+    corpora_dir: Path | None = None,
+    *,
+    texts: bool = False,
+    progress: bool = False,
 ) -> Source:
     """The path of a corpus; a catalogued corpus is downloaded if it is not on this machine.
 
     Args:
-        source: a catalogue name; else a path; else, for language models, the name of an added
-            text. A path that equals a catalogue name is written with a folder: ``./timemachine``.
-        task: the task that the corpus is for.
+        source: a catalogue name; else a path; else, with ``texts``, the name of an added text, or
+            ``-``. A path that equals a catalogue name is written with a folder: ``./timemachine``.
         corpora_dir: a folder to look in first and to download to.
+        texts: whether the task reads plain texts: added ones and standard input.
         progress: show a progress bar during a download if standard error is a terminal.
 
     Raises:
@@ -46,24 +50,25 @@ def find_source(
         FetchError: a catalogued corpus could not be downloaded.
         UsageError: the catalogued corpus is for another task.
     """
-    entry = find_entry(source, task)
-    if entry:
-        path = locate(entry, corpora_dir)
-        if path:
+    if entry := catalogue().get(source):
+        if entry.task != task:
+            raise UsageError(
+                f"{source} is a corpus for the task {entry.task}, not {task}",
+                f"charlm corpus show {source} says how to use it",
+            )
+        if path := locate(entry, corpora_dir):
             return Source(path, entry)
         path = fetch(entry, corpora_dir, progress=progress)
         notice = f"downloaded {entry.name} from {entry.address} to {path}"
         return Source(path, entry, (notice,))
-    texts = task == LANGUAGE_MODEL
     exists = Path(source).name != source or (source and os.path.exists(source))
     if exists or (texts and source == "-"):
         return Source(source)
-    added = find_added(source, corpora_dir) if texts else None
-    if added is None:
-        known = [name for name, other in catalogue().items() if other.task == task]
-        if texts:
-            known += corpus_names(corpora_dir)
-        raise CorpusError(
-            f"no corpus, file or folder is called {shown(source)}", did_you_mean(source, known)
-        )
-    return Source(added)
+    if texts and (added := find_added(source, corpora_dir)):
+        return Source(added)
+    known = [name for name, other in catalogue().items() if other.task == task]
+    if texts:
+        known += corpus_names(corpora_dir)
+    raise CorpusError(
+        f"no corpus, file or folder is called {shown(source)}", did_you_mean(source, known)
+    )

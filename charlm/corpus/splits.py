@@ -33,40 +33,33 @@ def split_sizes(
         UsageError: ``split`` is neither.
         CorpusError: the counts do not sum to ``length``, or the train split would be empty.
     """
-    if len(split) != 3 or not all(0 <= part <= _MOST for part in split):  # also refuses NaN
-        raise _not_a_split(split)
-    total = math.fsum(split)
-    if abs(total - 1) > _TOLERANCE:
-        if not all(float(part).is_integer() for part in split) or total == 0:
-            raise _not_a_split(split)
-        if total == length:
-            train, valid, test = (int(part) for part in split)
-            return _with_train(train, valid, test)
-        if not scale_counts:
-            raise CorpusError(
-                f"the split counts sum to {int(total):,}, but the text has {length:,} characters",
-                "let them sum to the length, or give fractions such as 0.9, 0.05, 0.05",
-            )
-    # Without the tolerance, int(100 * 0.29) would be 28.
-    train_end = min(length, int(length * (split[0] / total) + _TOLERANCE))
-    valid_end = min(length, int(length * ((split[0] + split[1]) / total) + _TOLERANCE))
-    return _with_train(train_end, valid_end - train_end, length - valid_end)
-
-
-def _with_train(train: int, valid: int, test: int) -> tuple[int, int, int]:
+    in_range = len(split) == 3 and all(0 <= part <= _MOST for part in split)  # False for NaN
+    total = math.fsum(split) if in_range else 0
+    fractions = abs(total - 1) <= _TOLERANCE
+    if total == 0 or not (fractions or all(float(part).is_integer() for part in split)):
+        raise UsageError(
+            f"not a split: {', '.join(map(str, split))}",
+            "give train, valid and test as three fractions that sum to 1, "
+            "or three character counts",
+        )
+    if not fractions and total != length and not scale_counts:
+        raise CorpusError(
+            f"the split counts sum to {int(total):,}, but the text has {length:,} characters",
+            "let them sum to the length, or give fractions such as 0.9, 0.05, 0.05",
+        )
+    if fractions or total != length:
+        # Without the tolerance, int(100 * 0.29) would be 28.
+        train = min(length, int(length * (split[0] / total) + _TOLERANCE))
+        valid = min(length, int(length * ((split[0] + split[1]) / total) + _TOLERANCE)) - train
+    else:
+        train, valid = int(split[0]), int(split[1])
+    test = length - train - valid
     if train == 0:
         raise CorpusError(
             f"no character to train on: the splits have 0, {valid:,} and {test:,} characters",
             "use a longer text or a larger first split",
         )
     return train, valid, test
-
-
-def _not_a_split(split: Sequence[float]) -> UsageError:
-    return UsageError(
-        f"not a split: {', '.join(map(str, split))}",
-        "give train, valid and test as three fractions that sum to 1, or three character counts",
-    )
 
 
 def take_out(

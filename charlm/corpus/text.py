@@ -9,12 +9,13 @@ import stat
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from encodings.aliases import aliases
 from pathlib import Path
 from typing import TypeAlias
 
-from charlm.corpus.archives import TEXT_SUFFIXES, read_gzip, read_zip
+from charlm.corpus.archives import TEXT_SUFFIXES, is_text, read_gzip, read_zip
 from charlm.errors import CorpusError, UsageError, counted, did_you_mean
 
 _BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
@@ -34,22 +35,21 @@ _GUESSES = [
     *("cp1250", "cp1251", "cp1252", "cp1253", "cp1254", "cp1255", "cp1256"),
 ]
 
-
 Parts: TypeAlias = tuple[str, ...]
 """A path relative to a folder or archive: the names of its folders, then of the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceText:
-    """A text before cleaning."""
+    """A text before cleaning, with a short name for run folders and notices for the user."""
 
     text: str
     name: str
-    r"""A short name for run folders: word characters and ``-`` only."""
     sha256: str
     """The hash of the unpacked bytes; for several files, the hash of their digests in order."""
     notices: tuple[str, ...]
-    """What the user should know about how the text was read, one line each."""
+    raw: bytes | None = None
+    """The bytes of standard input, which cannot be read again; None for any other source."""
 
 
 def read_text(source: str | Path, *, encoding: str | None = None) -> SourceText:
@@ -75,12 +75,13 @@ def read_text(source: str | Path, *, encoding: str | None = None) -> SourceText:
     for where, raw in _parts(source, notices):
         digests.append(hashlib.sha256(raw).digest())
         texts.append(decode(raw, where, encoding))
+    kept = raw if source == "-" else None
     del raw  # to free memory before the text is copied
-    text = _newlines(_join(texts, notices), notices)
+    text = _joined(texts, notices)
     if not text:
         raise CorpusError(f"{source_words(source)} is empty", "name a file with text in it")
     sha256 = digests[0] if len(digests) == 1 else hashlib.sha256(b"".join(digests)).digest()
-    return SourceText(text, short_name(source), sha256.hex(), tuple(notices))
+    return SourceText(text, short_name(source), sha256.hex(), tuple(notices), kept)
 
 
 def source_words(source: str | Path) -> str:
@@ -100,28 +101,20 @@ def short_name(source: str | Path) -> str:
 
 
 def check_encoding(encoding: str) -> None:
-    """Check that Python knows a text encoding of that name.
-
-    Raises:
-        UsageError: the encoding is unknown.
-    """
+    """Raise a UsageError unless Python knows a text encoding of that name."""
     if not _is_encoding(encoding):
-        import encodings.aliases
-
-        known = {*encodings.aliases.aliases, *encodings.aliases.aliases.values()}
-        # Some of these names are not text encodings, such as rot13 and hex.
-        known = {name for name in known if _is_encoding(name)}
+        names = {*aliases, *aliases.values()}
+        known = sorted(filter(_is_encoding, names))  # without rot13 and hex, which are not for text
         wanted = encoding.lower().replace("-", "_")
-        hint = did_you_mean(wanted, sorted(known), "such as utf-8, utf-16, gb18030, cp1252")
+        hint = did_you_mean(wanted, known, "such as utf-8, utf-16, gb18030, cp1252")
         raise UsageError(f"unknown encoding {encoding!r}", hint)
 
 
 def _is_encoding(name: str) -> bool:
-    try:
+    with suppress(LookupError, ValueError):
         bytes(4).decode(name)  # four NUL bytes are valid in every text encoding
-    except (LookupError, ValueError):
-        return False
-    return True
+        return True
+    return False
 
 
 @contextmanager
@@ -167,10 +160,7 @@ def _parts(source: str | Path, notices: list[str]) -> Iterator[tuple[Path | str,
 def walk(folder: Path, deepest: int = sys.maxsize) -> Iterator[Parts]:
     """The files below a folder with at most ``deepest`` parts, in any order.
 
-    Hidden folders and linked folders are left out.
-
-    Raises:
-        OSError: a folder cannot be read.
+    Hidden and linked folders are left out. A folder that cannot be read is an OSError.
     """
 
     def fail(error: OSError) -> None:
@@ -185,15 +175,9 @@ def walk(folder: Path, deepest: int = sys.maxsize) -> Iterator[Parts]:
 
 def _text_files(folder: Path, notices: list[str]) -> list[Path]:
     """The text files under ``folder``, sorted by path; a notice counts the skipped files."""
-    texts: list[Path] = []
-    skipped: Counter[str] = Counter()
-    for file in (folder.joinpath(*parts) for parts in walk(folder)):
-        if file.name.startswith("."):
-            continue
-        if file.suffix.lower() in TEXT_SUFFIXES and file.is_file():
-            texts.append(file)
-        else:
-            skipped[file.suffix or "without a suffix"] += 1
+    files = {folder.joinpath(*parts) for parts in walk(folder) if not parts[-1].startswith(".")}
+    texts = {file for file in files if is_text(file) and file.is_file()}
+    skipped = Counter(file.suffix or "without a suffix" for file in files - texts)
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(skipped.items()))
     not_read = f"skipped {skipped.total()} ({kinds})" if skipped else "skipped none"
     if not texts:
@@ -205,7 +189,8 @@ def _text_files(folder: Path, notices: list[str]) -> list[Path]:
     return sorted(texts, key=lambda file: file.relative_to(folder).as_posix())
 
 
-def _join(texts: list[str], notices: list[str]) -> str:
+def _joined(texts: list[str], notices: list[str]) -> str:
+    """The texts as one, with ``\\n`` line ends and without byte order marks."""
     marked = sum(text.startswith(_BOM) for text in texts)
     if marked:
         notices.append(f"removed a byte order mark at the start of {counted(marked, 'file')}")
@@ -214,10 +199,7 @@ def _join(texts: list[str], notices: list[str]) -> str:
     for index, text in enumerate(texts[:-1]):
         if not text.endswith(("\n", "\r")):
             texts[index] = text + "\n"
-    return "".join(texts)
-
-
-def _newlines(text: str, notices: list[str]) -> str:
+    text = "".join(texts)
     pairs = text.count("\r\n")
     lone = text.count("\r") - pairs
     if pairs or lone:
@@ -231,11 +213,7 @@ def normalised(text: str) -> str:
 
 
 def check_characters(text: str, where: Path | str) -> None:
-    """Check that UTF-8 can encode a text. UTF-7 and JSON can contain lone surrogates.
-
-    Raises:
-        CorpusError: the text has a lone surrogate.
-    """
+    """Raise a CorpusError if a text has a lone surrogate, which UTF-7 and JSON can contain."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -250,7 +228,7 @@ def decode(raw: bytes, where: Path | str, encoding: str | None) -> str:
     """The text of the bytes read from ``where``; ``encoding`` None is UTF-8 without NUL bytes.
 
     Raises:
-        CorpusError: the bytes are not in that encoding; the hint guesses the right one.
+        CorpusError: the bytes are not in that encoding. The hint guesses the right one.
     """
     if encoding is None:
         for mark, wide in _WIDE_BOMS.items():
@@ -290,11 +268,8 @@ def _encoding_hint(raw: bytes, offset: int) -> str:
     if sum(byte > 127 for byte in sample) >= _EVIDENCE:
         from charset_normalizer import from_bytes
 
-        best = from_bytes(sample, cp_isolation=_GUESSES).best()
-        try:
-            if best is not None:
+        if best := from_bytes(sample, cp_isolation=_GUESSES).best():
+            with suppress(UnicodeError):
                 raw.decode(best.encoding)
                 return f"looks like {best.encoding}: try --encoding {best.encoding}"
-        except UnicodeError:
-            pass
     return "give its encoding with --encoding, such as gb18030 or cp1252"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,10 +16,22 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-UNKNOWN = "<unk>"  # the name of id 0
-REPLACEMENT = "\N{REPLACEMENT CHARACTER}"  # what id 0 decodes to
-
 _BLOCK = 2**20  # characters encoded at once, to keep intermediate arrays small
+
+
+def checked_entries(data: object, what: str, *, longest: int, most: int) -> tuple[str, ...]:
+    """The entries of a vocabulary's JSON; a CorpusError if they are not distinct and ``what``."""
+    if (
+        not isinstance(data, list)
+        or len(data) > most
+        or not all(isinstance(entry, str) and 0 < len(entry) <= longest for entry in data)
+        or len(set(data)) != len(data)
+    ):
+        raise CorpusError(
+            f"the vocabulary is not a list of {what}",
+            "restore the file from a backup, or train again",
+        )
+    return tuple(data)
 
 
 def _code_points(text: str) -> NDArray[np.uint32]:
@@ -50,7 +63,7 @@ class Vocabulary:
     @cached_property
     def _code_point_of(self) -> NDArray[np.uint32]:
         """Code point by id, (V,)."""
-        return _code_points(REPLACEMENT + "".join(self.characters))
+        return _code_points("\N{REPLACEMENT CHARACTER}" + "".join(self.characters))
 
     @cached_property
     def _id_of(self) -> NDArray[np.int64]:
@@ -72,11 +85,7 @@ class Vocabulary:
         return ids
 
     def decode(self, ids: Sequence[int] | NDArray[np.integer]) -> str:
-        """The text of ``ids``, (N,); id 0 becomes U+FFFD.
-
-        Raises:
-            ValueError: an id is negative or not below ``len(self)``.
-        """
+        """The text of ``ids``, (N,); id 0 becomes U+FFFD. An id out of range is a ValueError."""
         import numpy as np
 
         ids = np.asarray(ids, dtype=np.int64)
@@ -96,18 +105,6 @@ class Vocabulary:
 
     @classmethod
     def from_json(cls, data: object) -> Vocabulary:
-        """The vocabulary that ``to_json`` wrote.
-
-        Raises:
-            CorpusError: ``data`` is not a list of distinct single characters.
-        """
-        if (
-            not isinstance(data, list)
-            or not all(isinstance(entry, str) and len(entry) == 1 for entry in data)
-            or len(set(data)) != len(data)
-        ):
-            raise CorpusError(
-                "the vocabulary is not a list of distinct single characters",
-                "restore the file from a backup, or train again",
-            )
-        return cls(tuple(data))
+        """The vocabulary that ``to_json`` wrote; a CorpusError if ``data`` is anything else."""
+        what = "distinct single characters"
+        return cls(checked_entries(data, what, longest=1, most=sys.maxunicode + 1))

@@ -9,31 +9,26 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property
+from itertools import chain
 from typing import TYPE_CHECKING
 
-from charlm.errors import CorpusError, UsageError
+from charlm.corpus.vocabulary import checked_entries
+from charlm.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-PADDING = "<pad>"  # the name of id 0
-UNKNOWN = "<unk>"  # the name of id 1
-
 MAX_WORDS = 2**22  # in a vocabulary
 MAX_CHARACTERS = 1_000  # in a word of a vocabulary
 
 _HAN = "\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
-_LINE_BREAK = re.compile(r"<br\s*/?>")
-_DIGIT = re.compile(r"\d")
-_LONG_RUN = re.compile(r"(.)\1{2,}", re.DOTALL)
 
 
 @cache
 def _tokens(punctuation: bool) -> re.Pattern[str]:
     """The pattern of a word, or of a word or punctuation mark."""
-    # Python does not count accents, vowel signs, joiners and soft hyphens as letters, but they
-    # are part of words.
+    # Python does not count accents, vowel signs, joiners and soft hyphens as letters.
     inside = _of_categories("Mn", "Mc", "Me") + "\u00ad\u200c\u200d"
     letter = rf"[^\W_{_HAN}]"
     word = rf"{letter}+(?:(?:'(?={letter})|[{inside}]){letter}*)*|[{_HAN}]"
@@ -63,7 +58,7 @@ def split_words(text: str, *, punctuation: bool = False) -> list[str]:
     """
     text = text.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
     if "<br" in text:
-        text = _LINE_BREAK.sub(" ", text)
+        text = re.sub(r"<br\s*/?>", " ", text)
     return _tokens(punctuation).findall(text)
 
 
@@ -93,16 +88,12 @@ class WordVocabulary:
             raise UsageError(f"the size of a vocabulary must be at least 3, not {size}")
         if min_count < 1:
             raise UsageError(f"min_count must be at least 1, not {min_count}")
-        counts: Counter[str] = Counter()
-        for text in texts:
-            counts.update(text)
-        words = (
+        words = [
             word
-            for word, times in counts.most_common()
+            for word, times in Counter(chain.from_iterable(texts)).most_common()
             if times >= min_count and 0 < len(word) <= MAX_CHARACTERS
-        )
-        most = MAX_WORDS if size is None else min(MAX_WORDS, size - 2)
-        return cls(tuple(word for word, _ in zip(words, range(most), strict=False)))
+        ]
+        return cls(tuple(words[: MAX_WORDS if size is None else min(MAX_WORDS, size - 2)]))
 
     def __len__(self) -> int:
         """The number of ids: the words, padding and unknown."""
@@ -116,18 +107,13 @@ class WordVocabulary:
         """The ids of ``words``, (N,); 1 for an unknown word."""
         import numpy as np  # here, so that importing charlm.corpus stays quick
 
-        id_of = self._id_of
-        return np.array([id_of.get(word, 1) for word in words], dtype=np.int64)
+        return np.array([self._id_of.get(word, 1) for word in words], dtype=np.int64)
 
     def decode(self, id: int) -> str:
-        """The word of an id; ``<pad>`` for 0 and ``<unk>`` for 1.
-
-        Raises:
-            ValueError: the id is negative or not below ``len(self)``.
-        """
+        """The word of an id; ``<pad>`` for 0, ``<unk>`` for 1. One out of range is a ValueError."""
         if not 0 <= id < len(self):
             raise ValueError(f"an id must lie in 0 to {len(self) - 1}")
-        return (PADDING, UNKNOWN)[id] if id < 2 else self.words[id - 2]
+        return ("<pad>", "<unk>")[id] if id < 2 else self.words[id - 2]
 
     def to_json(self) -> list[str]:
         """The words as a list, for JSON."""
@@ -135,27 +121,14 @@ class WordVocabulary:
 
     @classmethod
     def from_json(cls, data: object) -> WordVocabulary:
-        """The vocabulary that ``to_json`` wrote.
-
-        Raises:
-            CorpusError: ``data`` is not a list of distinct words, or exceeds a limit.
-        """
-        if (
-            not isinstance(data, list)
-            or len(data) > MAX_WORDS
-            or not all(isinstance(word, str) and 0 < len(word) <= MAX_CHARACTERS for word in data)
-            or len(set(data)) != len(data)
-        ):
-            raise CorpusError(
-                f"the vocabulary is not a list of at most {MAX_WORDS:,} distinct words",
-                "restore the file from a backup, or train again",
-            )
-        return cls(tuple(data))
+        """The vocabulary that ``to_json`` wrote; a CorpusError if ``data`` is anything else."""
+        what = f"at most {MAX_WORDS:,} distinct words"
+        return cls(checked_entries(data, what, longest=MAX_CHARACTERS, most=MAX_WORDS))
 
 
 def normalise_word(word: str) -> str:
     """The word in lower case with each digit as 0, so that 9:30 and 8:15 are the same word."""
-    return _DIGIT.sub("0", word.lower())
+    return re.sub(r"\d", "0", word.lower())
 
 
 def word_shape(word: str) -> str:
@@ -169,22 +142,18 @@ def word_shape(word: str) -> str:
         "X" if char.isupper() else "x" if char.islower() else "d" if char.isdecimal() else char
         for char in word
     )
-    return _LONG_RUN.sub(r"\1\1", shape)
+    return re.sub(r"(.)\1{2,}", r"\1\1", shape, flags=re.DOTALL)
 
 
 def ngram_ids(word: str, sizes: Iterable[int], buckets: int) -> list[int]:
     """The hashed ids of the character n-grams of ``<word>``.
 
-    From Bojanowski et al. (2017), "Enriching Word Vectors with Subword Information". The hash is
-    CRC-32 of the UTF-8 bytes, the same on every machine.
+    They are in order of length n, then from left to right. From Bojanowski et al. (2017),
+    "Enriching Word Vectors with Subword Information". The hash is CRC-32 of the UTF-8 bytes.
 
     Args:
         sizes: the lengths n in characters, all above 0.
         buckets: the number of ids; they are 0 to ``buckets - 1``.
-
-    Returns:
-        For each n in turn, the ids from left to right. If ``<word>`` is shorter than n, it has
-        no ids for n.
     """
     marked = f"<{word}>"
     return [

@@ -32,7 +32,6 @@ class RecurrentModel(nn.Module):
 
     Args:
         embedding: the table, (V, E); None: one-hot vectors.
-        stack: the recurrent layers.
         input_dropout: probability of locked dropout on the embedded input.
         output_dropout: probability of locked dropout before the head.
     """
@@ -86,5 +85,5 @@ class RecurrentModel(nn.Module):
             ours.copy_(theirs)
 
     def _layer_parameters(self) -> list[nn.Parameter]:
-        parts = [] if self.embedding is None else [*self.embedding.parameters()]
-        return [*parts, *self.stack.parameters()]
+        embedding = [] if self.embedding is None else self.embedding.parameters()
+        return [*embedding, *self.stack.parameters()]

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
 
-
 Parameters = dict[str, "nn.Parameter"]
 
 
@@ -26,8 +25,7 @@ def _sgd(parameters: Parameters, *, lr: float, **_: float) -> Optimizer:
 def _rmsprop(parameters: Parameters, *, lr: float, beta2: float, **_: float) -> Optimizer:
     from torch.optim import RMSprop
 
-    # The epsilon is the one of Keras.
-    return RMSprop(parameters.values(), lr=lr, alpha=beta2, eps=1e-7)
+    return RMSprop(parameters.values(), lr=lr, alpha=beta2, eps=1e-7)  # the epsilon of Keras
 
 
 def _adam(parameters: Parameters, *, lr: float, beta2: float, **_: float) -> Optimizer:
@@ -39,17 +37,12 @@ def _adam(parameters: Parameters, *, lr: float, beta2: float, **_: float) -> Opt
 def _adamw(parameters: Parameters, *, lr: float, beta2: float, weight_decay: float) -> Optimizer:
     from torch.optim import AdamW
 
-    biases = [each for name, each in parameters.items() if _is_bias(name)]
-    others = [each for name, each in parameters.items() if not _is_bias(name)]
-    groups: list[dict[str, Any]] = [
-        {"params": others, "weight_decay": weight_decay},
-        {"params": biases, "weight_decay": 0.0},
-    ]
-    return AdamW(groups, lr=lr, betas=(0.9, beta2), fused=_fused(parameters))
-
-
-def _is_bias(name: str) -> bool:
-    return name.rpartition(".")[2].startswith("bias")
+    others: dict[str, Any] = {"params": [], "weight_decay": weight_decay}
+    biases: dict[str, Any] = {"params": [], "weight_decay": 0.0}
+    for name, each in parameters.items():
+        is_bias = name.rpartition(".")[2].startswith("bias")
+        (biases if is_bias else others)["params"].append(each)
+    return AdamW([others, biases], lr=lr, betas=(0.9, beta2), fused=_fused(parameters))
 
 
 def _fused(parameters: Parameters) -> bool:

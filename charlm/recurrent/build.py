@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from charlm.recurrent.bidirectional import Bidirectional
-from charlm.recurrent.cell import RecurrentCell
 from charlm.recurrent.cells import CELLS
 from charlm.recurrent.layer import RecurrentLayer
 from charlm.recurrent.stack import Stack, WeightDropout
@@ -13,29 +10,15 @@ from charlm.recurrent.torch_layers import TorchLayer
 from charlm.recurrent.unroll import Unrolled
 
 
-def build_cell(name: str, *, input_size: int, hidden_size: int) -> RecurrentCell[Any]:
-    """A scratch cell.
-
-    Raises:
-        KeyError: there is no such cell.
-    """
-    cell: RecurrentCell[Any] = CELLS[name].scratch(input_size=input_size, hidden_size=hidden_size)
-    return cell
-
-
 def build_layer(cell: str, backend: str, *, input_size: int, hidden_size: int) -> RecurrentLayer:
-    """One layer of a cell.
-
-    Args:
-        cell: a name in `charlm.recurrent.cells.CELLS`.
-        backend: "scratch", the equations step by step, or "torch", torch's own network.
+    """One layer of a cell; the arguments are those of `build_stack`.
 
     Raises:
         ValueError: the backend has no such cell, or there is no such backend.
     """
     kind = CELLS.get(cell)
     if kind and backend == "scratch":
-        return Unrolled(build_cell(cell, input_size=input_size, hidden_size=hidden_size))
+        return Unrolled(kind.scratch(input_size=input_size, hidden_size=hidden_size))
     if kind and kind.torch and backend == "torch":
         return TorchLayer(kind.torch(input_size=input_size, hidden_size=hidden_size))
     raise ValueError(f"no cell {cell!r} with the backend {backend!r}")
@@ -56,14 +39,13 @@ def build_stack(
 
     Args:
         cell: a name in `charlm.recurrent.cells.CELLS`.
-        backend: "scratch" or "torch".
+        backend: "scratch", the equations step by step, or "torch", torch's own network.
         hidden_size: H, of each layer and direction.
-        bidirectional: whether each layer reads both ways.
         dropout: probability of locked dropout between layers.
         weight_dropout: probability of dropout on the hidden-to-hidden weights.
 
     Raises:
-        ValueError: the backend has no such cell, or ``num_layers`` is less than 1.
+        ValueError: as `build_layer`, or ``num_layers`` is less than 1.
     """
 
     def one_way(size: int) -> RecurrentLayer:
@@ -71,9 +53,8 @@ def build_stack(
         return WeightDropout(layer, weight_dropout) if weight_dropout else layer
 
     layers: list[RecurrentLayer] = []
-    size = input_size
     for _ in range(num_layers):
+        size = layers[-1].output_size if layers else input_size
         layer = Bidirectional(one_way(size), one_way(size)) if bidirectional else one_way(size)
         layers.append(layer)
-        size = layer.output_size
     return Stack(layers, dropout=dropout)

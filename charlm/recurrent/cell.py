@@ -1,4 +1,4 @@
-"""Recurrent cells: one step of a recurrence.
+"""Recurrent cells, which compute one step of a recurrence, and the base of cells and layers.
 
 Symbols in shapes, here and in the cells: T steps, B batch, I input, H hidden, O output, G gates.
 """
@@ -6,7 +6,8 @@ Symbols in shapes, here and in the cells: T steps, B batch, I input, H hidden, O
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -15,21 +16,47 @@ from torch import Tensor, nn
 
 S = TypeVar("S", bound=tuple[Any, ...])
 
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "sigmoid": torch.sigmoid,
+    "softmax": partial(torch.softmax, dim=1),
+    "linear": torch.positive,  # f(x) = x
+}
 
-class RecurrentCell(nn.Module, ABC, Generic[S]):
-    """One step of a recurrence, with states of type ``S``, a NamedTuple of tensors.
 
-    A new cell needs `initial_state` and `step`, and a line in `charlm.recurrent.cells`. The other
-    methods have defaults.
+class Recurrent(nn.Module):
+    """A cell or a layer.
 
     Attributes:
-        input_size: I.
-        output_size: O.
-        recurrent_weights: the names of the hidden-to-hidden weights. Weight dropout drops their
-            entries, and Glorot initialisation makes them orthogonal.
+        recurrent_weights: the names of its own hidden-to-hidden weights, not of those of its
+            parts. Weight dropout drops their entries, Glorot initialisation makes them orthogonal.
     """
 
+    input_size: int  # I
+    output_size: int  # O
     recurrent_weights: tuple[str, ...] = ()
+
+    def forget_bias(self) -> Tensor | None:
+        """A view of its own forget gate's bias, which Glorot initialisation sets to 1; or None."""
+        return None
+
+
+def recurrent_weights(module: nn.Module) -> list[str]:
+    """The names, within a module, of the hidden-to-hidden weights of all its cells and layers."""
+    return [
+        f"{part_name}.{name}" if part_name else name
+        for part_name, part in module.named_modules()
+        if isinstance(part, Recurrent)
+        for name in part.recurrent_weights
+    ]
+
+
+class RecurrentCell(Recurrent, ABC, Generic[S]):
+    """One step of a recurrence, with states of type ``S``, a NamedTuple of tensors.
+
+    A new cell needs `initial_state` and `step`, and a line in `charlm.recurrent.cells`.
+    """
 
     def __init__(self, input_size: int, output_size: int) -> None:
         super().__init__()
@@ -44,13 +71,10 @@ class RecurrentCell(nn.Module, ABC, Generic[S]):
         """(B, ...) projected input and the last state to the (B, O) output and the next state."""
 
     def project(self, xs: Tensor) -> Tensor:
-        """The part of `step` that depends on the input alone, for any number of steps at once.
+        """(..., I) features or (...) int64 token ids to (..., P), the input of `step`.
 
-        Args:
-            xs: (..., I) features, or (...) int64 token ids, which stand for one-hot vectors.
-
-        Returns:
-            (..., P), the input of `step`. By default the (..., I) features.
+        This is the part of a step that depends on the input alone, for any number of steps at
+        once. By default it returns the features. Token ids stand for one-hot vectors.
         """
         if xs.dtype == torch.int64:
             return F.one_hot(xs, self.input_size).to(next(self.parameters()).dtype)
@@ -60,16 +84,8 @@ class RecurrentCell(nn.Module, ABC, Generic[S]):
         """One step from (B, I) features or (B,) token ids: (B, O) output and the next state."""
         return self.step(self.project(x), state)
 
-    def forget_bias(self) -> Tensor | None:
-        """A view of the forget gate's bias, which Glorot initialisation sets to 1; or None."""
-        return None
-
     def to_torch(self) -> dict[str, Tensor]:
-        """The weights of the torch network that computes the same.
-
-        Returns:
-            Torch's names without the layer ("weight_ih", "weight_hh", "bias_ih", "bias_hh") and
-            the tensors in torch's layout.
+        """Torch's weights for the same results: "weight_ih", "weight_hh", "bias_ih", "bias_hh".
 
         Raises:
             ValueError: torch has no such network.
@@ -77,16 +93,7 @@ class RecurrentCell(nn.Module, ABC, Generic[S]):
         raise self._not_in_torch()
 
     def from_torch(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The cell's weights, by name, that compute the same as a torch network.
-
-        Differentiable, so that gradients of the cell's weights lead to gradients of torch's.
-
-        Args:
-            weights: as `to_torch` returns them.
-
-        Raises:
-            ValueError: torch has no such network.
-        """
+        """The inverse of `to_torch`, with its errors: the cell's weights by name."""
         raise self._not_in_torch()
 
     def _not_in_torch(self) -> ValueError:
@@ -95,22 +102,26 @@ class RecurrentCell(nn.Module, ABC, Generic[S]):
 
 
 class GatedCell(RecurrentCell[S]):
-    """A cell with gates and one recurrent matrix.
+    """A cell with G gates and one recurrent matrix.
 
     Attributes:
-        weight_input: (I, G * H) for G gates. A token id picks a row of it.
+        state_type: the type of the states, S.
+        weight_input: (I, G * H). A token id picks a row of it.
         weight_hidden: (O, G * H), for the last step's output. O = H except in a Jordan network.
         bias: (G * H,). The papers and the book have one bias, nn.RNN and nn.LSTM add up two.
         in_torch: whether a torch network computes the same.
     """
 
     recurrent_weights = ("weight_hidden",)
+    state_type: Any
+    in_torch = True
 
     def __init__(
-        self, input_size: int, hidden_size: int, *, num_gates: int, output_size: int, in_torch: bool
+        self, input_size: int, hidden_size: int, *, num_gates: int, output_size: int | None = None
     ) -> None:
+        output_size = output_size or hidden_size
         super().__init__(input_size, output_size)
-        self.hidden_size, self.in_torch = hidden_size, in_torch
+        self.hidden_size = hidden_size
         self.weight_input = nn.Parameter(torch.empty(input_size, num_gates * hidden_size))
         self.weight_hidden = nn.Parameter(torch.empty(output_size, num_gates * hidden_size))
         self.bias = nn.Parameter(torch.empty(num_gates * hidden_size))
@@ -122,11 +133,15 @@ class GatedCell(RecurrentCell[S]):
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -bound, bound)
 
-    def project(self, xs: Tensor) -> Tensor:
-        """(..., I) features or (...) token ids to (..., G * H), the input's part of every gate.
+    def initial_state(self, batch_size: int) -> S:
+        """Zeros, (B, O) each."""
+        fields = self.state_type._fields
+        zeros = (self.weight_hidden.new_zeros(batch_size, self.output_size) for _ in fields)
+        state: S = self.state_type(*zeros)
+        return state
 
-        Token ids pick rows of the weights: no one-hot vector is made.
-        """
+    def project(self, xs: Tensor) -> Tensor:
+        """(..., I) features or (...) token ids to (..., G * H), the input's part of every gate."""
         if xs.dtype == torch.int64:
             return F.embedding(xs, self.weight_input) + self.bias
         return F.linear(xs, self.weight_input.T, self.bias)
@@ -151,6 +166,3 @@ class GatedCell(RecurrentCell[S]):
             "weight_hidden": weights["weight_hh"].T,
             "bias": weights["bias_ih"] + weights["bias_hh"],
         }
-
-    def _zeros(self, batch_size: int) -> Tensor:
-        return self.weight_hidden.new_zeros(batch_size, self.output_size)

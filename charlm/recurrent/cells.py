@@ -1,7 +1,4 @@
-"""The table of recurrent cells: the one place where a cell is registered.
-
-This module does not import torch, so that a configuration can be checked without it.
-"""
+"""The table of recurrent cells, which imports no torch: a configuration is checked without it."""
 
 from __future__ import annotations
 
@@ -15,12 +12,8 @@ from typing import Any
 class CellKind:
     """How both backends make a cell.
 
-    Attributes:
-        scratch: takes ``input_size`` and ``hidden_size`` and returns a
-            `charlm.recurrent.cell.RecurrentCell`.
-        torch: takes the same, ``num_layers`` and ``bidirectional``, and returns a network such
-            as nn.LSTM; None: torch has no such network.
-        why_not_torch: the reason for None.
+    ``scratch`` takes ``input_size`` and ``hidden_size`` and returns a `RecurrentCell`. ``torch``
+    takes also ``num_layers`` and ``bidirectional`` and returns a network such as nn.LSTM.
     """
 
     scratch: Callable[..., Any]
@@ -30,11 +23,7 @@ class CellKind:
 
 def imported(path: str, **options: Any) -> Callable[..., Any]:
     """A function that imports ``path``, "module:class", and calls it with more ``options``."""
-
-    def build(**arguments: Any) -> Any:
-        return resolve_name(path)(**arguments, **options)
-
-    return build
+    return lambda **arguments: resolve_name(path)(**arguments, **options)
 
 
 CELLS: dict[str, CellKind] = {
@@ -47,8 +36,7 @@ CELLS: dict[str, CellKind] = {
         imported("torch.nn:RNN", nonlinearity="relu"),
     ),
     "gru": CellKind(
-        imported("charlm.recurrent.gru:GRUCell", reset="after"),
-        imported("torch.nn:GRU"),
+        imported("charlm.recurrent.gru:GRUCell", reset="after"), imported("torch.nn:GRU")
     ),
     "gru-reset-before": CellKind(
         imported("charlm.recurrent.gru:GRUCell", reset="before"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from charlm.recurrent.cell import GatedCell
+from charlm.recurrent.cell import ACTIVATIONS, GatedCell
 from charlm.recurrent.states import HiddenState
 
 
@@ -16,25 +16,15 @@ class ElmanCell(GatedCell[HiddenState]):
     Elman (1990), "Finding structure in time"; Dive into Deep Learning, section 8.4.
 
     Args:
-        input_size: I.
-        hidden_size: H.
         nonlinearity: f, "tanh", "relu" or "linear" (f(x) = x).
     """
 
-    def __init__(self, input_size: int, hidden_size: int, *, nonlinearity: str) -> None:
-        super().__init__(
-            input_size,
-            hidden_size,
-            num_gates=1,
-            output_size=hidden_size,
-            in_torch=nonlinearity != "linear",
-        )
-        activations = {"tanh": torch.tanh, "relu": torch.relu, "linear": torch.positive}
-        self._activation = activations[nonlinearity]
+    state_type = HiddenState
 
-    def initial_state(self, batch_size: int) -> HiddenState:
-        """Zeros, (B, H)."""
-        return HiddenState(self._zeros(batch_size))
+    def __init__(self, input_size: int, hidden_size: int, *, nonlinearity: str) -> None:
+        super().__init__(input_size, hidden_size, num_gates=1)
+        self.in_torch = nonlinearity in ("tanh", "relu")
+        self._activation = ACTIVATIONS[nonlinearity]
 
     def step(self, projected: Tensor, state: HiddenState) -> tuple[Tensor, HiddenState]:
         """One step from the projected input, (B, H)."""

@@ -1,7 +1,4 @@
-"""Worked examples: networks that are small enough to check each number by hand.
-
-They use the cells of this package, with weights that are set here.
-"""
+"""Worked examples: networks of this package that are small enough to check by hand."""
 
 from __future__ import annotations
 
@@ -9,9 +6,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.linalg import matrix_norm
 
-from charlm.recurrent.build import build_cell, build_stack
+from charlm.recurrent.bidirectional import Bidirectional
+from charlm.recurrent.build import build_layer
 from charlm.recurrent.cells import CELLS
 from charlm.recurrent.elman import ElmanCell
 from charlm.recurrent.lstm import LSTMCell
@@ -32,21 +31,17 @@ def memory(inputs: Sequence[Sequence[float]] = ((1, 1), (1, 1), (2, 2))) -> list
 
     All weights are 1, there are no biases and no nonlinearity. Each hidden unit is the sum of both
     inputs and both memories, and each output is the sum of both hidden units.
-
-    Args:
-        inputs: two numbers for each step.
     """
     cell = ElmanCell(2, 2, nonlinearity="linear")
-    nn.init.ones_(cell.weight_input)
-    nn.init.ones_(cell.weight_hidden)
+    for parameter in cell.parameters():
+        nn.init.ones_(parameter)
     nn.init.zeros_(cell.bias)
     state = cell.initial_state(1)
     steps = []
     for number, x in enumerate(inputs, start=1):
         before = state.hidden[0].tolist()
         hidden, state = cell(torch.tensor([x], dtype=torch.float32), state)
-        outputs = [float(hidden.sum())] * 2
-        steps.append(MemoryStep(number, list(map(float, x)), before, outputs))
+        steps.append(MemoryStep(number, [*map(float, x)], before, [float(hidden.sum())] * 2))
     return steps
 
 
@@ -62,11 +57,10 @@ class LSTMStep(NamedTuple):
     output: float
 
 
-HAND_INPUTS = ((3, 1, 0), (4, 1, 0), (2, 0, 0), (1, 0, 1), (3, -1, 0))
-
-
 @torch.no_grad()
-def lstm_by_hand(inputs: Sequence[Sequence[float]] = HAND_INPUTS) -> list[LSTMStep]:
+def lstm_by_hand(
+    inputs: Sequence[Sequence[float]] = ((3, 1, 0), (4, 1, 0), (2, 0, 0), (1, 0, 1), (3, -1, 0)),
+) -> list[LSTMStep]:
     """An LSTM of one unit. The second and the third input open and close its gates.
 
     ::
@@ -76,11 +70,7 @@ def lstm_by_hand(inputs: Sequence[Sequence[float]] = HAND_INPUTS) -> list[LSTMSt
         forget gate = sigmoid(100 x2 + 10)     closed where x2 = -1, else open: the memory stays
         output gate = sigmoid(100 x3 - 10)     open where x3 = 1
 
-    So x2 = 1 adds x1 to the memory, x2 = -1 clears it, and x3 = 1 outputs it. Both tanh are left
-    out.
-
-    Args:
-        inputs: three numbers for each step.
+    Both tanh are left out. A step has three inputs.
     """
     cell = LSTMCell(3, 1, peepholes=False, nonlinearity="linear")
     for parameter in cell.parameters():
@@ -96,9 +86,8 @@ def lstm_by_hand(inputs: Sequence[Sequence[float]] = HAND_INPUTS) -> list[LSTMSt
         # The hidden weights are 0, so the gates depend on the input alone.
         gates = torch.sigmoid(cell.project(x_row))[0].tolist()
         output, state = cell(x_row, state)
-        memory, shown = float(state.cell), float(output)
-        x_list = list(map(float, x))
-        steps.append(LSTMStep(number, x_list, gates[0], gates[1], gates[3], memory, shown))
+        results = *gates[:2], gates[3], float(state.cell), float(output)
+        steps.append(LSTMStep(number, [*map(float, x)], *results))
     return steps
 
 
@@ -122,27 +111,21 @@ def gradient_norms(
     Args:
         spectral_radius: largest modulus of the matrix's eigenvalues. Below 1 the powers vanish;
             above 1 they explode, unless tanh limits them.
-        steps: k = 1, ..., ``steps``.
         size: of the matrix, (size, size), with normally distributed entries.
-        seed: of the matrix and the first state.
     """
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randn(size, size, generator=generator, dtype=torch.float64)
     weight = drawn * (spectral_radius / float(torch.linalg.eigvals(drawn).abs().max()))
     hidden = torch.randn(size, generator=generator, dtype=torch.float64)
-    linear = torch.eye(size, dtype=torch.float64)
-    saturated = linear
+    linear = saturated = torch.eye(size, dtype=torch.float64)
     norms = []
     for step in range(1, steps + 1):
         linear = linear @ weight
         hidden = torch.tanh(hidden @ weight)
         saturated = saturated @ weight * (1 - hidden**2)  # the derivative of tanh, by column
-        norms.append(GradientNorms(step, _norm(linear), _norm(saturated)))
+        spectral = (float(matrix_norm(matrix, ord=2)) for matrix in (linear, saturated))
+        norms.append(GradientNorms(step, *spectral))
     return norms
-
-
-def _norm(matrix: Tensor) -> float:
-    return float(torch.linalg.matrix_norm(matrix, ord=2))
 
 
 class ParameterCount(NamedTuple):
@@ -159,41 +142,29 @@ class ParameterCount(NamedTuple):
 
 
 def cell_counts(input_size: int = 32, hidden_size: int = 32) -> list[ParameterCount]:
-    """The parameter counts of one layer of each cell.
-
-    A gate has (I + H) H weights and H biases. Torch's own layers have two biases for each gate
-    where these cells, the papers and Keras have one.
-    """
+    """The parameter counts of one layer of each cell. A gate has (I + H) H weights and H biases."""
     sizes = {"input_size": input_size, "hidden_size": hidden_size}
-    return [ParameterCount(name, *_count(build_cell(name, **sizes))) for name in CELLS]
+    return [_count(name, kind.scratch(**sizes)) for name, kind in CELLS.items()]
 
 
 def classifier_counts(
     *, words: int = 10_000, embedding_size: int = 32, hidden_size: int = 64, dense_size: int = 64
 ) -> list[ParameterCount]:
     """The parameter counts of a classifier: embedding, bidirectional LSTM, dense layer, output."""
-    stack = build_stack(
-        "lstm",
-        "scratch",
-        input_size=embedding_size,
-        hidden_size=hidden_size,
-        num_layers=1,
-        bidirectional=True,
-        dropout=0.0,
-        weight_dropout=0.0,
-    )
+    sizes = {"input_size": embedding_size, "hidden_size": hidden_size}
+    layer = Bidirectional(*(build_layer("lstm", "scratch", **sizes) for _ in range(2)))
     parts = {
         f"embedding, {words:,} words": nn.Embedding(words, embedding_size),
-        f"LSTM of {hidden_size}, both directions": stack,
-        f"dense layer of {dense_size}": nn.Linear(stack.output_size, dense_size),
+        f"LSTM of {hidden_size}, both directions": layer,
+        f"dense layer of {dense_size}": nn.Linear(layer.output_size, dense_size),
         "output": nn.Linear(dense_size, 1),
     }
-    counts = [ParameterCount(name, *_count(part)) for name, part in parts.items()]
+    counts = [_count(name, part) for name, part in parts.items()]
     sums = [sum(getattr(count, kind) for count in counts) for kind in ("weights", "biases")]
     return [*counts, ParameterCount("together", *sums)]
 
 
-def _count(part: nn.Module) -> tuple[int, int]:
-    """Weights and biases. A peephole is a weight, although it is a vector."""
-    biases = sum(p.numel() for name, p in part.named_parameters() if "bias" in name)
-    return sum(p.numel() for p in part.parameters()) - biases, biases
+def _count(name: str, part: nn.Module) -> ParameterCount:
+    """A peephole is a weight, although it is a vector."""
+    biases = sum(p.numel() for key, p in part.named_parameters() if "bias" in key)
+    return ParameterCount(name, sum(p.numel() for p in part.parameters()) - biases, biases)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from charlm.recurrent.cell import GatedCell
@@ -28,35 +29,24 @@ class GRUCell(GatedCell[HiddenState]):
     "after" is the third version of that paper, nn.GRU and cuDNN.
 
     Args:
-        input_size: I.
-        hidden_size: H.
-        reset: "before" or "after" the product with the hidden weights. "after" needs
-            ``bias_candidate``.
+        reset: "before" or "after" the product with the hidden weights.
     """
 
+    state_type = HiddenState
+
     def __init__(self, input_size: int, hidden_size: int, *, reset: str) -> None:
-        super().__init__(
-            input_size,
-            hidden_size,
-            num_gates=3,
-            output_size=hidden_size,
-            in_torch=reset == "after",
-        )
+        super().__init__(input_size, hidden_size, num_gates=3)
+        self.in_torch = reset == "after"
         self.reset = reset
         if reset == "after":
             bound = hidden_size**-0.5
             self.bias_candidate = nn.Parameter(torch.empty(hidden_size).uniform_(-bound, bound))
 
-    def initial_state(self, batch_size: int) -> HiddenState:
-        """Zeros, (B, H)."""
-        return HiddenState(self._zeros(batch_size))
-
     def step(self, projected: Tensor, state: HiddenState) -> tuple[Tensor, HiddenState]:
         """One step from the projected input, (B, 3H)."""
-        hidden, size = state.hidden, self.output_size
-        gates, candidate = projected[:, : 2 * size], projected[:, 2 * size :]
-        hidden_to_gates = self.weight_hidden[:, : 2 * size]
-        hidden_to_candidate = self.weight_hidden[:, 2 * size :]
+        hidden, gate_columns = state.hidden, [2 * self.hidden_size]
+        gates, candidate = projected.tensor_split(gate_columns, dim=1)
+        hidden_to_gates, hidden_to_candidate = self.weight_hidden.tensor_split(gate_columns, dim=1)
         gates = torch.sigmoid(torch.addmm(gates, hidden, hidden_to_gates))
         reset, update = gates.chunk(2, dim=1)
         if self.reset == "before":
@@ -69,15 +59,13 @@ class GRUCell(GatedCell[HiddenState]):
         return hidden, HiddenState(hidden)
 
     def to_torch(self) -> dict[str, Tensor]:
-        """As of any cell, but the candidate's hidden bias is inside the reset and stays apart."""
+        """As of any cell, but the candidate's second bias is inside the reset and stays apart."""
         weights = super().to_torch()
-        gates = self.bias.new_zeros(2 * self.output_size)
-        return {**weights, "bias_hh": torch.cat([gates, self.bias_candidate])}
+        return {**weights, "bias_hh": F.pad(self.bias_candidate, (2 * self.hidden_size, 0))}
 
     def from_torch(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """As of any cell, but the candidate's hidden bias is inside the reset and stays apart."""
+        """As of any cell, but the candidate's second bias is inside the reset and stays apart."""
         own = super().from_torch(weights)
-        candidate = weights["bias_hh"][-self.output_size :]
-        gates = own["bias"][: -self.output_size]
-        own["bias"] = torch.cat([gates, weights["bias_ih"][-self.output_size :]])
-        return {**own, "bias_candidate": candidate}
+        gates, candidate = weights["bias_hh"].tensor_split([2 * self.hidden_size])
+        bias = weights["bias_ih"] + F.pad(gates, (0, self.hidden_size))
+        return {**own, "bias": bias, "bias_candidate": candidate}

@@ -6,12 +6,7 @@ from collections.abc import Callable, Iterable
 
 from torch import nn
 
-from charlm.recurrent.cell import RecurrentCell
-from charlm.recurrent.layer import RecurrentLayer
-
-
-def keep_own(module: nn.Module) -> None:
-    """Leave the weights as the modules drew them, the recurrent ones from +-1/sqrt(H)."""
+from charlm.recurrent.cell import Recurrent, recurrent_weights
 
 
 def reset_book(module: nn.Module) -> None:
@@ -33,10 +28,8 @@ def reset_glorot(module: nn.Module) -> None:
     weights uniform with a bound from the numbers of inputs and outputs (Glorot and Bengio 2010).
     Biases are 0, except 1 for the forget gate of an LSTM (Jozefowicz et al. 2015).
     """
-    recurrent: set[nn.Parameter] = set()
+    recurrent = {module.get_parameter(name) for name in recurrent_weights(module)}
     for part in module.modules():
-        if isinstance(part, RecurrentCell | RecurrentLayer):
-            recurrent.update(part.get_parameter(name) for name in part.recurrent_weights)
         for parameter in part.parameters(recurse=False):
             if isinstance(part, nn.Embedding | nn.EmbeddingBag):
                 nn.init.uniform_(parameter, -0.05, 0.05)
@@ -47,14 +40,12 @@ def reset_glorot(module: nn.Module) -> None:
             else:
                 nn.init.zeros_(parameter)
     for part in module.modules():
-        if isinstance(part, RecurrentCell | RecurrentLayer):
-            forget_bias = part.forget_bias()
-            if forget_bias is not None:
-                nn.init.ones_(forget_bias)
+        if isinstance(part, Recurrent) and (forget_bias := part.forget_bias()) is not None:
+            nn.init.ones_(forget_bias)
 
 
 INITIALISATIONS: dict[str, Callable[[nn.Module], None]] = {
-    "torch": keep_own,
+    "torch": lambda _: None,  # as the modules drew them, the recurrent ones from +-1/sqrt(H)
     "book": reset_book,
     "glorot": reset_glorot,
 }

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-
 import torch
 from torch import Tensor, nn
 
-from charlm.recurrent.cell import GatedCell
+from charlm.recurrent.cell import ACTIVATIONS, GatedCell
 from charlm.recurrent.states import JordanState
 
 
@@ -28,33 +25,21 @@ class JordanCell(GatedCell[JordanState]):
     Jordan's state also has a fading trace of earlier outputs; this one is y alone.
 
     Args:
-        input_size: I.
-        hidden_size: H.
         output_size: O; None: H.
         activation: f, "tanh", "sigmoid", "softmax" or "linear" (f(x) = x).
     """
 
+    state_type = JordanState
+    in_torch = False
+
     def __init__(
         self, input_size: int, hidden_size: int, *, output_size: int | None, activation: str
     ) -> None:
-        output_size = output_size or hidden_size
-        super().__init__(
-            input_size, hidden_size, num_gates=1, output_size=output_size, in_torch=False
-        )
-        self.weight_output = nn.Parameter(torch.empty(hidden_size, output_size))
-        self.bias_output = nn.Parameter(torch.empty(output_size))
+        super().__init__(input_size, hidden_size, num_gates=1, output_size=output_size)
+        self.weight_output = nn.Parameter(torch.empty(hidden_size, self.output_size))
+        self.bias_output = nn.Parameter(torch.empty(self.output_size))
         self.reset_parameters()
-        activations: dict[str, Callable[[Tensor], Tensor]] = {
-            "tanh": torch.tanh,
-            "sigmoid": torch.sigmoid,
-            "softmax": partial(torch.softmax, dim=1),
-            "linear": torch.positive,
-        }
-        self._activation = activations[activation]
-
-    def initial_state(self, batch_size: int) -> JordanState:
-        """Zeros, (B, O)."""
-        return JordanState(self._zeros(batch_size))
+        self._activation = ACTIVATIONS[activation]
 
     def step(self, projected: Tensor, state: JordanState) -> tuple[Tensor, JordanState]:
         """One step from the projected input, (B, H)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from charlm.recurrent.cell import GatedCell
+from charlm.recurrent.cell import ACTIVATIONS, GatedCell
 from charlm.recurrent.states import LSTMState
 
 
@@ -32,33 +32,24 @@ class LSTMCell(GatedCell[LSTMState]):
     stop the gradient at the peepholes. Here it flows through them, as in Graves.
 
     Args:
-        input_size: I.
-        hidden_size: H.
         peepholes: whether the gates see the cell.
         nonlinearity: "tanh"; or "linear", which leaves both tanh out, for examples by hand.
     """
 
+    state_type = LSTMState
+
     def __init__(
         self, input_size: int, hidden_size: int, *, peepholes: bool, nonlinearity: str
     ) -> None:
-        super().__init__(
-            input_size,
-            hidden_size,
-            num_gates=4,
-            output_size=hidden_size,
-            in_torch=not peepholes and nonlinearity == "tanh",
-        )
-        self._activation = {"tanh": torch.tanh, "linear": torch.positive}[nonlinearity]
+        super().__init__(input_size, hidden_size, num_gates=4)
+        self.in_torch = not peepholes and nonlinearity == "tanh"
+        self._activation = ACTIVATIONS[nonlinearity]
         self.peepholes = peepholes
         if peepholes:
             self.peephole_input = nn.Parameter(torch.empty(hidden_size))
             self.peephole_forget = nn.Parameter(torch.empty(hidden_size))
             self.peephole_output = nn.Parameter(torch.empty(hidden_size))
             self.reset_parameters()
-
-    def initial_state(self, batch_size: int) -> LSTMState:
-        """Zeros, (B, H) each."""
-        return LSTMState(self._zeros(batch_size), self._zeros(batch_size))
 
     def step(self, projected: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         """One step from the projected input, (B, 4H)."""

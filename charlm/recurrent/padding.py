@@ -28,11 +28,7 @@ def valid_steps(lengths: Tensor, steps: int) -> Tensor:
 
 
 def pack(xs: Tensor, lengths: Tensor) -> PackedSequence:
-    """The valid steps of (T, B, ...): for each step the rows that have it, the longest row first.
-
-    Raises:
-        ValueError: as `check_lengths`.
-    """
+    """The valid steps of (T, B, ...): at each step the rows that have it, the longest first."""
     check_lengths(lengths, xs)
     return pack_padded_sequence(xs, lengths.cpu(), enforce_sorted=False)
 

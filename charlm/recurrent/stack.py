@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from charlm.recurrent.cell import recurrent_weights
 from charlm.recurrent.layer import RecurrentLayer
 from charlm.recurrent.states import StackState
 
@@ -43,58 +44,29 @@ class WeightDropout(RecurrentLayer):
         self.layer = layer
         self.probability = probability
         self.input_size, self.output_size = layer.input_size, layer.output_size
-        self.recurrent_weights = tuple(f"layer.{name}" for name in layer.recurrent_weights)
         self.bidirectional = layer.bidirectional
 
     def initial_state(self, batch_size: int) -> Any:
         """The layer's."""
         return self.layer.initial_state(batch_size)
 
-    def forward(self, xs: Tensor, state: Any, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+    def forward(
+        self, xs: Tensor, state: Any, lengths: Tensor | None = None, *, outputs_only: bool = False
+    ) -> tuple[Tensor, Any]:
         """As the layer; in training mode, with the dropped weights."""
-        if not self._dropping:
-            outputs, state = self.layer(xs, state, lengths)
-        else:
-            outputs, state = functional_call(self.layer, self._dropped(), (xs, state, lengths))
-        return outputs, state
-
-    def outputs(self, xs: Tensor, state: Any, lengths: Tensor | None = None) -> Tensor:
-        """As the layer; in training mode, with the dropped weights."""
-        if not self._dropping:
-            return self.layer.outputs(xs, state, lengths)
-        weights = {f"layer.{name}": weight for name, weight in self._dropped().items()}
-        outputs: Tensor = functional_call(_Outputs(self.layer), weights, (xs, state, lengths))
-        return outputs
-
-    @property
-    def _dropping(self) -> bool:
-        return self.training and self.probability > 0
-
-    def _dropped(self) -> dict[str, Tensor]:
-        """The hidden-to-hidden weights after dropout, by their names in the layer."""
-        return {
-            name: drop_entries(self.layer.get_parameter(name), self.probability)
-            for name in self.layer.recurrent_weights
-        }
-
-
-class _Outputs(nn.Module):
-    """`RecurrentLayer.outputs` as a forward pass, which is what `functional_call` calls."""
-
-    def __init__(self, layer: RecurrentLayer) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, xs: Tensor, state: Any, lengths: Tensor | None) -> Tensor:
-        return self.layer.outputs(xs, state, lengths)
+        names = recurrent_weights(self.layer) if self.training and self.probability > 0 else []
+        dropped = {n: drop_entries(self.layer.get_parameter(n), self.probability) for n in names}
+        found: tuple[Tensor, Any] = functional_call(
+            self.layer, dropped, (xs, state, lengths), {"outputs_only": outputs_only}
+        )
+        return found
 
 
 def drop_entries(weights: Tensor, probability: float) -> Tensor:
     """Dropout, faster than F.dropout for large tensors on the CPU.
 
-    There the probability is rounded to 256ths: a byte of randomness decides on each entry, and
-    one draw of the generator gives eight bytes. One draw for each entry would take a fifth of the
-    time of a training step.
+    There the probability is rounded to 256ths, because a byte of randomness decides on each
+    entry. One draw for each entry would take a fifth of the time of a training step.
     """
     if weights.device.type != "cpu":
         return F.dropout(weights, probability)
@@ -107,8 +79,6 @@ def drop_entries(weights: Tensor, probability: float) -> Tensor:
 class Stack(RecurrentLayer):
     """Layers on top of each other, with locked dropout between them.
 
-    The state is a tuple of the layers' states, from the bottom up.
-
     Raises:
         ValueError: there is no layer.
     """
@@ -120,11 +90,6 @@ class Stack(RecurrentLayer):
             raise ValueError("a stack needs at least one layer")
         self.input_size, self.output_size = layers[0].input_size, layers[-1].output_size
         self.bidirectional = layers[-1].bidirectional
-        self.recurrent_weights = tuple(
-            f"layers.{depth}.{name}"
-            for depth, layer in enumerate(layers)
-            for name in layer.recurrent_weights
-        )
         self.layers = nn.ModuleList(layers)
         self.dropout = LockedDropout(dropout)
 
@@ -133,20 +98,15 @@ class Stack(RecurrentLayer):
         return tuple(layer.initial_state(batch_size) for layer in self._layers())
 
     def forward(
-        self, xs: Tensor, state: StackState, lengths: Tensor | None = None
+        self, xs: Tensor, state: Any, lengths: Tensor | None = None, *, outputs_only: bool = False
     ) -> tuple[Tensor, StackState]:
         """(T, B, I) or (T, B) token ids to the top layer's (T, B, O) and all final states."""
         last = []
         for depth, (layer, layer_state) in enumerate(zip(self._layers(), state, strict=True)):
-            xs, layer_state = layer(xs if depth == 0 else self.dropout(xs), layer_state, lengths)
+            xs = self.dropout(xs) if depth else xs
+            xs, layer_state = layer(xs, layer_state, lengths, outputs_only=outputs_only)
             last.append(layer_state)
         return xs, tuple(last)
-
-    def outputs(self, xs: Tensor, state: StackState, lengths: Tensor | None = None) -> Tensor:
-        """(T, B, I) or (T, B) token ids to the top layer's (T, B, O)."""
-        for depth, (layer, layer_state) in enumerate(zip(self._layers(), state, strict=True)):
-            xs = layer.outputs(xs if depth == 0 else self.dropout(xs), layer_state, lengths)
-        return xs
 
     def _layers(self) -> list[RecurrentLayer]:
         return [layer for layer in self.layers if isinstance(layer, RecurrentLayer)]

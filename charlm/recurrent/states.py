@@ -1,7 +1,6 @@
-"""The states of recurrent layers, and how to reach the tensors in them.
+"""The states of recurrent layers: NamedTuples of tensors whose rows are those of the batch.
 
-The state of a layer is a NamedTuple of tensors whose rows are the rows of the batch, or of such
-states. A new cell may bring a type of its own.
+A new cell may define its own type.
 """
 
 from __future__ import annotations
@@ -11,8 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from torch import Tensor
 
-StackState = tuple[NamedTuple, ...]
-"""One layer's state each, from the bottom up."""
+StackState = tuple[NamedTuple, ...]  # one layer's state each, from the bottom up
 
 
 class HiddenState(NamedTuple):
@@ -45,11 +43,9 @@ AnyState = TypeVar("AnyState", bound=tuple[Any, ...])
 
 
 def map_state(fn: Callable[..., Tensor], state: AnyState, *others: AnyState) -> AnyState:
-    """The state with ``fn`` applied to each of its tensors: to detach, move or select rows.
+    """The state of a layer or of a stack with ``fn`` applied to each of its tensors.
 
-    Args:
-        state: of a layer or of a stack.
-        others: states of the same type. ``fn`` takes the corresponding tensors of all states.
+    With ``others``, states of the same type, ``fn`` takes the corresponding tensors of all states.
 
     Raises:
         ValueError: the states have different numbers of parts.
@@ -64,8 +60,5 @@ def map_state(fn: Callable[..., Tensor], state: AnyState, *others: AnyState) -> 
 
 def state_tensors(state: tuple[Any, ...]) -> list[Tensor]:
     """All tensors of a layer's or a stack's state, in order."""
-    return [
-        tensor
-        for part in state
-        for tensor in ([part] if isinstance(part, Tensor) else state_tensors(part))
-    ]
+    parts = ([part] if isinstance(part, Tensor) else state_tensors(part) for part in state)
+    return [tensor for tensors in parts for tensor in tensors]

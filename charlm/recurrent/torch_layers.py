@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,9 +19,10 @@ from charlm.recurrent.states import HiddenState, LSTMState
 class TorchLayer(RecurrentLayer):
     """One layer of nn.RNN, nn.GRU or nn.LSTM, in one direction.
 
+    Torch's networks take features only, so token ids become one-hot vectors.
+
     Args:
-        network: with ``num_layers=1``, time-major, with biases. Torch's networks take features
-            only, so token ids become one-hot vectors.
+        network: with ``num_layers=1``, time-major, with biases.
     """
 
     recurrent_weights = ("network.weight_hh_l0",)
@@ -42,32 +44,25 @@ class TorchLayer(RecurrentLayer):
         return HiddenState(zeros)
 
     def forward(
-        self, xs: Tensor, state: HiddenState | LSTMState, lengths: Tensor | None = None
-    ) -> tuple[Tensor, HiddenState | LSTMState]:
-        """(T, B, I) or (T, B) token ids to (T, B, H) and the state after each row's last step."""
+        self, xs: Tensor, state: Any, lengths: Tensor | None = None, *, outputs_only: bool = False
+    ) -> tuple[Tensor, Any]:
+        """(T, B, I) or (T, B) token ids to (T, B, H) and the state after each row's last step.
+
+        With ``outputs_only`` it reads the padding too and then sets its outputs to zero, which
+        takes a tenth of the time of packed sequences on a CPU. Not with relu: on the padding its
+        outputs could overflow, and the gradients would be NaN.
+        """
         if lengths is None:
             return self._run(self._features(xs, state), state)
+        if outputs_only and self.network.mode != "RNN_RELU":
+            check_lengths(lengths, xs)
+            outputs, _ = self(xs, state)
+            padding = ~valid_steps(lengths.to(xs.device), len(xs))
+            return outputs.masked_fill(padding.unsqueeze(2), 0), None
         packed = pack(xs, lengths)
         packed = packed._replace(data=self._features(packed.data, state))
         outputs, last = self._run(packed, state)
         return unpack(outputs, len(xs)), last
-
-    def outputs(
-        self, xs: Tensor, state: HiddenState | LSTMState, lengths: Tensor | None = None
-    ) -> Tensor:
-        """(T, B, I) or (T, B) token ids to (T, B, H).
-
-        Reads the padding too and then sets its outputs to zero, which takes a tenth of the time
-        of packed sequences on a CPU. Not with relu: on the padding its outputs could overflow,
-        and the gradients would be NaN.
-        """
-        if lengths is None or self.network.mode == "RNN_RELU":
-            return super().outputs(xs, state, lengths)
-        check_lengths(lengths, xs)
-        outputs, _ = self._run(self._features(xs, state), state)
-        padding = ~valid_steps(lengths.to(xs.device), len(xs))
-        masked: Tensor = outputs.masked_fill(padding.unsqueeze(2), 0)
-        return masked
 
     def forget_bias(self) -> Tensor | None:
         """(H,) of nn.LSTM, a view of the forget gate's first bias; None of the other networks."""
@@ -83,13 +78,17 @@ class TorchLayer(RecurrentLayer):
     def _run(
         self, xs: Tensor | PackedSequence, state: HiddenState | LSTMState
     ) -> tuple[Any, HiddenState | LSTMState]:
-        if isinstance(state, LSTMState):
-            outputs, (hidden, cell) = self.network(
-                xs, (state.hidden.unsqueeze(0), state.cell.unsqueeze(0))
-            )
-            return outputs, LSTMState(hidden.squeeze(0), cell.squeeze(0))
-        outputs, hidden = self.network(xs, state.hidden.unsqueeze(0))
-        return outputs, HiddenState(hidden.squeeze(0))
+        outputs, last = run_network(self.network, xs, [tensor.unsqueeze(0) for tensor in state])
+        return outputs, type(state)(*(tensor.squeeze(0) for tensor in last))
+
+
+def run_network(
+    network: nn.Module, xs: Tensor | PackedSequence, first: Sequence[Tensor]
+) -> tuple[Any, tuple[Tensor, ...]]:
+    """Outputs and final states of a torch network. Torch has no tuple around a single state."""
+    several = len(first) > 1
+    outputs, last = network(xs, tuple(first) if several else first[0])
+    return outputs, last if several else (last,)
 
 
 @torch.no_grad()
@@ -109,10 +108,7 @@ def copy_to_torch(cell: RecurrentCell[Any], network: nn.Module, part: str = "l0"
 
 @torch.no_grad()
 def copy_from_torch(network: nn.Module, cell: RecurrentCell[Any], part: str = "l0") -> None:
-    """Copy the weights of a torch ``network`` to a scratch cell of the same kind and sizes.
-
-    Arguments and errors are those of `copy_to_torch`.
-    """
+    """The inverse of `copy_to_torch`, with the same arguments and errors."""
     weights = cell.from_torch(_matching_weights(cell, network, part))
     for name, parameter in cell.named_parameters():
         parameter.copy_(weights[name])
@@ -130,10 +126,8 @@ def torch_weights(network: nn.Module, part: str) -> dict[str, Tensor]:
 
 def _matching_weights(cell: RecurrentCell[Any], network: nn.Module, part: str) -> dict[str, Tensor]:
     weights = torch_weights(network, part)
-    ours, theirs = (
-        {name: tuple(weight.shape) for name, weight in each.items()}
-        for each in (cell.to_torch(), weights)
-    )
+    ours = {name: tuple(weight.shape) for name, weight in cell.to_torch().items()}
+    theirs = {name: tuple(weight.shape) for name, weight in weights.items()}
     if ours != theirs:
         raise ValueError(f"the cell has weights of the shapes {ours}, the network {theirs}")
     return weights

@@ -1,1 +1,1 @@
-"""Pictures of what was measured; they know numbers and names, no model and no run."""
+"""Pictures of measurements, drawn from numbers and names alone."""

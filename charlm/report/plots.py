@@ -1,17 +1,23 @@
-"""Pictures as the bytes of a file; matplotlib is imported when one is asked for."""
+"""Pictures as the bytes of a file, the same for the same arguments.
+
+matplotlib is imported when a picture is drawn.
+"""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from charlm.task import Metric
+
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 KINDS = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
-"""what can be written, and what keeps the time out of it: the same numbers, the same bytes"""
+"""The kinds of files, with metadata that leaves out the time, so that bytes can be repeated."""
 
 # Okabe and Ito (2008), "Color universal design", in an order whose lightness differs in grey too.
 _COLOURS = ("#000000", "#0072B2", "#E69F00", "#CC79A7", "#009E73", "#D55E00", "#56B4E9")
@@ -21,55 +27,52 @@ _MAX_NAME = 60  # characters
 
 @dataclass(frozen=True)
 class Curve:
-    """A line and the band around it, over k = 0, 1, ...
+    """A line and a band around it, over k = 0, 1, ..."""
 
-    Attributes:
-        name: any text; what does not fit is cut.
-        remark: a few words that follow it in the legend.
-    """
-
-    name: str
-    remark: str
+    name: str  # any text; a long one is cut
+    remark: str  # a few words after the name in the legend
     lower: Sequence[float]
     middle: Sequence[float]
     upper: Sequence[float]
 
 
 def memory_picture(curves: Sequence[Curve], threshold: float, kind: str) -> bytes:
-    """How norms of d h_t / d x_(t-k) fall with k, on a log scale.
+    """A file with a picture of the norms of d h_t / d x_(t-k) over k, on a log scale.
 
     Args:
-        curves: norms as a part of the one at k = 0.
-        threshold: drawn as a line: what is below it counts as forgotten.
+        curves: norms divided by the norm at k = 0.
+        threshold: drawn as a line; characters with a norm below it count as forgotten.
         kind: one of `KINDS`.
-
-    Returns:
-        A file's content, the same for the same arguments.
     """
     return _picture(kind, lambda figure: _draw_memory(figure, curves, threshold))
 
 
+@dataclass(frozen=True)
+class Series:
+    """The values of a metric over a training."""
+
+    metric: Metric  # series of the same metric share their axes
+    title: str  # the name in the legend, such as "valid accuracy"
+    values: Sequence[float | None]  # None where the metric was not measured
+
+
 def learning_picture(
-    epochs: Sequence[float], figures: Mapping[str, Sequence[float | None]], title: str, kind: str
+    epochs: Sequence[float], series: Sequence[Series], title: str, kind: str
 ) -> bytes:
-    """What was measured over a training; figures of the same unit share their axes.
+    """A file with a picture of the metrics over a training.
 
     Args:
-        epochs: when it was measured.
-        figures: by name, such as train_loss and valid_accuracy; None where it was not measured.
+        epochs: the epoch of each report.
         kind: one of `KINDS`.
-
-    Returns:
-        A file's content, the same for the same arguments.
     """
-    return _picture(kind, lambda figure: _draw_learning(figure, epochs, figures, title))
+    return _picture(kind, lambda figure: _draw_learning(figure, epochs, series, title))
 
 
 def _picture(kind: str, draw: Callable[[Figure], None]) -> bytes:
     import matplotlib.style
     from matplotlib.figure import Figure
 
-    # The user's own settings may ask for fonts or a TeX that are not there.
+    # The user's own settings may name fonts or a TeX that are not installed.
     with matplotlib.style.context(["default", {"svg.hashsalt": "charlm"}]):
         figure = Figure(figsize=(7.2, 4.6), layout="constrained")
         draw(figure)
@@ -79,30 +82,25 @@ def _picture(kind: str, draw: Callable[[Figure], None]) -> bytes:
 
 
 def _draw_learning(
-    figure: Figure,
-    epochs: Sequence[float],
-    figures: Mapping[str, Sequence[float | None]],
-    title: str,
+    figure: Figure, epochs: Sequence[float], series: Sequence[Series], title: str
 ) -> None:
-    units = list(dict.fromkeys(name.partition("_")[2] for name in figures))
-    every = figure.subplots(len(units), sharex=True, squeeze=False)[:, 0]
-    for axes, unit in zip(every, units, strict=True):
-        for number, (name, values) in enumerate(figures.items()):
-            if name.partition("_")[2] == unit:
-                measured = [(e, v) for e, v in zip(epochs, values, strict=True) if v is not None]
+    metrics = list(dict.fromkeys(each.metric for each in series))
+    every = figure.subplots(len(metrics), sharex=True, squeeze=False)[:, 0]
+    for axes, metric in zip(every, metrics, strict=True):
+        for number, each in enumerate(series):
+            if each.metric == metric:
+                pairs = zip(epochs, each.values, strict=True)
+                measured = [(epoch, value) for epoch, value in pairs if value is not None]
                 axes.plot(
                     *zip(*measured, strict=True) if measured else ((), ()),
                     color=_COLOURS[number],
                     linestyle=_LINES[number],
                     marker="." if len(measured) < 50 else "",
                     linewidth=2,
-                    label=name.replace("_f1", " F1").replace("_", " "),
+                    label=each.title,
                 )
-        percent = unit in ("accuracy", "f1")
-        axes.set_ylabel(f"{unit.replace('f1', 'F1')}{' (%)' if percent else ''}")
-        axes.grid(color="0.9")
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_ylabel(f"{metric.label or metric.name}{' (%)' if metric.percent else ''}")
+        _style(axes)
         axes.legend(frameon=False)
     every[-1].set_xlabel("epoch")
     if epochs and max(epochs) > 2:
@@ -126,14 +124,17 @@ def _draw_memory(figure: Figure, curves: Sequence[Curve], threshold: float) -> N
         )
     axes.axhline(threshold, color="0.4", linewidth=1)
     axes.annotate(
-        f"{threshold:.0%}", (1, threshold), (-4, 3), xycoords=axes.get_yaxis_transform(),
-        textcoords="offset points", ha="right", color="0.3",
-    )  # fmt: skip
+        f"{threshold:.0%}",
+        xy=(1, threshold),
+        xycoords=axes.get_yaxis_transform(),
+        xytext=(-4, 3),
+        textcoords="offset points",
+        ha="right",
+        color="0.3",
+    )
     axes.set_yscale("log", nonpositive="mask")
     axes.set_xlim(0, max(len(curve.middle) for curve in curves) - 1)
-    axes.grid(color="0.9")
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    _style(axes)
     axes.set_xlabel("$k$, characters back")
     axes.set_ylabel(r"$\|\partial h_t \,/\, \partial x_{t-k}\|_F$, as a part of that at $k = 0$")
     legend = axes.legend(
@@ -143,7 +144,13 @@ def _draw_memory(figure: Figure, curves: Sequence[Curve], threshold: float) -> N
         alignment="left",
     )
     for text in legend.get_texts():
-        text.set_parse_math(False)  # a name is no formula
+        text.set_parse_math(False)  # a name is not a formula
+
+
+def _style(axes: Axes) -> None:
+    axes.grid(color="0.9")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _drawable(name: str) -> str:

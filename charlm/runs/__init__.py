@@ -1,19 +1,6 @@
-"""Run folders and what they hold."""
+"""Run folders: make, find, read and check them."""
 
-from charlm.runs.classifier import ClassifierRun
 from charlm.runs.folders import CHECKPOINTS, newest_run, run_folders
-from charlm.runs.language import Run
-from charlm.runs.run import TaskRun
-from charlm.runs.tagger import TaggerRun
-from charlm.runs.texts import load_run_corpus
+from charlm.runs.run import Run
 
-__all__ = [
-    "CHECKPOINTS",
-    "ClassifierRun",
-    "Run",
-    "TaggerRun",
-    "TaskRun",
-    "load_run_corpus",
-    "newest_run",
-    "run_folders",
-]
+__all__ = ["CHECKPOINTS", "Run", "newest_run", "run_folders"]

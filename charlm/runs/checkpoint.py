@@ -1,17 +1,17 @@
-"""Checkpoints: folders of a run that are complete once their manifest is there.
+"""Checkpoints: folders in a run folder. A checkpoint is complete once it has a manifest.
 
 ::
 
     last.safetensors       the weights
-    best.safetensors       the weights with the lowest validation perplexity so far
-    training.safetensors   the optimiser, the random generators, the carried hidden state
-    training.json          how far the training has come, and its settings
-    metrics.jsonl          a line for each measure
+    best.safetensors       the weights with the best validation metric so far
+    training.safetensors   the optimiser, the mean of the weights, the carried state
+    training.json          the progress of the training, and its settings
+    metrics.jsonl          a line for each report
     samples.jsonl          a line for each sample
-    manifest.json          size and SHA-256 of each of these, and of the run's own files
+    manifest.json          size and SHA-256 of the files above, run.json, vocabulary.json
 
-The manifest is written last. Nothing is ever written into a complete checkpoint; the next one has
-the next number.
+The manifest is written last. A complete checkpoint is never changed: each save makes a new folder
+with the next number.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from charlm.atomic_files import TEMPORARY_FILES, sync_folder
 from charlm.errors import RunError, shown
-from charlm.runs.files import decode_json, encode_json, read_file, write_file
+from charlm.runs.files import decode_json, encode_json, os_errors, read_file, write_file
 
-FORMAT = 3
+FORMAT = 4
 MANIFEST = "manifest.json"
 RUN_FILES = ("run.json", "vocabulary.json")
 FILES = (
@@ -39,54 +40,44 @@ FILES = (
     "metrics.jsonl",
     "samples.jsonl",
 )
-_MOST_MANIFEST = 2**14  # bytes
+_MAX_MANIFEST = 2**14  # bytes
 _NAME = re.compile(r"checkpoint-(\d{6,})", re.ASCII)
 
 Record = tuple[int, str]
-"""Of a file: bytes and SHA-256."""
+"""The size in bytes and the SHA-256 of a file."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A complete checkpoint; each file is checked when it is read."""
+    """A complete checkpoint. Each file is checked when it is read."""
 
     folder: Path
     records: Mapping[str, Record]
-    """Of the files in the folder, and of the run's own."""
+    """of the files in the folder, run.json and vocabulary.json"""
 
     @classmethod
     def open(cls, folder: Path) -> Checkpoint:
-        """Read the manifest.
+        """A checkpoint with the records of its manifest.
 
         Raises:
-            RunError: it is missing or damaged.
+            RunError: the manifest is missing or damaged.
         """
         path = folder / MANIFEST
-        return cls(folder, decode_manifest(read_file(path, _MOST_MANIFEST), path))
+        return cls(folder, decode_manifest(read_file(path, _MAX_MANIFEST), path))
 
-    def read(self, name: str, most: int) -> bytes:
-        """A file of the checkpoint, as it was when the manifest was written.
-
-        Args:
-            most: bytes; a larger file is not read.
+    def read(self, name: str, max_bytes: int) -> bytes:
+        """The bytes of a file, unchanged since the checkpoint was written.
 
         Raises:
             RunError: the file is missing, damaged or too large.
         """
         path = self.folder / name
-        size = self.records[name][0]
-        if size > most:
-            raise RunError(f"{path} is damaged: it has {size:,} bytes, more than {most:,}")
-        data = read_file(path, size)
+        data = read_file(path, min(self.records[name][0], max_bytes))
         self.check(name, data, path)
         return data
 
     def check(self, name: str, data: bytes, path: Path) -> None:
-        """Make sure that a file's bytes are those that the manifest vouches for.
-
-        Raises:
-            RunError: they are not.
-        """
+        """Raise a RunError if the bytes of a file do not fit the manifest."""
         if record(data) != self.records[name]:
             raise RunError(
                 f"{path} is damaged: its SHA-256 is not the one in {self.folder / MANIFEST}"
@@ -94,28 +85,31 @@ class Checkpoint:
 
 
 def record(data: bytes) -> Record:
-    """What a manifest says of a file."""
+    """The record of a file with these bytes."""
     return len(data), hashlib.sha256(data).hexdigest()
 
 
 def decode_manifest(data: bytes, path: Path) -> dict[str, Record]:
-    """The files that a manifest vouches for.
+    """The records in a manifest, by file name.
 
     Raises:
-        RunError: it is not a manifest, byte for byte as one is written.
+        RunError: the bytes are not exactly those of a manifest of this format.
     """
     content = decode_json(data, path)
-    try:
+    check_format(content, path)
+    with suppress(KeyError, TypeError, AttributeError):
         records = {name: (row["bytes"], row["sha256"]) for name, row in content["files"].items()}
-        # What was changed and still reads as the same records is damaged all the same.
+        # A file that differs from what charlm writes is damaged, even if it has the same records.
         if records.keys() == {*FILES, *RUN_FILES} and _encode_manifest(records) == data:
             return records
-    except (KeyError, TypeError, AttributeError):
-        pass
-    found = content.get("format") if isinstance(content, dict) else None
-    if isinstance(found, int) and found != FORMAT:
-        raise RunError(f"{path} has the format {shown(found)}; this version reads {FORMAT}")
     raise RunError(f"{path} is damaged: it is not a manifest")
+
+
+def check_format(content: Any, path: Path) -> None:
+    """Raise a RunError if a file names another format than that of this version."""
+    found = content.get("format") if isinstance(content, dict) else None
+    if type(found) is int and found != FORMAT:
+        raise RunError(f"{path} has the format {shown(found)}; this version reads {FORMAT}")
 
 
 def _encode_manifest(records: Mapping[str, Record]) -> bytes:
@@ -129,16 +123,16 @@ def _encode_manifest(records: Mapping[str, Record]) -> bytes:
 def write_checkpoint(
     run_folder: Path, files: Mapping[str, bytes], about: Mapping[str, Record], last: Path | None
 ) -> Checkpoint:
-    """Write the next checkpoint of a run, then delete all but it and the last one.
+    """Write the next checkpoint of a run. Then delete all others except the last one.
 
     Args:
         files: the contents of `FILES`.
-        about: of `RUN_FILES`.
-        last: the checkpoint that was written before, or that the training went on from.
+        about: the records of `RUN_FILES`.
+        last: the checkpoint that this training wrote last or resumed from.
 
     Raises:
-        RunError: the disk is full, or the folder cannot be written to; the checkpoints that were
-            there still are, and nothing of the new one is.
+        RunError: the disk is full, or the folder cannot be written to. The earlier checkpoints are
+            unchanged, and the new one is deleted.
     """
     assert files.keys() == set(FILES)
     others = checkpoint_folders(run_folder)
@@ -146,11 +140,9 @@ def write_checkpoint(
     folder = run_folder / f"checkpoint-{number:06}"
     records = {**about, **{name: record(data) for name, data in files.items()}}
     try:
-        try:
+        with os_errors(f"cannot make the folder {folder}"):
             folder.mkdir()
             sync_folder(run_folder)
-        except OSError as error:
-            raise RunError(f"cannot make the folder {folder}: {error.strerror}") from None
         for name, data in files.items():
             write_file(folder / name, data)
         write_file(folder / MANIFEST, _encode_manifest(records))
@@ -164,35 +156,40 @@ def write_checkpoint(
 
 
 def checkpoint_folders(run_folder: Path) -> list[Path]:
-    """All checkpoints of a run, the newest first; those too that are damaged or incomplete."""
-    try:
-        found = [path for path in run_folder.iterdir() if _NAME.fullmatch(path.name)]
-    except OSError as error:
-        raise RunError(f"cannot read {run_folder}: {error.strerror}") from None
+    """All checkpoints of a run, the newest first, including damaged and incomplete ones.
+
+    Raises:
+        RunError: the run folder cannot be read.
+    """
+    with os_errors(f"cannot read {run_folder}"):
+        found = [path for path in run_folder.iterdir() if is_checkpoint(path)]
     return sorted(found, key=_number, reverse=True)
 
 
 def complete_checkpoints(run_folder: Path) -> list[Path]:
-    """Those that were written to their end, the newest first; damaged ones too."""
+    """The checkpoints of a run that have a manifest, the newest first, including damaged ones.
+
+    If none has a manifest and the newest is not the first of the run, that one is returned: its
+    manifest must have been lost.
+
+    Raises:
+        RunError: the run folder or a checkpoint cannot be read.
+    """
     found = checkpoint_folders(run_folder)
     complete = [path for path in found if _has_manifest(path)]
-    # Only the first has none before it: of others, a manifest must have been lost.
     return complete or [path for path in found[:1] if _number(path) > 1]
 
 
 def _has_manifest(folder: Path) -> bool:
-    """Whether there is one; not to know is an error, as what has none is deleted."""
-    try:
+    # An error must not count as "no manifest": `clean_up` deletes checkpoints without one.
+    with os_errors(f"cannot read {folder}"), suppress(FileNotFoundError, NotADirectoryError):
         (folder / MANIFEST).lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError as error:
-        raise RunError(f"cannot read {folder}: {error.strerror}") from None
-    return True
+        return True
+    return False
 
 
 def is_checkpoint(folder: Path) -> bool:
-    """Whether a path is, by its name, a checkpoint within a run."""
+    """Whether the name of a path is that of a checkpoint."""
     return _NAME.fullmatch(folder.name) is not None
 
 
@@ -201,7 +198,11 @@ def _number(folder: Path) -> int:
 
 
 def clean_up(run_folder: Path) -> None:
-    """Delete what a killed training left half-written."""
+    """Delete the incomplete checkpoints and temporary files of a killed training.
+
+    Raises:
+        RunError: the run folder or a checkpoint cannot be read.
+    """
     kept = complete_checkpoints(run_folder)
     with suppress(OSError):
         for path in run_folder.glob(TEMPORARY_FILES):
@@ -212,9 +213,9 @@ def clean_up(run_folder: Path) -> None:
 
 
 def _delete(folder: Path) -> None:
-    """Delete a checkpoint, its manifest first: it is never complete and yet lacks a file."""
-    with suppress(OSError):  # a later one tries again
-        if folder.is_symlink():  # what it leads to is not ours
+    """Delete a checkpoint, its manifest first: with a manifest, it would count as complete."""
+    with suppress(OSError):  # the next save or clean-up tries again
+        if folder.is_symlink():  # its target does not belong to the run
             folder.unlink()
             return
         (folder / MANIFEST).unlink(missing_ok=True)

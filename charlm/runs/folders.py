@@ -1,4 +1,4 @@
-"""Where runs lie: making their folders, finding them, and having one for oneself."""
+"""Make, find and lock run folders."""
 
 from __future__ import annotations
 
@@ -15,37 +15,35 @@ from filelock import FileLock, Timeout
 from charlm.atomic_files import TEMPORARY_FILES, sync_folder
 from charlm.errors import RunError, UsageError
 from charlm.runs.checkpoint import complete_checkpoints
-from charlm.runs.files import read_json
+from charlm.runs.files import os_errors, read_json
+from charlm.task import Task
 
 CHECKPOINTS = Path("checkpoints")
 LOCK = ".lock"
+_FIRST_FILES = ("vocabulary.json", "corpus.txt")  # `Run.create` writes run.json after them
 
 
-def run_folders(task: str | None = None) -> list[Path]:
+def run_folders(task: Task | None = None) -> list[Path]:
     """The run folders under ``checkpoints``, the newest first.
 
     Args:
-        task: those of this task alone, and those that do not say.
+        task: return only the runs of this task and the runs whose task cannot be read; None: all.
     """
     found = [path.parent for path in CHECKPOINTS.glob("*/run.json")]
     found.sort(key=lambda folder: (folder / "run.json").stat().st_mtime, reverse=True)
-    return [folder for folder in found if task is None or _task(folder) in (task, None)]
+    return [folder for folder in found if task is None or _task(folder) in (task.name, None)]
 
 
 def _task(folder: Path) -> str | None:
     try:
         about = read_json(folder / "run.json")
-    except RunError:  # whoever opens it will be told
+    except RunError:  # opening the run reports the damage
         return None
     return about.get("task") if isinstance(about, dict) else None
 
 
-def newest_run(task: str = "language-model", command: str = "charlm") -> Path:
-    """The newest run folder under ``checkpoints`` that has a checkpoint.
-
-    Args:
-        task: what it was trained for.
-        command: what trains such a run.
+def newest_run(task: Task) -> Path:
+    """The newest run folder of a task under ``checkpoints`` that has a checkpoint.
 
     Raises:
         RunError: there is none.
@@ -53,26 +51,28 @@ def newest_run(task: str = "language-model", command: str = "charlm") -> Path:
     for folder in run_folders(task):
         if complete_checkpoints(folder):
             return folder
-    raise RunError(f"no trained run under {CHECKPOINTS.resolve()}", f"train one: {command} train")
+    raise RunError(
+        f"no trained run under {CHECKPOINTS.resolve()}", f"train one: {task.command} train"
+    )
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Within, no other process may.
+    """Hold the run folder's lock inside the block.
 
     Raises:
-        RunError: another process has it.
+        RunError: another process holds it.
     """
-    # The system gives the lock back when a process ends, however it ends.
+    # The operating system releases the lock when a process ends, even if it is killed.
     lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise RunError(
-            f"{folder} is in use: another process trains there", "wait for it to end, or stop it"
-        ) from None
-    except OSError as error:
-        raise RunError(f"cannot lock {folder}: {error.strerror}") from None
+    with os_errors(f"cannot lock {folder}"):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise RunError(
+                f"{folder} is in use: another process is training there",
+                "wait for it to end, or stop it",
+            ) from None
     try:
         yield
     finally:
@@ -81,14 +81,13 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def new_folder(folder: Path | None, name: str) -> Iterator[Path]:
-    """Make a folder for a run, and have it for oneself within.
+    """Make a folder for a run (None: ``checkpoints/<time>-<name>``); hold its lock in the block.
 
-    Args:
-        folder: None: one under ``checkpoints``, of the time and ``name``.
+    If the block fails, the files of the run are deleted again, so that the folder can be used.
 
     Raises:
-        UsageError: the folder holds something already.
-        RunError: it cannot be made, or another process makes it.
+        UsageError: the folder exists and is not empty.
+        RunError: the folder cannot be made, or another process is making it.
     """
     made = folder is None or not os.path.lexists(folder)
     try:
@@ -98,15 +97,20 @@ def new_folder(folder: Path | None, name: str) -> Iterator[Path]:
             _make_folder(folder)
         left_over = (folder / LOCK).exists()
     except OSError as error:
+        if folder is not None and isinstance(error, FileExistsError):  # a file has this name
+            raise _occupied(folder) from None
         where = error.filename or folder or CHECKPOINTS
         raise RunError(f"cannot make the folder {where}: {error.strerror}") from None
     if not left_over:
-        _check_free(folder, left_over)  # before a lock of ours is in it
+        _check_free(folder, left_over)  # before the lock file is made
     with locked(folder):
         _check_free(folder, left_over)
         try:
             yield folder
         except BaseException:
+            for name in ("run.json", *_FIRST_FILES):
+                with suppress(OSError):
+                    (folder / name).unlink(missing_ok=True)
             with suppress(OSError):
                 if made and [path.name for path in folder.iterdir()] == [LOCK]:
                     (folder / LOCK).unlink()
@@ -115,55 +119,37 @@ def new_folder(folder: Path | None, name: str) -> Iterator[Path]:
 
 
 def _make_folder(folder: Path) -> None:
-    """Make it, unless it is there, so that no power cut undoes it.
-
-    Raises:
-        UsageError: something else has its name.
-    """
+    """Make the folder, unless it exists, and sync its parents so that it survives a power cut."""
     new = list(takewhile(lambda path: not path.exists(), (folder, *folder.parents)))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        raise _occupied(folder) from None
+    folder.mkdir(parents=True, exist_ok=True)
     for path in new:
         sync_folder(path.parent)
 
 
 def _check_free(folder: Path, left_over: bool) -> None:
-    """Make sure that a folder is empty, but for what a killed `Run.create` left.
-
-    Raises:
-        UsageError: it is not.
-        RunError: it cannot be read.
-    """
-    ours = (LOCK, *(("vocabulary.json", "corpus.txt", TEMPORARY_FILES) if left_over else ()))
-    try:
+    """Check that a folder is empty, except for the files of a killed `Run.create`."""
+    ours = (LOCK, *((*_FIRST_FILES, TEMPORARY_FILES) if left_over else ()))
+    with os_errors(f"cannot read {folder}"):
         names = [path.name for path in folder.iterdir()]
-    except OSError as error:
-        raise RunError(f"cannot read {folder}: {error.strerror}") from None
     if not all(any(fnmatch(name, pattern) for pattern in ours) for name in names):
         raise _occupied(folder)
 
 
 def _occupied(folder: Path) -> UsageError:
     return UsageError(
-        f"{folder} exists already", "give --run a new folder, or go on with a run by --resume"
+        f"{folder} exists already", "give --run a new folder, or add --resume to continue that run"
     )
 
 
 def _make_new_folder(name: str) -> Path:
-    """Make one under ``checkpoints`` that no other run has, even if it starts this moment."""
+    """Make a folder under ``checkpoints`` whose name no other run has, even one that starts now."""
     stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
-    new = not CHECKPOINTS.exists()
-    CHECKPOINTS.mkdir(exist_ok=True)
-    if new:
-        sync_folder(CHECKPOINTS.parent)
+    _make_folder(CHECKPOINTS)
     folder, number = CHECKPOINTS / stem, 1
     while True:
-        try:
+        with suppress(FileExistsError):
             folder.mkdir()
             sync_folder(CHECKPOINTS)
             return folder
-        except FileExistsError:
-            number += 1
-            folder = CHECKPOINTS / f"{stem}-{number}"
+        number += 1
+        folder = CHECKPOINTS / f"{stem}-{number}"

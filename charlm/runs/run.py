@@ -1,215 +1,153 @@
-"""The run folder: everything that is needed to use, judge, repeat and go on with a training.
+"""A run folder: everything needed to use, evaluate, repeat and resume a training.
 
 ::
 
-    corpus.txt             the text, where it came through standard input
+    corpus.txt             the text, if it came from standard input
     run.json               task, configuration, corpus (with its hash), versions
-    vocabulary.json        what the model knows by id: characters; words, labels, tags
-    checkpoint-000017/     the last two; see `charlm.runs.checkpoint`
+    vocabulary.json        the model's vocabulary
+    checkpoint-000017/     the last two checkpoints; see `charlm.runs.checkpoint`
     checkpoint-000018/
-    summary.json           what the training reports at the end
+    summary.json           the summary that the training wrote when it ended
 
-Without a validation split, the best weights are the last ones. What all tasks have in common is
-here; a subclass for each says what its runs are made of.
+Without a validation split, the best weights are the last weights.
 """
 
 from __future__ import annotations
 
 import platform
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Self
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Self
 
 from charlm.config import TaskConfig
-from charlm.errors import CorpusError, RunError, UsageError
-from charlm.models.recurrent_model import RecurrentModel
-from charlm.runs.checkpoint import (
-    FORMAT,
-    RUN_FILES,
-    Checkpoint,
-    Record,
-    clean_up,
-    record,
-    write_checkpoint,
-)
-from charlm.runs.fields import (
-    Kinds,
-)
+from charlm.errors import CorpusError, UsageError
+from charlm.runs.checkpoint import FORMAT, RUN_FILES, clean_up, record, write_checkpoint
+from charlm.runs.fields import check_summary
 from charlm.runs.files import (
     MAX_VOCABULARY,
+    damage_in,
     encode_json,
     encode_lines,
+    read_json,
     write_file,
 )
 from charlm.runs.folders import locked, new_folder
-from charlm.runs.opening import TASKS, read_run, read_summary
-from charlm.runs.tensors import decode_tensors, encode_tensors, most_bytes
-from charlm.runs.texts import differences
+from charlm.runs.reading import RunData, read_run
+from charlm.task import Task, TaskCorpus, task_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-@dataclass(kw_only=True)
-class TaskRun(ABC):
-    """A run folder; see the module's docstring for its files.
-
-    Attributes:
-        task: the name of what is trained.
-        figures: what is measured of a training and of the held-out data, in this order.
-        unit: what is counted on the way: characters, texts, words.
-        command: how a user trains such a run.
-        corpus: name, source, sha256 and split sizes of the data, and what else tells it apart.
-        created: local time, ISO 8601.
-        about: size and SHA-256 of run.json and vocabulary.json.
-        checkpoint: what a training goes on from; None before the first.
-        training: what the checkpoint's training.json holds.
-        notices: what the user should know, one line each.
-    """
-
-    task: ClassVar[str] = ""
-    config_type: ClassVar[type[TaskConfig]]
-    vocabulary_type: ClassVar[Any]
-    corpus_kinds: ClassVar[Kinds]
-    figures: ClassVar[tuple[str, str]]
-    unit: ClassVar[str]
-    command: ClassVar[str]
-    other_corpus_hint: ClassVar[str | None] = None
-    """where the data is not the one that the run was made for"""
-
-    folder: Path
-    config: Any
-    vocabulary: Any
-    corpus: dict[str, Any]
-    versions: dict[str, str]
-    created: str
-    about: dict[str, Record] = field(repr=False)
-    metrics: list[dict[str, Any]] = field(default_factory=list)
-    samples: list[dict[str, Any]] = field(default_factory=list)
-    checkpoint: Checkpoint | None = None
-    training: dict[str, Any] = field(default_factory=dict, repr=False)
-    notices: tuple[str, ...] = ()
-
-    def __init_subclass__(cls) -> None:
-        if cls.task:
-            TASKS[cls.task] = cls
-
-    @staticmethod
-    @abstractmethod
-    def model_of(config: Any, vocabulary: Any) -> RecurrentModel:
-        """A freshly initialised model; torch's global generator decides its weights."""
-
-    def new_model(self) -> Any:
-        """A freshly initialised model of the run's."""
-        return self.model_of(self.config, self.vocabulary)
-
-    def first_model(self) -> Any:
-        """The model that a training begins with."""
-        return self.new_model()
-
-    @abstractmethod
-    def load_corpus(self, corpora_dir: Path | None = None) -> Any:
-        """The data that the run was trained on, read again and split as it was then.
-
-        Raises:
-            CorpusError: it is not to be had, or has changed since.
-        """
+class Run(RunData):
+    """A run folder of any task; see the module's docstring for its files."""
 
     @classmethod
-    def create(
-        cls, folder: Path | None, config: Any, corpus: Any, kept: Path | None = None
-    ) -> Self:
+    def create(cls, folder: Path | None, config: TaskConfig, corpus: TaskCorpus) -> Self:
         """Make the folder and write run.json.
 
         Args:
-            folder: None: ``checkpoints/<time>-<corpus>-<cell>``.
-            corpus: what `load_corpus` gives.
-            kept: a text to keep a copy of, as it cannot be read again.
+            folder: a new or empty folder; None: ``checkpoints/<time>-<corpus>-<cell>``.
+            config: its type decides on the task.
 
         Raises:
-            UsageError: the folder holds something already.
-            RunError: it cannot be made or written to, or another process makes it.
-            CorpusError: the vocabulary is larger than one that is read.
+            UsageError: the folder exists and is not empty.
+            RunError: the folder cannot be made or written to, or another process is making it.
+            CorpusError: the vocabulary is too large to be read again.
         """
-        about = corpus.describe()
-        versions = {
-            "charlm": version("charlm"),
-            "torch": torch.__version__,
-            "numpy": version("numpy"),
-            "python": platform.python_version(),
-        }
-        created = time.strftime("%Y-%m-%dT%H:%M:%S")
-        content = {
-            "format": FORMAT,
-            "task": cls.task,
-            "created": created,
+        import torch
+
+        task = task_of(config)
+        # torch's own version names its build, such as +cu130; the one of its metadata may not.
+        versions = {"charlm": version("charlm"), "torch": torch.__version__}
+        versions["numpy"] = version("numpy")
+        about: dict[str, Any] = {
+            "created": time.strftime("%Y-%m-%dT%H:%M:%S"),
             "config": config.to_dict(),
-            "corpus": about,
-            "versions": versions,
+            "corpus": corpus.describe(),
+            "versions": {**versions, "python": platform.python_version()},
         }
-        # run.json is written last: a folder that has one is a run.
+        # run.json is written last: a folder with a run.json is a complete run.
         files = {
             "vocabulary.json": encode_json(corpus.vocabulary.to_json(), indent=2),
-            "run.json": encode_json(content, indent=2),
+            "run.json": encode_json({"format": FORMAT, "task": task.name, **about}, indent=2),
         }
-        if len(files["vocabulary.json"]) > MAX_VOCABULARY:  # it could not be opened again
+        if len(files["vocabulary.json"]) > MAX_VOCABULARY:
             raise CorpusError(
                 f"the vocabulary of {corpus.source} has {len(files['vocabulary.json']):,} bytes, "
                 f"more than {MAX_VOCABULARY:,}",
-                "know fewer words: --set min_count=10, or --set vocabulary_size=100000",
+                "train on less data, or change the settings so that the vocabulary gets smaller",
             )
-        if kept is not None:
-            files = {"corpus.txt": kept.read_bytes(), **files}
+        if corpus.raw is not None:
+            files = {"corpus.txt": corpus.raw, **files}
         with new_folder(folder, f"{corpus.name}-{config.model.cell}") as folder:
-            try:
-                for name, data in files.items():
-                    write_file(folder / name, data)
-            except BaseException:
-                # Half a run, or one that was not announced, would be in the way of the next.
-                for name in reversed(files):
-                    with suppress(OSError):
-                        (folder / name).unlink(missing_ok=True)
-                raise
-        return cls(
-            folder=folder,
-            config=config,
-            vocabulary=corpus.vocabulary,
-            corpus=about,
-            versions=versions,
-            created=created,
-            about={name: record(files[name]) for name in RUN_FILES},
-        )
+            for name, data in files.items():
+                write_file(folder / name, data)
+        records = {name: record(files[name]) for name in RUN_FILES}
+        about.update(config=config, vocabulary=corpus.vocabulary)
+        return cls(task=task, folder=folder, records=records, **about)
 
     @classmethod
-    def open(cls, folder: Path, *, weights: bool = True) -> Self:
-        """Read a run folder and its newest checkpoint, or the one before where that is damaged.
+    def open(cls, folder: Path, *, task: Task | None = None, weights: bool = True) -> Self:
+        """A run with its newest checkpoint, or with the previous one if the newest is damaged.
 
-        Called on a task's own class, it takes runs of that task alone; on `TaskRun`, all.
+        Arguments and errors are those of `read_run`.
+        """
+        return cls(**vars(read_run(folder, task, weights=weights)))
 
-        Args:
-            folder: of a run; or of a checkpoint within one, which then has to be whole.
-            weights: whether to make sure that the weights are whole too.
+    def new_model(self) -> Any:
+        """A freshly initialised model; torch's global generator decides its weights."""
+        return self.task.build_model(self.config, self.vocabulary)
+
+    def first_model(self) -> Any:
+        """The model that a new training starts from."""
+        return self.task.first_model(self.config, self.vocabulary)
+
+    def load_corpus(self, corpora_dir: Path | None = None, *, progress: bool = False) -> Any:
+        """The data that the run was trained on, read again and split as it was then.
 
         Raises:
-            RunError: there is none, or it is damaged.
+            CorpusError: the data is missing, or it has changed.
         """
-        return read_run(cls, folder, weights=weights)
+        corpus = self.task.load_corpus(
+            self.config,
+            corpora_dir,
+            vocabulary=self.vocabulary,
+            kept=self.folder / "corpus.txt",
+            progress=progress,
+        )
+        self.check_corpus(corpus)
+        return corpus
 
-    @property
-    def is_of_this_version(self) -> bool:
-        """Whether the charlm that made the run is this one."""
-        return self.versions["charlm"] == version("charlm")
+    def check_corpus(self, corpus: TaskCorpus) -> None:
+        """Check that a corpus is the one that the run was made for.
+
+        Raises:
+            CorpusError: the corpus differs; the message lists the differences.
+        """
+        differing = [
+            f"{name} {_words(value)}, not {_words(self.corpus[name])}"
+            for name, value in corpus.describe().items()
+            if name not in ("name", "source") and value != self.corpus[name]
+        ]
+        if (vocabulary := corpus.vocabulary) != self.vocabulary:
+            sizes = f"{len(vocabulary):,} entries, not the run's {len(self.vocabulary):,}"
+            differing.append(f"vocabulary of {sizes}")
+        if differing:
+            raise CorpusError(
+                f"{corpus.source} is not the data that {self.folder} was trained on: "
+                + "; ".join(differing),
+                f"name the right data with {self.task.source_option}",
+            )
 
     def change(self, config: TaskConfig) -> None:
-        """Go on with other settings, as far as a training can.
+        """Take another configuration, to resume the training with it.
 
         Raises:
-            UsageError: with each setting that cannot change.
+            UsageError: a setting differs that cannot change; the message lists all of them.
         """
         old, new = self.config.to_dict(), config.to_dict()
         differing = [
@@ -220,87 +158,33 @@ class TaskRun(ABC):
         ]
         if differing:
             raise UsageError(
-                f"{self.folder} cannot go on with other settings: {'; '.join(differing)}",
-                "leave them out to go on; or train a new run, without --resume",
+                f"{self.folder} cannot resume with other settings: {'; '.join(differing)}",
+                "leave them out to resume; or train a new run, without --resume",
             )
         self.config = config
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Within, no other process trains here; what a killed one left half-written is gone.
+        """Hold the run folder's lock inside the block, and delete incomplete checkpoints first.
 
         Raises:
-            RunError: another process trains here now.
+            RunError: another process is training in this folder.
         """
         with locked(self.folder):
             clean_up(self.folder)
             yield
 
-    def check_corpus(self, corpus: Any) -> None:
-        """Make sure that a corpus is the one that the run was made for.
-
-        Raises:
-            CorpusError: with each difference.
-        """
-        if differing := differences(self.corpus, self.vocabulary, corpus):
-            raise CorpusError(
-                f"{corpus.source} is not the data that {self.folder} was trained on: "
-                + "; ".join(differing),
-                self.other_corpus_hint,
-            )
-
     def load_model(self, weights: str = "best") -> Any:
-        """The trained model on the CPU, in evaluation mode.
-
-        Args:
-            weights: "best" or "last".
+        """The trained model on the CPU, in evaluation mode, with its "best" or "last" weights.
 
         Raises:
-            RunError: the weights are missing or damaged, or of another model.
+            RunError: the weights are missing or damaged, or they belong to another model.
         """
-        tensors = self.read_weights(weights)
+        tensors = self.read_weights(weights)  # first: damaged settings may ask for a huge model
         model = self.new_model()
-        with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                parameter.copy_(tensors[name])
+        # Not strict: a tied weight has two names in the model and one in the file.
+        model.load_state_dict(tensors, strict=False)
         return model.eval()
-
-    def read_weights(self, weights: str) -> dict[str, Tensor]:
-        """The checkpoint's "best" or "last" weights, by name.
-
-        Raises:
-            RunError: they are missing or damaged, or of another model.
-        """
-        return self.read_tensors(f"{weights}.safetensors", self.expected_weights())
-
-    def expected_weights(self) -> dict[str, Tensor]:
-        """What the weights must be like in name, shape and type; they have no numbers."""
-        with torch.device("meta"):  # a model without numbers: what is damaged may ask for a lot
-            model = self.new_model()
-        return dict(model.named_parameters())
-
-    def most_training_bytes(self, weights: Mapping[str, Tensor]) -> int:
-        """What training.safetensors can take: two moments and a mean of each weight, the state."""
-        model = self.config.model
-        units: int = self.config.training.batch_size * model.num_layers * model.hidden_size
-        return 4 * most_bytes(weights) + 8 * units
-
-    def read_tensors(self, name: str, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The tensors of a checkpoint's file.
-
-        Args:
-            expected: what they must be like in name, shape and type.
-
-        Raises:
-            RunError: there is no checkpoint yet, it is damaged, or it is of another model.
-        """
-        if self.checkpoint is None:
-            raise RunError(
-                f"{self.folder} has no checkpoint yet",
-                f"{self.command} train --resume goes on with it",
-            )
-        data = self.checkpoint.read(name, most_bytes(expected))
-        return decode_tensors(data, expected, self.checkpoint.folder / name)
 
     def save(
         self,
@@ -313,13 +197,16 @@ class TaskRun(ABC):
         """Write a checkpoint.
 
         Args:
-            best: weights by name; ``last`` likewise.
-            tensors: what else of a training's state are tensors.
-            training: and what are not.
+            best: the weights with the best validation metric, by name.
+            last: the current weights, by name.
+            tensors: the other tensors of the training's state.
+            training: the numbers of the training's state.
 
         Raises:
             RunError: the disk is full, or the folder cannot be written to.
         """
+        from charlm.runs.tensors import encode_tensors
+
         settings = self.config.to_dict()["training"]
         self.training = {"source": self.config.corpus.source, "settings": settings, **training}
         weights = encode_tensors(last)
@@ -333,15 +220,28 @@ class TaskRun(ABC):
                 "metrics.jsonl": encode_lines(self.metrics),
                 "samples.jsonl": encode_lines(self.samples),
             },
-            self.about,
+            self.records,
             self.checkpoint.folder if self.checkpoint else None,
         )
 
     def summary(self) -> dict[str, Any] | None:
-        """What training reported at its end; None where it did not get there.
+        """The summary that the training wrote when it ended; None if it has not ended.
 
         Raises:
             RunError: the file is damaged.
         """
         path = self.folder / "summary.json"
-        return read_summary(path, self.figures) if path.exists() else None
+        if not path.exists():
+            return None
+        summary: dict[str, Any] = read_json(path)
+        with damage_in(path):
+            check_summary(summary, self.task.metric_keys)
+        return summary
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, list):
+        return "/".join(f"{size:,}" for size in value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    return value if len(value) <= 12 else f"{value:.12}..."  # a SHA-256

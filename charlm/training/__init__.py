@@ -1,4 +1,4 @@
-"""Training: one loop that yields events."""
+"""Training: one loop for all tasks, which yields events."""
 
 from charlm.training.events import Event, Finished, Measured, Sampled, Started, Stepped
 from charlm.training.loop import train

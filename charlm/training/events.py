@@ -1,4 +1,4 @@
-"""What the training loop tells: the caller shows, plots or logs it."""
+"""The events of a training; the caller shows, plots or logs them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Started:
-    """The model is built and the first batch is next."""
+    """The model is built, and the first batch is next."""
 
     parameters: int
     device: str
-    train_size: int
-    """of the train split, in the run's unit"""
+    train_size: int  # of the train split, in the task's unit
     valid_size: int
-    epoch: float = 0.0
-    """where it goes on, in times through the train split"""
-    notices: tuple[str, ...] = ()
-    """what the user should know of going on, one line each"""
+    epoch: float = 0.0  # epochs that were trained before, if the training resumes
+    notices: tuple[str, ...] = ()  # what the user should know about resuming, one line each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,31 +22,20 @@ class Stepped:
     """The weights were updated once."""
 
     epoch: int
-    progress: float
-    """part of the training that is over, 0 to 1"""
-    figure: float
-    """of the epoch's batches so far: the first of the run's ``figures``"""
-    seconds: float
-    """since the start"""
-    items: int
-    """gone through since the start, in the run's unit"""
+    progress: float  # the share of the training that is done, 0 to 1
+    metric: float  # the training metric over the batches of the epoch so far
+    seconds: float  # since the start
+    items: int  # characters, texts or words since the start
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """An epoch ended, or what is held out was scored inside a long one.
+    """The validation split was scored, at the end of an epoch or inside a long one."""
 
-    The run's ``figures`` name the two: perplexities are exp of nats per character, losses are in
-    nats, accuracies and F1 in percent.
-    """
-
-    epoch: float
-    """how many times the train split was gone through; inside an epoch a fraction"""
+    epoch: float  # epochs since the start; a fraction inside an epoch
     step: int
-    train: float
-    """of this epoch's batches, each item weighted the same, dropout on"""
-    valid: float | None
-    """of the whole validation split; None where there is none"""
+    train: float  # the training metric over the batches of this epoch, with dropout on
+    valid: float | None  # the validation metric over the whole split; None: there is no split
     learning_rate: float
     seconds: float
     items: int
@@ -57,29 +43,24 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class Sampled:
-    """A continuation was drawn."""
+    """The model wrote a sample."""
 
     epoch: float
     prefix: str
-    text: str
-    """the prefix and its continuation"""
+    text: str  # the prefix and its continuation
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """Training ended and the run folder is complete."""
+    """Training ended, and the run folder is complete."""
 
     epochs: float
     seconds: float
     items: int
-    train: float | None
-    """of the last whole epoch; of the part where there was none"""
-    valid: float | None
-    """of the weights that are kept as the best"""
-    interrupted: bool
-    """it was asked to stop before its end"""
-    out_of_patience: bool = False
-    """the figure on what is held out had not improved for too long"""
+    train: float | None  # the training metric of the last whole epoch, or of an unfinished first
+    valid: float | None  # the validation metric of the best weights
+    interrupted: bool  # training was asked to stop before its end
+    out_of_patience: bool = False  # the validation metric did not improve for ``patience`` scores
 
 
 Event = Started | Stepped | Measured | Sampled | Finished

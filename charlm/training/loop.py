@@ -1,7 +1,7 @@
-"""The training loop of all tasks; it yields what happens and leaves the showing to the caller.
+"""The training loop of all tasks. It yields events and leaves their display to the caller.
 
-Truncated back-propagation through time: a language model's state is carried from batch to batch
-where the batches are consecutive, the gradient never is.
+Truncated back-propagation through time: with consecutive sampling, a language model's state is
+carried from batch to batch; the gradient never is.
 """
 
 from __future__ import annotations
@@ -12,25 +12,40 @@ from typing import Any
 import torch
 
 from charlm.errors import RunError, Stopped
-from charlm.runs import ClassifierRun, Run, TaggerRun, TaskRun
-from charlm.training.classification import Classification
+from charlm.runs import Run
 from charlm.training.determinism import deterministic
 from charlm.training.events import Event, Finished, Started
-from charlm.training.language import LanguageModelling
-from charlm.training.tagging import Tagging
-from charlm.training.task import Task
+from charlm.training.objective import Objective
+from charlm.training.saving import Saver
 from charlm.training.trainer import Trainer
+from charlm.training.training_state import load_state
 
-TASKS: dict[type[TaskRun], Callable[[Any, Any, torch.device], Task]] = {
-    Run: LanguageModelling,
-    ClassifierRun: Classification,
-    TaggerRun: Tagging,
-}
-"""What the runs of each kind are trained on."""
+
+def open_trainer(run: Run, corpus: Any, device: torch.device) -> tuple[Trainer, tuple[str, ...]]:
+    """A trainer at the point where the run's training stands.
+
+    Seeds torch's global generator, which decides the first weights of a new run.
+
+    The second value is what the user should know about precision and resuming, one line each.
+
+    Raises:
+        CorpusError: the train split is too small.
+        RunError: the run's checkpoint is damaged.
+    """
+    config = run.config.training
+    objective: Objective = run.task.objective(run, corpus, device)
+    torch.manual_seed(config.seed)
+    is_new = run.checkpoint is None
+    model = (run.first_model() if is_new else run.new_model()).to(device)
+    if is_new:
+        objective.prepare(model)
+    trainer = Trainer(objective, model, config, device)
+    resumed = () if is_new else load_state(run, trainer)
+    return trainer, (*trainer.notices, *resumed)
 
 
 def train(
-    run: TaskRun,
+    run: Run,
     corpus: Any,
     *,
     device: torch.device,
@@ -38,62 +53,58 @@ def train(
 ) -> Iterator[Event]:
     """Train the run's model on the corpus and fill the run folder.
 
-    Args:
-        run: a new one, or one to go on with; its configuration says everything.
-        corpus: the data that the run was made for.
-        device: where to train.
-        should_stop: asked after every step, and while scoring and sampling; when it says yes,
-            training saves and ends.
+    The last event is `Finished`.
 
-    Yields:
-        What happens, in order; the last event is `Finished`.
+    Args:
+        run: a new run, or one to resume; its configuration holds all settings.
+        corpus: the data that the run was made for.
+        should_stop: asked after every step, and while scoring and sampling; when it returns True,
+            training saves and ends.
 
     Raises:
         CorpusError: the corpus is not the run's, or its train split is too small.
-        TrainingError: a loss, gradient or state is not finite. The weights before it are kept.
-        RunError: the run folder cannot be written to, is damaged, or another process has it.
+        TrainingError: a loss, gradient or state is not finite. The weights before it are saved.
+        RunError: the run folder cannot be written to, is damaged, or another process uses it.
     """
     run.check_corpus(corpus)
     with run.locked(), deterministic(run.config.training.deterministic):
-        task = TASKS[type(run)](run, corpus, device)
-        trainer = Trainer(run, task, device)
+        trainer, notices = open_trainer(run, corpus, device)
+        saver = Saver(run, trainer)
         yield Started(
             parameters=trainer.model.num_parameters(),
             device=str(device),
-            train_size=task.train_size,
-            valid_size=task.valid_size,
+            train_size=trainer.objective.train_size,
+            valid_size=trainer.objective.valid_size,
             epoch=trainer.epoch,
-            notices=trainer.notices,
+            notices=notices,
         )
         stopped = should_stop()
         try:
             while not stopped:
-                # First: a training that was stopped here goes on with the report.
+                # The report comes first: a training that was stopped here resumes with it.
                 if trainer.report_due:
                     yield from trainer.report(should_stop)
-                    trainer.save_when_due()
+                    saver.save_when_due()
                 if trainer.over:
                     break
                 yield trainer.update()
                 if not trainer.report_due:
-                    trainer.save_when_due()
+                    saver.save_when_due()
                 stopped = should_stop()
         except Stopped:
             stopped = True
         except RunError:
             raise
         except (Exception, GeneratorExit, KeyboardInterrupt):
-            if trainer.whole:
-                trainer.save()
+            saver.save()
             raise
-        trainer.save()
-        position = trainer.position
+        saver.save()
         yield Finished(
             epochs=round(trainer.epoch, 3),
             seconds=trainer.seconds,
-            items=position.items,
-            train=position.train_figure,
-            valid=position.best_valid,
+            items=trainer.progress.items,
+            train=trainer.progress.train_metric,
+            valid=trainer.progress.best_valid,
             interrupted=stopped,
             out_of_patience=trainer.out_of_patience,
         )

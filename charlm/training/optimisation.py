@@ -6,27 +6,19 @@ import torch
 from torch import Tensor, nn
 
 
+def gradient_norm(gradients: list[Tensor]) -> Tensor:
+    """The global norm of all gradients together, a tensor without dimensions."""
+    return nn.utils.get_total_norm(gradients)
+
+
 @torch.no_grad()
-def clip_gradients(parameters: list[nn.Parameter], max_norm: float) -> float:
-    """Scale all gradients down together so that their global norm is at most ``max_norm``.
-
-    Pascanu et al. (2013); Dive into Deep Learning, section 8.5.5.
-
-    Args:
-        max_norm: 0: the gradients are left as they are.
-
-    Returns:
-        The norm before clipping. If it is not finite, the gradients are left as they are.
-    """
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    norm = float(nn.utils.get_total_norm(gradients))
-    if 0 < max_norm < norm < float("inf"):
-        torch._foreach_mul_(gradients, max_norm / norm)
-    return norm
+def scale_gradients(gradients: list[Tensor], factor: float) -> None:
+    """Multiply all gradients by one factor, in place, to clip them (Pascanu et al. 2013)."""
+    torch._foreach_mul_(gradients, factor)
 
 
 def snapshot(model: nn.Module) -> dict[str, Tensor]:
-    """A copy of the weights, on the CPU, by name; tied ones once."""
+    """A copy of the weights on the CPU, by name; tied weights appear once."""
     return {
         name: parameter.detach().to("cpu", copy=True)
         for name, parameter in model.named_parameters()

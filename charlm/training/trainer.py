@@ -1,305 +1,384 @@
-"""One training's parts: the model, its update, its measures, and what is kept."""
+"""The trainer: one model, its update, its reports, and its state between two steps."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from charlm.config import TrainingSection
 from charlm.device import select_precision
 from charlm.errors import TrainingError
-from charlm.optimisation.optimisers import build_optimiser
+from charlm.models.recurrent_model import RecurrentModel
+from charlm.optimisation.optimisers import OPTIMISERS, build_optimiser
 from charlm.optimisation.schedules import learning_rate_factor
 from charlm.recurrent.states import StackState, map_state
-from charlm.runs import TaskRun
-from charlm.training import keeping
+from charlm.training.determinism import seed_step
 from charlm.training.events import Event, Measured, Sampled, Stepped
-from charlm.training.optimisation import clip_gradients, snapshot
-from charlm.training.position import Position
-from charlm.training.task import Task
+from charlm.training.objective import Objective
+from charlm.training.optimisation import gradient_norm, scale_gradients, snapshot
+from charlm.training.progress import Progress
 
-MARKS = 5  # a training is sampled from so often unless told, and a long epoch scored so often
-SAVING = 0.05  # part of the time that may go into saving at the end of each epoch
+EVALUATIONS_PER_RUN = 5  # scores inside long epochs, and sets of samples, unless told otherwise
+# Limits of one step; beyond them float32 overflows in the weights or in the optimiser's moments.
+MAX_GRADIENT = 1e18  # global norm
+MAX_UPDATE = 1e30  # of a weight
+MAX_DECAY = 1e8  # learning rate times weight decay
 
 
 class Trainer:
-    """One training of any task: the model, what moves it, and how far it has come.
+    """One training of any task; ``model`` is a new model on ``device``.
 
-    Seeds torch's global generator, which decides the first weights and the dropout. Batches
-    and samples have generators of their own, so validating and sampling change nothing. Where
-    the run has a checkpoint, it goes on from there.
-
-    Attributes:
-        notices: for the user, about the precision and about resuming, one line each.
+    Batches and samples draw from generators of their own, so validating and sampling change
+    nothing in the training. ``notices`` says what the user should know about the precision.
     """
 
-    def __init__(self, run: TaskRun, task: Task, device: torch.device) -> None:
-        config = run.config.training
-        self.run, self.task, self.config, self.device = run, task, config, device
-        torch.manual_seed(config.seed)
-        new = run.checkpoint is None
-        self.model = (run.first_model() if new else run.new_model()).to(device)
-        if new:
-            task.prepare(self.model)
-        self.parameters = [each for each in self.model.parameters() if each.requires_grad]
+    def __init__(
+        self,
+        objective: Objective,
+        model: RecurrentModel,
+        config: TrainingSection,
+        device: torch.device,
+    ) -> None:
+        self.objective, self.model, self.config, self.device = objective, model, config, device
+        named = model.named_parameters()
+        self.parameters = {name: each for name, each in named if each.requires_grad}
         self.optimiser = build_optimiser(
             config.optimiser,
-            self.model,
+            model,
             lr=config.lr,
             beta2=config.beta2,
             weight_decay=config.weight_decay,
         )
-        self.generator = torch.Generator().manual_seed(config.seed)
         self.bfloat16, self.notices = select_precision(config.precision, device)
-        self.position = Position(next_samples=1 / MARKS)
-        self.best: dict[str, Tensor] | None = None
-        self.average = [each.detach().clone() for each in self.parameters if config.averaging]
+        self.progress = Progress(next_samples=1 / EVALUATIONS_PER_RUN)
+        self.metrics: list[dict[str, Any]] = []  # a row for each report, as in metrics.jsonl
+        self.samples: list[dict[str, Any]] = []  # of all reports
+        self.best: dict[str, Tensor] | None = None  # the best weights, on the CPU
+        averaged = self.parameters if config.averaging else {}
+        self.average = {name: each.detach().clone() for name, each in averaged.items()}
+        self.whole = True  # False while the state is neither the old nor the new one
         self._started = time.monotonic()
-        if new:
-            self.begin_epoch()
-        else:
-            keeping.restore(self)
-            self._started -= self.position.seconds
-        self._progress = self._progress_now()
-        # What was saved, when, and how long it took.
-        self._saved = (self.position.step, self.position.measured_step) if run.checkpoint else None
-        self._saved_at, self._saving_seconds = time.monotonic(), 0.0
+        self._begin_first_epoch()
+
+    # Progress
 
     @property
     def seconds(self) -> float:
-        """Spent since the training began."""
+        """Seconds of training since the start."""
         return time.monotonic() - self._started
-
-    def begin_epoch(self) -> None:
-        """Draw the next epoch's batches; the state before the first is zero."""
-        self.epoch_generator = self.generator.get_state()
-        self.batches = self.task.draw_batches(self.generator)
-        self.state: StackState | None = None
 
     @property
     def epoch_over(self) -> bool:
-        """Whether the present epoch has no batch left."""
-        return self.position.batches == len(self.batches)
+        """Whether the current epoch has no batch left."""
+        return self.progress.batches == len(self.batches)
 
     @property
     def epoch(self) -> float:
-        """Epochs gone through; a whole number at the end of one, and only there."""
-        done = min(self.position.count / self.task.train_size, 0.9999)
-        return self.position.whole_epochs + (1 if self.epoch_over else done)
+        """Epochs since the start; a whole number at the end of an epoch, and only there."""
+        done = min(self.progress.count / self.objective.train_size, 0.9999)
+        return self.progress.whole_epochs + (1 if self.epoch_over else done)
 
-    def _progress_now(self) -> float:
-        """Part of the training that is over, by epochs or by the clock, whichever is further."""
+    @property
+    def over(self) -> bool:
+        """Whether the training is done."""
+        return self._share >= 1 or self.out_of_patience
+
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether the validation metric has not improved for ``patience`` scores."""
+        patience = self.config.patience
+        return patience is not None and self.progress.unimproved >= patience
+
+    @property
+    def report_due(self) -> bool:
+        """Whether to report: at the end of an epoch or the training, or inside a long epoch."""
+        overdue = self._share - self.progress.measured_share >= 1 / EVALUATIONS_PER_RUN
+        due = self.epoch_over or self._share >= 1 or overdue
+        return due and self.progress.step > self.progress.measured_step
+
+    def _share_now(self) -> float:
+        """The share of the training that is done, by epochs or by the clock: the larger one."""
         by_epochs = self.epoch / self.config.epochs if self.config.epochs else 0.0
         by_clock = self.seconds / (60 * self.config.minutes) if self.config.minutes else 0.0
         return min(1.0, max(by_epochs, by_clock))
 
-    @property
-    def over(self) -> bool:
-        """Whether there is nothing left to do."""
-        return self._progress >= 1 or self.out_of_patience
+    def _begin_first_epoch(self) -> None:
+        """Draw the batches of the current epoch, after those of the epochs before it."""
+        self._generator = torch.Generator().manual_seed(self.config.seed)
+        for _ in range(self.progress.whole_epochs):
+            self.objective.draw_batches(self._generator)
+        self.begin_epoch()
+        self._share = self._share_now()
 
-    @property
-    def out_of_patience(self) -> bool:
-        """Whether the figure on what is held out has not improved for too long."""
-        patience = self.config.patience
-        return patience is not None and self.position.unimproved >= patience
+    def begin_epoch(self) -> None:
+        """Draw the batches of the next epoch; the state before the first batch is zero."""
+        self.batches = self.objective.draw_batches(self._generator)
+        self._carried: StackState | None = None
+
+    # One step
 
     def update(self) -> Stepped:
         """One step: forward, backward, clipping, the optimiser.
 
         Raises:
-            TrainingError: the loss, the gradient or the state is not finite; all is as before.
+            TrainingError: the loss, the gradient, the state or the update is not finite; the
+                weights are unchanged.
         """
-        before = keeping.dropout_generators(self.device)
-        self.whole = False
+        progress = self.progress
         if self.epoch_over:
-            self.position.whole_epochs += 1
-            self.position.batches, self.position.nats, self.position.count = 0, 0.0, 0
+            self.whole = False
+            progress.whole_epochs += 1
+            progress.batches, progress.nats, progress.count = 0, 0.0, 0
             self.begin_epoch()
-        try:
-            nats, count, state = self._differentiate()
-        except BaseException:
-            keeping.set_dropout_generators(before, self.device)
             self.whole = True
-            raise
-        factor = learning_rate_factor(self.config.schedule, self._progress, self.config.warmup)
+        factor = learning_rate_factor(self.config.schedule, self._share, self.config.warmup)
+        learning_rate = self.config.lr * factor
+        nats, count, state = self._differentiate(learning_rate)
+        self.whole = False
         for group in self.optimiser.param_groups:
-            group["lr"] = self.config.lr * factor
+            group["lr"] = learning_rate
         self.optimiser.step()
-        position = self.position
         if self.average:
-            # The first steps count for less: they are soon far away.
-            decay = min(self.config.averaging, (1 + position.step) / (10 + position.step))
-            torch._foreach_lerp_(self.average, [*self._detached()], 1 - decay)
-        position.learning_rate = self.config.lr * factor
-        position.step += 1
-        position.batches += 1
-        position.items += count
-        position.nats += nats
-        position.count += count
-        self.state = state
-        self._progress = self._progress_now()
+            # Early weights soon count for little: the decay grows to its final value.
+            decay = min(self.config.averaging, (1 + progress.step) / (10 + progress.step))
+            weights = [each.detach() for each in self.parameters.values()]
+            torch._foreach_lerp_([*self.average.values()], weights, 1 - decay)
+        progress.learning_rate = learning_rate
+        progress.step += 1
+        progress.batches += 1
+        progress.items += count
+        progress.nats += nats
+        progress.count += count
+        self._carried = state
+        self._share = self._share_now()
         self.whole = True
         return Stepped(
-            epoch=position.whole_epochs + 1,
-            progress=self._progress,
-            figure=self.task.train_figure(position.loss),
+            epoch=progress.whole_epochs + 1,
+            progress=self._share,
+            metric=self.objective.train_metric(progress.loss),
             seconds=self.seconds,
-            items=position.items,
+            items=progress.items,
         )
 
-    whole = True
-    """False while an update is under way: what is kept then would be neither before nor after."""
-
-    def _differentiate(self) -> tuple[float, int, StackState | None]:
-        """The next batch's summed nats, its items, and the detached state after it."""
-        batch = self.batches[self.position.batches]
+    def _differentiate(self, learning_rate: float) -> tuple[float, int, StackState | None]:
+        """Set the clipped gradients of the next batch; return its nats, items and last state."""
+        batch = self.batches[self.progress.batches]
+        seed_step(self.config.seed, self.progress.step, self.device)
         self.model.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            loss, count, state = self.task.loss(self.model, batch, self.state)
+            loss, count, state = self.objective.loss(self.model, batch, self._carried)
         self.optimiser.zero_grad()
         (loss / count).backward()  # type: ignore[no-untyped-call]
-        nats = float(loss.detach())
-        norm = clip_gradients(self.parameters, self.config.clip_norm)
-        finite = {"loss": nats, "gradient": norm}
+        gradients = [each.grad for each in self.parameters.values() if each.grad is not None]
+        checked = {"loss": loss.detach(), "gradient": gradient_norm(gradients)}
         if state is not None:
             state = map_state(lambda tensor: tensor.detach().float(), state)
-            sums = [float(tensor.sum()) for layer_state in state for tensor in layer_state]
-            finite["state"] = sum(sums)
-        for what, value in finite.items():
+            checked["state"] = torch.stack([part.sum() for layer in state for part in layer]).sum()
+        # The only place in a step that waits for the device.
+        values = torch.stack([value.float() for value in checked.values()]).tolist()
+        finite = dict(zip(checked, values, strict=True))
+        for name, value in finite.items():
             if not math.isfinite(value):
-                raise TrainingError(
-                    f"the {what} is not finite at step {self.position.step + 1}, after "
-                    f"{self.position.items:,} {self.run.unit}",
-                    "try a smaller --lr or a smaller --clip-norm",
-                )
-        return nats, count, state
+                raise self._not_finite(f"the {name} is", self.progress.step + 1)
+        norm, clip_norm = finite["gradient"], self.config.clip_norm or math.inf
+        clipped = min(norm, clip_norm)
+        if (
+            clipped > MAX_GRADIENT
+            or learning_rate * max(1.0, clipped) > MAX_UPDATE
+            or learning_rate * self.config.weight_decay > MAX_DECAY
+        ):
+            raise self._not_finite("the update is", self.progress.step + 1)
+        if norm > clip_norm:
+            scale_gradients(gradients, clip_norm / norm)
+        return finite["loss"], count, state
 
-    def _detached(self) -> Iterator[Tensor]:
-        return (parameter.detach() for parameter in self.parameters)
+    def _not_finite(self, what: str, step: int) -> TrainingError:
+        return TrainingError(
+            f"{what} not finite at step {step}, after {self.progress.items:,} "
+            f"{self.objective.task.unit}",
+            "try a smaller --lr or a smaller --clip-norm",
+        )
+
+    # Reports
+
+    def report(self, should_stop: Callable[[], bool]) -> Iterator[Event]:
+        """Score the validation split, remember the best weights, and sample if it is time.
+
+        Raises:
+            Stopped: ``should_stop`` returned True; the report is still due.
+            TrainingError: the weights are not finite.
+        """
+        progress, epoch, task = self.progress, self.epoch, self.objective.task
+        if not all(bool(each.isfinite().all()) for each in self.parameters.values()):
+            raise self._not_finite("the weights are", progress.step)
+        valid = None
+        if self.objective.has_valid:
+            with self._averaged():
+                valid = self.objective.score(self.model, should_stop)
+        train = self.objective.train_metric(progress.loss)
+        measured = Measured(
+            epoch=epoch,
+            step=progress.step,
+            train=train,
+            valid=valid,
+            learning_rate=progress.learning_rate,
+            seconds=self.seconds,
+            items=progress.items,
+        )
+        yield measured
+        samples: list[Sampled] = []
+        if self._samples_due(epoch):
+            with self._averaged():
+                for sample in self.objective.sample(self.model, epoch, should_stop):
+                    samples.append(sample)
+                    yield sample
+        # Nothing is recorded before this point: an interrupted report is made again from its start.
+        self.whole = False
+        self.metrics.append(
+            {
+                "epoch": epoch,
+                "step": progress.step,
+                **dict(zip(task.metric_keys, (train, valid), strict=True)),
+                "learning_rate": progress.learning_rate,
+                "seconds": measured.seconds,
+                task.unit: progress.items,
+            }
+        )
+        self.samples += [dict(vars(sample)) for sample in samples]
+        if samples:
+            progress.next_samples = self._share + 1 / EVALUATIONS_PER_RUN
+        if self.epoch_over or progress.whole_epochs == 0:
+            progress.train_metric = train
+        if valid is not None and self._is_best(valid):
+            progress.best_valid, progress.unimproved = valid, 0
+            self.best = self._scored_weights()
+        elif valid is not None:
+            progress.unimproved += 1
+        progress.measured_step, progress.measured_share = progress.step, self._share
+        self.whole = True
+
+    def _samples_due(self, epoch: float) -> bool:
+        every = self.objective.sample_every
+        due = epoch % every == 0 if every else self._share >= self.progress.next_samples
+        return due or self._share >= 1
+
+    def _is_best(self, valid: float) -> bool:
+        best = self.progress.best_valid
+        if best is None:
+            return math.isfinite(valid)  # a perplexity may overflow
+        return self.objective.task.valid_metric.is_better(valid, best)
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
-        """Within, the model has the mean of its weights, where one is kept."""
-        weights = [each.clone() for each in self._detached() if self.average]
+        """Give the model the running mean of its weights inside the block, if there is one."""
+        weights = {name: self.parameters[name].detach().clone() for name in self.average}
         try:
-            for parameter, mean in zip(self._detached(), self.average, strict=False):
-                parameter.copy_(mean)
+            self._set_weights(self.average)
             yield
         finally:
-            for parameter, own in zip(self._detached(), weights, strict=False):
-                parameter.copy_(own)
+            self._set_weights(weights)
 
-    @property
-    def report_due(self) -> bool:
-        """Whether to measure: at an epoch's end, at the training's, or inside a long epoch."""
-        position = self.position
-        overdue = self._progress - position.measured_progress >= 1 / MARKS
-        due = self.epoch_over or self._progress >= 1 or overdue
-        return due and position.step > position.measured_step
+    @torch.no_grad()
+    def _set_weights(self, weights: Mapping[str, Tensor]) -> None:
+        for name, tensor in weights.items():
+            self.model.get_parameter(name).copy_(tensor)
 
-    def report(self, should_stop: Callable[[], bool]) -> Iterator[Event]:
-        """Score what is held out, remember the best weights, sample where it is time.
-
-        Raises:
-            Stopped: ``should_stop`` said so; the report is still due.
-        """
-        position, epoch, task = self.position, self.epoch, self.task
-        valid = None
-        if task.has_valid:
-            with self._averaged():
-                valid = task.score(self.model, should_stop)
-        train = task.train_figure(position.loss)
-        of_epoch = self.epoch_over or position.whole_epochs == 0
-        measured = Measured(
-            epoch=epoch,
-            step=position.step,
-            train=train,
-            valid=valid,
-            learning_rate=position.learning_rate,
-            seconds=self.seconds,
-            items=position.items,
-        )
-        yield measured
-        every = getattr(self.config, "sample_every", None)
-        samples: list[Sampled] = []
-        sampling = self._progress >= position.next_samples if not every else epoch % every == 0
-        if self._progress >= 1 or sampling:
-            with self._averaged():
-                for sample in task.sample(self.model, epoch, should_stop):
-                    samples.append(sample)
-                    yield sample
-        # Only now: what is interrupted before is done again from its start.
-        self.whole = False
-        self.run.metrics.append(
-            {
-                "epoch": epoch,
-                "step": position.step,
-                **dict(zip(self.run.figures, (train, valid), strict=True)),
-                "learning_rate": position.learning_rate,
-                "seconds": measured.seconds,
-                self.run.unit: position.items,
-            }
-        )
-        self.run.samples += [dict(vars(sample)) for sample in samples]
-        if samples:
-            position.next_samples = self._progress + 1 / MARKS
-        if of_epoch:
-            position.train_figure = train
-        if valid is not None and self._is_best(valid):
-            position.best_valid, position.unimproved = valid, 0
-            self.best = self._used()
-        elif valid is not None:
-            position.unimproved += 1
-        position.measured_step, position.measured_progress = position.step, self._progress
-        self.whole = True
-
-    def _used(self) -> dict[str, Tensor]:
-        """The weights that are scored, on the CPU, by name."""
+    def _scored_weights(self) -> dict[str, Tensor]:
+        """The weights that reports score, on the CPU, by name."""
         with self._averaged():
             return snapshot(self.model)
 
-    def _is_best(self, valid: float) -> bool:
-        best = self.position.best_valid
-        if best is None:
-            return math.isfinite(valid)  # a perplexity may overflow
-        return valid > best if self.task.higher_is_better else valid < best
+    # State
 
-    def save_when_due(self) -> None:
-        """Write a checkpoint at an epoch's end, and so often inside a long one.
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a checkpoint holds, between two steps.
+
+        ``weights`` and ``best`` are on the CPU. ``average`` is the running mean of the weights,
+        ``optimiser`` the moments by weight and name, ``carried`` the state from batch to batch.
+        """
+        weights = snapshot(self.model)
+        self.progress.seconds = self.seconds
+        best = self.best or (self._scored_weights() if self.average else weights)
+        moments = self.optimiser.state_dict()["state"]
+        return {
+            "weights": weights,
+            "best": best,
+            "average": self.average,
+            "optimiser": {
+                f"{name}.{moment}": tensor
+                for index, name in enumerate(self._optimiser_names())
+                for moment, tensor in moments.get(index, {}).items()
+            },
+            "carried": {} if self._carried is None else _named(self._carried),
+            "progress": self.progress,
+            "parameters": self.model.num_parameters(),
+            "device": self.device.type,
+            "bfloat16": self.bfloat16,
+            "metrics": self.metrics,
+            "samples": self.samples,
+        }
+
+    def empty_state(self, progress: Progress) -> dict[str, dict[str, Tensor]]:
+        """Tensors with the names, shapes and types of those in a state dict at ``progress``."""
+        moments = OPTIMISERS[self.config.optimiser].moments if progress.step else ()
+        optimiser = {
+            f"{name}.{moment}": torch.zeros(()) if moment == "step" else parameter
+            for name, parameter in self.parameters.items()
+            for moment in (*moments, *(("step",) if moments else ()))
+        }
+        zeros = self.objective.carried_state(self.model) if progress.batches else None
+        carried = {} if zeros is None else _named(zeros)
+        return {"average": self.average, "optimiser": optimiser, "carried": carried}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a state dict; ``bfloat16`` None leaves the decision to the device.
 
         Raises:
-            RunError: the disk is full, or the folder cannot be written to.
+            ValueError: the state has more batches than an epoch has.
         """
-        since = time.monotonic() - self._saved_at
-        config, position = self.config, self.position
-        # Epochs may be so short that saving each would take longer than training.
-        due = self.epoch_over and since * SAVING >= self._saving_seconds
-        due |= config.save_minutes is not None and since >= 60 * config.save_minutes
-        due |= config.save_steps is not None and position.step % config.save_steps == 0
-        if due:
-            self.save()
+        self.progress, self.best = state["progress"], state["best"]
+        self.metrics, self.samples = list(state["metrics"]), list(state["samples"])
+        self._started = time.monotonic() - self.progress.seconds
+        if state["bfloat16"] is not None:
+            self.bfloat16 = state["bfloat16"]
+        self._set_weights(state["weights"])
+        for name, mean in self.average.items():
+            mean.copy_(state["average"][name])
+        moments: dict[str, dict[str, Tensor]] = defaultdict(dict)
+        for key, tensor in state["optimiser"].items():
+            name, _, moment = key.rpartition(".")
+            moments[name][moment] = tensor
+        names = enumerate(self._optimiser_names())
+        by_index = {index: moments[name] for index, name in names if name in moments}
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": by_index, "param_groups": groups})
+        self._begin_first_epoch()
+        if self.progress.batches > len(self.batches):
+            raise ValueError(f"an epoch has {len(self.batches):,} batches")
+        if state["carried"]:
+            zeros = self.objective.carried_state(self.model)
+            assert zeros is not None
+            tensors = (state["carried"][name].to(self.device) for name in _named(zeros))
+            self._carried = map_state(lambda _: next(tensors), zeros)
 
-    def save(self) -> None:
-        """Write a checkpoint, unless nothing has happened since the last.
+    def _optimiser_names(self) -> list[str]:
+        """The names of the weights in the optimiser's order."""
+        names = {id(parameter): name for name, parameter in self.parameters.items()}
+        groups = self.optimiser.param_groups
+        return [names[id(parameter)] for group in groups for parameter in group["params"]]
 
-        Raises:
-            RunError: the disk is full, or the folder cannot be written to.
-        """
-        standing = (self.position.step, self.position.measured_step)
-        if standing == self._saved:
-            return
-        begun, last = time.monotonic(), snapshot(self.model)
-        self.position.seconds = self.seconds
-        tensors, training = keeping.keep(self)
-        # What is saved already is worth more than numbers that have overflowed.
-        if not all(bool(each.isfinite().all()) for each in (*last.values(), *tensors.values())):
-            return
-        best = self.best or (self._used() if self.average else last)
-        self.run.save(best=best, last=last, tensors=tensors, training=training)
-        self._saved, self._saved_at = standing, time.monotonic()
-        self._saving_seconds = self._saved_at - begun
+
+def _named(state: StackState) -> dict[str, Tensor]:
+    """The tensors of a stack's state by names such as ``0.hidden``."""
+    return {
+        f"{depth}.{name}": tensor
+        for depth, layer_state in enumerate(state)
+        for name, tensor in layer_state._asdict().items()
+    }

@@ -1,44 +1,20 @@
-"""``charlm corpus`` with corpora that are no texts."""
+"""``charlm corpus``: corpora of every task."""
 
 from __future__ import annotations
 
-import json
+from pathlib import Path
 
 import pytest
 
-from charlm.cli import run
 from charlm.corpus import catalogue
-
-
-@pytest.fixture
-def charlm(tmp_path, monkeypatch, capsys):
-    """Runs a command in an empty folder; its exit code, stdout and stderr."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CHARLM_CORPORA", str(tmp_path / "corpora"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-    def command(*arguments):
-        code = run([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return command
-
-
-@pytest.fixture
-def atis(corpora):
-    """The folder of corpora that has atis."""
-    if not (corpora / "atis").is_dir():
-        pytest.skip("needs atis among the corpora")
-    return corpora
 
 
 def test_list_shows_tasks(charlm, tmp_path):
     (tmp_path / "corpora").mkdir()
     (tmp_path / "corpora" / "mine.txt").write_text("a text")
-    code, out, err = charlm("corpus", "list", "--json")
-    assert (code, err) == (0, "")
-    rows = {row["name"]: row for row in json.loads(out)["corpora"]}
+    rows = {row["name"]: row for row in charlm("corpus", "list", "--json").json["corpora"]}
+    texts = ["traveller", "night_train", "timemachine", "jaychou", "tinyshakespeare"]
+    assert [*rows] == [*texts, "imdb", "atis", "mine"]
     tasks = {name: row["task"] for name, row in rows.items()}
     assert tasks["imdb"] == "classify"
     assert tasks["atis"] == "tag"
@@ -53,9 +29,8 @@ def test_list_shows_tasks(charlm, tmp_path):
 
 
 def test_list_finds_the_folder(charlm, atis):
-    code, out, _ = charlm("corpus", "list", "--json", "--corpora-dir", atis)
-    assert code == 0
-    rows = {row["name"]: row for row in json.loads(out)["corpora"]}
+    found = charlm("corpus", "list", "--json", "--corpora-dir", atis).json["corpora"]
+    rows = {row["name"]: row for row in found}
     assert rows["atis"]["where"] == "on this machine"
 
 
@@ -63,9 +38,7 @@ def test_list_finds_the_folder(charlm, atis):
     ("name", "task", "size"), [("imdb", "classify", 84_125_825), ("atis", "tag", None)]
 )
 def test_show_describes_what_is_not_here_without_downloading_it(charlm, name, task, size):
-    code, out, err = charlm("corpus", "show", name, "--json")
-    assert (code, err) == (0, "")
-    shown = json.loads(out)
+    shown = charlm("corpus", "show", name, "--json").json
     assert (shown["name"], shown["task"], shown["path"], shown["size"]) == (name, task, None, size)
     assert shown["licence"] == catalogue()[name].licence
     assert len(shown["files"]) == len(catalogue()[name].files)
@@ -85,16 +58,24 @@ def test_show_finds_the_folder(charlm, atis):
     assert "atis/train/seq.in, atis/train/seq.out, atis/train/label" in out
 
 
-def test_show_of_a_text_is_as_it_was(charlm):
-    code, out, _ = charlm("corpus", "show", "traveller", "--json")
-    assert code == 0
-    shown = json.loads(out)
+def test_show_describes_a_text(charlm):
+    shown = charlm("corpus", "show", "traveller", "--json").json
     assert (shown["task"], shown["cleaning"]) == ("language-model", "none")
     assert sum(shown["split"].values()) == shown["characters"]
     code, out, _ = charlm("corpus", "show", "traveller")
     assert code == 0
     assert "task         language-model\n" in out
     assert out.endswith(" ...\n")
+    assert charlm("corpus", "show", "night_train", "--json").json["vocabulary"] > 400
+
+
+def test_an_added_text_has_a_name(charlm):
+    Path("mine.txt").write_text("Hello, world. " * 50)
+    code, out, _ = charlm("corpus", "add", "mine.txt")
+    assert code == 0
+    assert out.endswith("next: charlm train --corpus mine\n")
+    assert "Hello, world." in charlm("corpus", "show", "mine").out
+    assert Path(charlm("corpus", "fetch", "traveller").out.strip()).is_file()
 
 
 def test_fetch_finds_the_folder(charlm, atis):
@@ -111,22 +92,11 @@ def test_fetch_refuses_a_wrong_folder(charlm, tmp_path):
     assert wrong.read_text() == "something else"
 
 
-@pytest.mark.parametrize("command", [["train", "--corpus"], ["corpus", "add"]])
-def test_a_text_is_wanted(charlm, tmp_path, command):
-    """Where a name is a corpus for another task, or there is no such file."""
-    code, out, err = charlm(*command, "imdb")
-    assert code != 0
-    assert out == ""
-    assert err.startswith("error: ")
-    assert not (tmp_path / "runs").exists()
-
-
 @pytest.mark.parametrize(("name", "task"), [("imdb", "classify"), ("atis", "tag")])
-def test_no_language_model_is_trained_on_it(charlm, tmp_path, name, task):
+def test_no_language_model_is_trained_on_it(charlm, name, task):
     code, out, err = charlm("train", "--corpus", name)
     assert (code, out) == (2, "")
     assert err.splitlines() == [
         f"error: {name} is a corpus for the task {task}, not language-model",
-        f"hint: use charlm {task} train --data {name}",
+        f"hint: charlm corpus show {name} says how to use it",
     ]
-    assert not (tmp_path / "runs").exists()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -13,7 +12,7 @@ import torch
 
 from charlm.cli import run
 from charlm.cli.inspect import _rows
-from charlm.evaluation.memory import Memory
+from charlm.tasks.language_model.memory import Memory
 
 CELLS = ("rnn", "gru", "lstm")
 ALL = [word for cell in CELLS for word in ("--run", f"checkpoints/{cell}")]
@@ -37,55 +36,33 @@ def trained(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def folder(trained, tmp_path, monkeypatch):
+@pytest.fixture(autouse=True)
+def folder(trained, working_folder):
     """A working folder with a copy of those runs."""
-    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("CHARLM_CORPORA", raising=False)
-    return tmp_path
+    shutil.copytree(trained, working_folder, dirs_exist_ok=True)
+    return working_folder
 
 
 @pytest.fixture
-def charlm(folder, capsys):
-    """Runs ``charlm inspect`` and returns its exit code, stdout and stderr."""
-
-    def command(*arguments):
-        capsys.readouterr()
-        code = run(["inspect", *map(str, arguments)])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return command
+def inspect(folder, charlm):
+    """Runs ``charlm inspect``."""
+    return lambda *arguments: charlm("inspect", *arguments)
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def error_of(outcome):
-    """The exit code, error and hint of a command that printed one error and no result."""
-    code, out, err = outcome
-    lines = [line for line in err.splitlines() if not line.startswith(("run: ", "lstm, on"))]
-    assert out == ""
-    assert [line.partition(": ")[0] for line in lines] == ["error", "hint"]
-    return code, *(line.partition(": ")[2] for line in lines)
-
-
-def test_three_cells_side_by_side(charlm, folder):
+def test_three_cells_side_by_side(inspect, folder):
     before = contents(folder)
-    code, out, err = charlm("--memory", *ALL, "--distances", 60)
+    code, out, err = inspect("--memory", *ALL, "--distances", 60)
     assert code == 0, err
     title, header, *lines = out.splitlines()
     rows = [line.split() for line in lines]
     assert "d h_t / d x_(t-k)" in title
     assert header.split() == ["k", *CELLS]
-    assert [row[0] for row in rows] == [
-        *map(str, [0, 1, 2, 5, 10, 20, 50, 60]),
-        "norm",
-        "below",
-        "split",
-    ]
+    distances = ["0", "1", "2", "5", "10", "20", "50", "60"]
+    assert [row[0] for row in rows] == [*distances, "norm", "below", "split"]
     assert rows[0] == ["0", *["1", "#" * 12] * 3]
     assert rows[-1] == ["split", *["test"] * 3]
     assert all(len(line) <= 80 for line in out.splitlines())
@@ -93,10 +70,8 @@ def test_three_cells_side_by_side(charlm, folder):
     assert contents(folder) == before
 
 
-def test_json_has_everything(charlm):
-    code, out, err = charlm("--memory", *ALL, "--distances", 30, "--split", "train", "--json")
-    assert code == 0, err
-    found = json.loads(out)
+def test_json_has_everything(inspect):
+    found = inspect("--memory", *ALL, "--distances", 30, "--split", "train", "--json").json
     assert found["threshold"] == 0.01
     assert [run["cell"] for run in found["runs"]] == list(CELLS)
     for each in found["runs"]:
@@ -111,34 +86,35 @@ def test_json_has_everything(charlm):
         assert each["forgotten_from"] is None or each["relative"][each["forgotten_from"]] < 0.01
 
 
-def test_the_newest_run_is_the_default(charlm):
+def test_the_newest_run_is_the_default(inspect):
     for number, cell in enumerate(("gru", "rnn", "lstm")):
         os.utime(f"checkpoints/{cell}/run.json", (number, number))
-    code, out, err = charlm("--memory", "--distances", 5)
+    code, out, err = inspect("--memory", "--distances", 5)
     assert code == 0
     assert err.splitlines()[0] == f"run: {Path('checkpoints') / 'lstm'}"
     assert out.splitlines()[1].split() == ["k", "lstm"]
-    assert charlm("--memory", "--distances", 5, "--quiet") == (0, out, "")
+    assert inspect("--memory", "--distances", 5, "--quiet") == (0, out, "")
 
 
-def test_runs_with_the_same_name_are_labelled_by_path(charlm):
+def test_runs_with_the_same_name_are_labelled_by_path(inspect):
     shutil.copytree("checkpoints/gru", "other/gru")
-    code, out, _ = charlm(
-        "--memory", "--run", "checkpoints/gru", "--run", "other/gru", "--distances", 3
-    )
+    runs = ("--run", "checkpoints/gru", "--run", "other/gru")
+    code, out, _ = inspect("--memory", *runs, "--distances", 3)
     assert code == 0
     names = [str(Path("checkpoints/gru")), str(Path("other/gru"))]
     assert out.splitlines()[1].split() == ["k", *names]
     os.chdir("other/gru")
-    assert charlm("--memory", "--run", ".", "--distances", 3)[1].splitlines()[1].split()[1] == "gru"
+    assert (
+        inspect("--memory", "--run", ".", "--distances", 3)[1].splitlines()[1].split()[1] == "gru"
+    )
 
 
 @pytest.mark.parametrize(
     ("name", "beginning"), [("a.png", b"\x89PNG"), ("b.svg", b"<?xml"), ("c.PDF", b"%PDF")]
 )
-def test_a_picture(charlm, folder, name, beginning):
+def test_a_picture(inspect, folder, name, beginning):
     shutil.move("checkpoints/rnn", "分开 $x_1")
-    code, out, err = charlm(*LSTM, "--run", "分开 $x_1", "--plot", name, "--distances", 10)
+    code, out, err = inspect(*LSTM, "--run", "分开 $x_1", "--plot", name, "--distances", 10)
     assert code == 0, err
     assert err.splitlines()[-1] == f"picture: {name}"
     assert "Glyph" not in err
@@ -148,24 +124,23 @@ def test_a_picture(charlm, folder, name, beginning):
 
 
 @pytest.mark.parametrize("plot", ["a.jpg", "png", "none/a.png", "is.png", "a\n\x1b[0m" * 500])
-def test_a_bad_picture_name_is_refused_first(charlm, plot):
+def test_a_bad_picture_name_is_refused_first(inspect, plot):
     Path("is.png").mkdir()
     shutil.rmtree("checkpoints")  # this would be the next error
-    code, message, _ = error_of(charlm("--memory", "--plot", plot))
-    assert code == 2
-    assert message.startswith("--plot ")
-    assert len(message) < 200
-    assert message.isprintable()
+    refused = inspect("--memory", "--plot", plot)
+    assert refused.code == 2
+    assert refused.error.startswith("--plot ")
+    assert len(refused.error) < 200
 
 
-def test_a_full_disk_leaves_the_old_picture_and_the_numbers(charlm, folder, monkeypatch):
+def test_a_full_disk_leaves_the_old_picture_and_the_numbers(inspect, folder, monkeypatch):
     Path("a.png").write_bytes(b"old")
 
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    code, out, err = charlm("--memory", "--distances", 3, "--plot", "a.png", "--quiet")
+    code, out, err = inspect("--memory", "--distances", 3, "--plot", "a.png", "--quiet")
     assert code == 1
     assert err.startswith("error: cannot write a.png: No space left on device\nhint: ")
     assert "below 1% from" in out
@@ -184,40 +159,40 @@ def test_a_full_disk_leaves_the_old_picture_and_the_numbers(charlm, folder, monk
         ([*LSTM, "--run", "checkpoints/gru"], 1),
     ],
 )
-def test_bad_input_is_one_error_with_a_hint(charlm, arguments, code):
+def test_bad_input_is_one_error_with_a_hint(inspect, arguments, code):
     shutil.rmtree(next(Path("checkpoints/gru").glob("checkpoint-*")))
-    assert error_of(charlm(*arguments))[0] == code
+    refused = inspect(*arguments)
+    assert (refused.code, bool(refused.hint)) == (code, True)
 
 
-def test_a_short_split_has_fewer_distances(charlm):
+def test_a_short_split_has_fewer_distances(inspect):
     """The test split of 6,000 characters has 300."""
-    code, out, err = charlm(*LSTM, "--distances", 200, "--json", "--quiet")
-    assert code == 0
-    assert json.loads(out)["runs"][0]["distances"] == 149
-    assert err.startswith("warning: the test split of traveller has 300 characters")
+    found = inspect(*LSTM, "--distances", 200, "--json", "--quiet")
+    assert found.json["runs"][0]["distances"] == 149
+    assert found.err.startswith("warning: the test split of traveller has 300 characters")
 
 
 @pytest.mark.parametrize(
     ("shares", "default", "short"),
     [("0.9,0.0997,0.0003", "valid", "test"), ("0.9997,0.0003,0", "train", "valid")],
 )
-def test_the_default_is_a_split_of_at_least_three_characters(charlm, shares, default, short):
+def test_the_default_is_a_split_of_at_least_three_characters(inspect, shares, default, short):
     train("other", "--set", f"split={shares}")
     command = ("--memory", "--run", "other", "--distances", 3, "--json")
-    code, out, err = charlm(*command)
-    assert (code, json.loads(out)["runs"][0]["split"]) == (0, default), err
-    code, message, _ = error_of(charlm(*command, "--split", short))
-    assert code == 1
-    assert f"the {short} split of traveller has 2 characters" in message
+    assert inspect(*command).json["runs"][0]["split"] == default
+    refused = inspect(*command, "--split", short)
+    assert refused.code == 2
+    assert refused.error == f"the {short} split is too small: 2, not 3 or more"
+    assert refused.hint.endswith(default)
 
 
 @pytest.mark.parametrize("value", [0.0, float("nan"), float("inf")])
-def test_derivatives_that_cannot_be_compared(charlm, monkeypatch, value):
+def test_derivatives_that_cannot_be_compared(inspect, monkeypatch, value):
     found = Memory([3], torch.full((2, 1), value, dtype=torch.float64))
-    monkeypatch.setattr("charlm.evaluation.memory.memory", lambda *_, **__: found)
-    code, message, _ = error_of(charlm(*LSTM, "--distances", 1))
-    assert code == 1
-    assert message.endswith("the derivatives of the hidden state are zero or not finite")
+    monkeypatch.setattr("charlm.tasks.language_model.memory.memory", lambda *_, **__: found)
+    refused = inspect(*LSTM, "--distances", 1)
+    assert refused.code == 1
+    assert refused.error.endswith("the derivatives of the hidden state are zero or not finite")
 
 
 def test_rows_of_the_table():
@@ -236,9 +211,10 @@ def test_rows_of_the_table():
     ]
 
 
+@pytest.mark.usefixtures("handled")
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_the_command_quietly(charlm, folder, monkeypatch, number, code):
+def test_a_signal_ends_the_command_quietly(inspect, folder, monkeypatch, number, code):
     """The signal arrives during the third step."""
     before, grad, steps = contents(folder), torch.autograd.grad, []
 
@@ -249,12 +225,6 @@ def test_a_signal_ends_the_command_quietly(charlm, folder, monkeypatch, number, 
         return grad(*arguments, **options)
 
     monkeypatch.setattr(torch.autograd, "grad", counted)
-    handlers = [signal.signal(each, signal.default_int_handler) for each in (2, 15)]
-    try:
-        outcome = charlm(*LSTM, "--plot", "a.png", "--quiet")
-    finally:
-        for each, handler in zip((2, 15), handlers, strict=True):
-            signal.signal(each, handler)
-    assert outcome == (code, "", "")
+    assert inspect(*LSTM, "--plot", "a.png", "--quiet") == (code, "", "")
     assert len(steps) == 3
     assert contents(folder) == before

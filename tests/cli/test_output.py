@@ -1,4 +1,4 @@
-"""What reaches stdout and stderr, and which characters a terminal gets."""
+"""The texts on stdout and stderr, and the characters that a terminal gets."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import sys
 import pytest
 
 from charlm.cli import run
-from charlm.cli.output import ClosedPipe, Output, clock, figure, printable, tell_error
+from charlm.cli.output import ClosedPipe, Output, clock, printable, tell_error
 from charlm.errors import CharlmError
+from charlm.task import Metric
 
 
 class Terminal(io.StringIO):
@@ -238,5 +239,5 @@ def test_clock(seconds, shown):
     ("value", "shown"),
     [(None, "-"), (99.5, "99.500"), (100.0, "100"), (12345.6, "12,346"), (math.inf, "inf")],
 )
-def test_figure(value, shown):
-    assert figure(value) == shown
+def test_a_metric_as_text(value, shown):
+    assert Metric(name="perplexity").text(value) == shown

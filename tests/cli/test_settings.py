@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from charlm import cli
-from charlm.cli import run
-from charlm.cli.settings import takes_settings
-from charlm.cli.train import train
-from charlm.config import (
-    ClassificationConfig,
-    LanguageModelConfig,
-    LanguageTrainingSection,
-    TaggingConfig,
-    setting,
-)
+from charlm.config import setting
 from charlm.runs import Run
+from charlm.tasks import LANGUAGE_MODEL
+from charlm.tasks.classification.config import ClassificationConfig
+from charlm.tasks.language_model.config import LanguageModelConfig, LanguageTrainingSection
+from charlm.tasks.tagging.config import TaggingConfig
 
 COMMANDS = {
     "train": LanguageModelConfig,
@@ -29,22 +22,8 @@ COMMANDS = {
 SMALL = ("--hidden-size", "4", "--batch-size", "8", "--device", "cpu", "--max-chars", "2000")
 
 
-@pytest.fixture
-def charlm(tmp_path, monkeypatch, capsys):
-    """Runs a command in an empty folder and gives its exit code, stdout and stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def command(*arguments: str) -> tuple[int, str, str]:
-        code = run([*arguments])
-        return code, *capsys.readouterr()
-
-    return command
-
-
 def plan(charlm, *arguments: str) -> dict:
-    code, out, err = charlm("train", *SMALL, *arguments, "--dry-run", "--json")
-    assert code == 0, err
-    return json.loads(out)["config"]
+    return charlm("train", *SMALL, *arguments, "--dry-run", "--json").json["config"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -105,7 +84,7 @@ def test_an_option_is_checked_like_an_assignment(charlm, options, message):
 
 @dataclass(frozen=True, kw_only=True)
 class ExtendedSection(LanguageTrainingSection):
-    """With two settings more: one that may change on resume, and one that may not."""
+    """Two more settings: one may change on resume, the other may not."""
 
     momentum: int = setting(5, "The new setting.", option="--momentum", at_least=0, at_most=9)
     noise: float = setting(0.5, "The other.", option="--noise", above=0, resumable=True)
@@ -119,12 +98,8 @@ class ExtendedConfig(LanguageModelConfig):
 
 
 def test_a_new_field_is_known_everywhere(charlm, monkeypatch):
-    """In help, as an option, to --set, in TOML, in the plan; kept in a run, compared on resume."""
-    (command,) = (each for each in cli.app.registered_commands if each.name == "train")
-    extended = takes_settings(ExtendedConfig)(train.__wrapped__)
-    monkeypatch.setattr(command, "callback", extended)
-    monkeypatch.setattr("charlm.cli.train.LanguageModelConfig", ExtendedConfig)
-    monkeypatch.setattr(Run, "config_type", ExtendedConfig)
+    """In help, options, --set, TOML and the plan; a run keeps it, and resuming compares it."""
+    monkeypatch.setattr(type(LANGUAGE_MODEL), "config_type", ExtendedConfig)
     assert "--momentum N" in charlm("train", "--help")[1]
     assert "The new setting. [default: 5]" in charlm("train", "--help")[1]
     Path("mine.toml").write_text("[training]\nmomentum = 7\n")

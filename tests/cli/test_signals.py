@@ -9,20 +9,15 @@ import time
 
 import pytest
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+pytestmark = [
+    pytest.mark.skipif(os.name == "nt", reason="POSIX signals"),
+    pytest.mark.usefixtures("handled"),
+]
 
 CHARLM = [sys.executable, "-m", "charlm"]
 SMALL = [*CHARLM, "train", "--run", "run", "--hidden-size", "16", "--device", "cpu"]
 TRAIN = [*SMALL, "--minutes", "5"]
 SIGNALS = pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-
-
-@pytest.fixture(autouse=True)
-def _handled():
-    """Ctrl-C is not ignored: a background process ignores it, and its children would too."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 def start(folder, *command):

@@ -40,32 +40,6 @@ def test_zip_with_one_text(tmp_path, method):
     assert [path.name for path in tmp_path.iterdir()] == ["fox.txt.zip"]
 
 
-def test_zip_with_several_or_none(tmp_path):
-    several = pack(tmp_path / "a.zip", {f"{n}.txt": TEXT for n in range(5)})
-    assert "holds 5 text files, not one: 0.txt, 1.txt, 2.txt, ..." in refusal(several)
-    assert "holds 0 text files" in refusal(pack(tmp_path / "b.zip", {"a.png": "x"}))
-
-
-def test_zip_encrypted(tmp_path):
-    path = pack(tmp_path / "a.zip", {"a.txt": TEXT})
-    raw = bytearray(path.read_bytes())
-    raw[6] |= 1  # the flags of the local header
-    raw[raw.index(b"PK\x01\x02") + 8] |= 1  # and of the central directory
-    path.write_bytes(raw)
-    assert "is encrypted" in refusal(path)
-
-
-@pytest.mark.parametrize("damage", ["cut", "flipped", "not a zip", "empty"])
-def test_zip_damaged(tmp_path, damage):
-    path = pack(tmp_path / "a.zip", {"a.txt": TEXT}, zipfile.ZIP_STORED)
-    raw = bytearray(path.read_bytes())
-    raw[50] ^= 1
-    path.write_bytes(
-        {"cut": raw[:-40], "flipped": raw, "not a zip": b"hello", "empty": b""}[damage]
-    )
-    assert "cannot be unpacked" in refusal(path)
-
-
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_zip_with_any_one_byte_changed_gives_the_text_or_is_refused(tmp_path, method):
     whole = pack(tmp_path / "whole.zip", {"书.txt": TEXT, "cover.png": "x"}, method).read_bytes()
@@ -87,10 +61,6 @@ def test_zip_with_another_compression(tmp_path):
     assert "neither deflate nor none" in refusal(
         pack(tmp_path / "a.zip", {"a.txt": TEXT}, zipfile.ZIP_BZIP2)
     )
-
-
-def test_zip_that_unpacks_too_far(tmp_path):
-    assert "1000 times" in refusal(pack(tmp_path / "a.zip", {"a.txt": "a" * 10_000_000}))
 
 
 def test_zip_that_lies_about_its_size(tmp_path):

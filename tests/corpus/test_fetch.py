@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from charlm.corpus import CatalogueFile, catalogue, fetch, locate
+from charlm.corpus import catalogue, fetch, locate
+from charlm.corpus.catalogue import CatalogueFile
 from charlm.errors import CorpusError, FetchError
 
 fetch_module = sys.modules["charlm.corpus.fetch"]
@@ -111,9 +112,9 @@ def test_no_folder_can_be_written_to(tmp_path, entry, monkeypatch):
 @pytest.mark.parametrize(
     ("language", "instead"),
     [
-        ("English", "use a bundled text: charlm train --corpus traveller"),
-        ("Chinese", "use a bundled text: charlm train --corpus night_train"),
-        ("Latin", "use your own data with --data"),
+        ("English", "use traveller, which comes with charlm"),
+        ("Chinese", "use night_train, which comes with charlm"),
+        ("Latin", "name your own data"),
     ],
 )
 def test_a_failed_download(tmp_path, entry, monkeypatch, language, instead):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from charlm.corpus import read_text
-from charlm.errors import CharlmError, CorpusError, UsageError
+from charlm.errors import CorpusError
 
 CHINESE = (
     "夜里的火车慢慢开进了小站\n窗外下着雨没有人说话\n他把信放回口袋，望着灯光\n天亮前还要走很远\n"
@@ -22,8 +22,8 @@ def write(path: Path, data: bytes | str) -> Path:
     return path
 
 
-def refusal(source: str | Path, kind: type[CharlmError] = CorpusError, **options: str):
-    with pytest.raises(kind) as caught:
+def refusal(source: str | Path, **options: str) -> CorpusError:
+    with pytest.raises(CorpusError) as caught:
         read_text(source, **options)
     assert "\n" not in caught.value.message
     assert caught.value.hint
@@ -94,64 +94,21 @@ def test_folder(tmp_path):
     assert read_text(books).sha256 != found.sha256
 
 
-def test_folder_without_text(tmp_path):
-    write(tmp_path / "a.png", b"\x89PNG")
-    error = refusal(tmp_path)
-    assert "no text file in folder" in error.message
-    assert "1 .png" in error.message
-    assert ".txt" in error.hint
-
-
-def test_folder_names_the_bad_file(tmp_path):
-    write(tmp_path / "good.txt", "good")
-    bad = write(tmp_path / "bad.txt", b"ba\xff")
-    assert str(bad) in refusal(tmp_path).message
-
-
-def test_missing_and_odd_paths(tmp_path):
-    assert "no such file or folder" in refusal(tmp_path / "no.txt").message
-    assert "cannot read" in refusal(tmp_path / "a\0b").message
-    assert "cannot read" in refusal(tmp_path / ("a" * 1000)).message
-
-
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
-def test_a_text_begins_with_no_byte_order_mark_however_many_there_are(tmp_path, encoding):
+def test_all_byte_order_marks_at_the_start_are_removed(tmp_path, encoding):
     """Whether or not the encoding takes one of them away by itself."""
     file = write(tmp_path / "a.txt", "\ufeff\ufeffa\ufeffb")
     assert read_text(file, encoding=encoding).text == "a\ufeffb"
     assert read_text(file).text == "a\ufeffb"
 
 
-@pytest.mark.parametrize("data", [b"", b"\xef\xbb\xbf"])
-def test_empty(tmp_path, data):
-    assert "is empty" in refusal(write(tmp_path / "a.txt", data)).message
-
-
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
-def test_named_pipe_does_not_hang(tmp_path):
+def test_odd_paths(tmp_path):
+    assert "cannot read" in refusal("a\0b").message
     os.mkfifo(tmp_path / "pipe.txt")
     assert "not a regular file" in refusal(tmp_path / "pipe.txt").message
     write(tmp_path / "a.txt", "text")
     assert read_text(tmp_path).text == "text"
-
-
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads all")
-def test_no_permission(tmp_path):
-    file = write(tmp_path / "a.txt", "text")
-    file.chmod(0)
-    assert "ermission" in refusal(file).message
-
-
-def test_binary(tmp_path):
-    error = refusal(write(tmp_path / "a.txt", b"abc\0\xff"))
-    assert "NUL byte at byte offset 3" in error.message
-
-
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
-def test_wide_encodings_are_recognised(tmp_path, encoding):
-    file = write(tmp_path / "a.txt", CHINESE.encode(encoding))
-    assert refusal(file).hint == f"try --encoding {encoding}"
-    assert read_text(file, encoding=encoding).text == CHINESE
 
 
 def test_wrong_byte_is_named_and_the_encoding_guessed(tmp_path):
@@ -176,17 +133,6 @@ def test_the_encoding_that_is_guessed_gives_the_text(tmp_path, encoding, text):
     assert read_text(file, encoding=guess).text == text * 5
 
 
-def test_from_a_byte_or_two_no_encoding_is_guessed(tmp_path):
-    error = refusal(write(tmp_path / "a.txt", b"a caf\xe9, two caf\xe9s"))
-    assert error.hint == "give its encoding with --encoding, such as gb18030 or cp1252"
-
-
-def test_damaged_utf8_is_not_guessed_at(tmp_path):
-    raw = (CHINESE * 50).encode()
-    error = refusal(write(tmp_path / "a.txt", raw[:1000] + b"\xff" + raw[1000:]))
-    assert "damaged" in error.hint
-
-
 def test_one_strange_byte_in_a_long_line(tmp_path):
     error = refusal(write(tmp_path / "a.txt", b"word " * 100_000 + b"caf\xe9 " + b"word " * 10))
     assert "offset 500,003" in error.message
@@ -194,14 +140,5 @@ def test_one_strange_byte_in_a_long_line(tmp_path):
 
 
 def test_given_encoding_that_does_not_fit(tmp_path):
-    file = write(tmp_path / "a.txt", CHINESE)
-    error = refusal(file, encoding="ascii")
+    error = refusal(write(tmp_path / "a.txt", CHINESE), encoding="ascii")
     assert "is not ascii: byte 0xe5 at byte offset 0, line 1" in error.message
-    refusal(write(tmp_path / "odd.txt", b"abc"), encoding="utf-16")
-
-
-@pytest.mark.parametrize(("name", "near"), [("utf-9", "utf_"), ("gb18031", "gb18030"), ("hex", "")])
-def test_unknown_encoding(tmp_path, name, near):
-    error = refusal(write(tmp_path / "a.txt", "a"), UsageError, encoding=name)
-    assert f"unknown encoding {name!r}" in error.message
-    assert near in error.hint

@@ -12,7 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charlm.corpus import WordVocabulary, ngram_ids, normalise_word, split_words, word_shape
+from charlm.corpus.words import (
+    WordVocabulary,
+    ngram_ids,
+    normalise_word,
+    split_words,
+    word_shape,
+)
 from charlm.errors import CorpusError, UsageError
 
 words_module = sys.modules["charlm.corpus.words"]
@@ -94,7 +100,7 @@ def belongs(char: str) -> bool:
 
 
 @given(text=ANY)
-def test_split_words_agrees_with_its_slow_twin(text):
+def test_split_words_agrees_with_a_slow_version(text):
     text = text.replace("<", " ")
     assert split_words(text) == split_slowly(text)
 

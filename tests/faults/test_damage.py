@@ -1,9 +1,8 @@
-"""Damaged checkpoints: refused with one clear line, soon, and none quietly taken for a whole one.
+"""Every damaged checkpoint is refused quickly, with one clear line.
 
-Two kinds of damage. In the *raw* kind bytes change and the manifest stays as it was. In the
-*forged* kind the manifest is written anew to fit, so that what stands behind its hashes is tried
-too: names, shapes, types, sizes and numbers that cannot be. Other values that could be a training's
-own are no damage and are left out.
+There are two kinds of damage. *Raw* damage changes bytes but not the manifest. *Forged* damage also
+rewrites the manifest to fit, to test the checks behind its hashes: impossible names, shapes, types,
+sizes and numbers. A value that a training could have written is not damage.
 """
 
 from __future__ import annotations
@@ -17,31 +16,28 @@ import os
 import random
 import re
 import shutil
-import struct
 import sys
-import tempfile
 import time
 import typing
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load, save
 
-from charlm.config import LanguageModelConfig
-from charlm.corpus import Corpus, load_corpus
 from charlm.errors import CharlmError, RunError
 from charlm.runs import Run
-from charlm.runs import files as files_module
 from charlm.runs import run as run_module
 from charlm.runs.checkpoint import clean_up
-from charlm.runs.fields import SAMPLES
-from charlm.runs.files import MAX_SETTINGS, MAX_VOCABULARY, decode_lines, encode_lines
+from charlm.runs.files import MAX_SETTINGS, MAX_VOCABULARY
+from charlm.tasks.language_model.config import LanguageModelConfig
+from charlm.tasks.language_model.corpus import Corpus, load_corpus
 from charlm.training import Stepped, train
 from charlm.training import trainer as trainer_module
-from charlm.training.language import LanguageModelling
+from charlm.training.loop import open_trainer
 from charlm.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -53,20 +49,21 @@ NAMES = (*ABOUT, *CHECKPOINT, "manifest.json")
 SETTINGS = {
     "model": {"cell": "lstm", "hidden_size": 4, "embedding_size": 3},
     "training": {
-        "epochs": 3, "batch_size": 5, "seq_len": 20, "prefixes": ["the "], "sample_length": 20,
-        "sample_every": 1, "save_steps": 5, "save_minutes": None, "sampling": "consecutive",
+        **{"epochs": 3, "batch_size": 5, "seq_len": 20, "sampling": "consecutive"},
+        **{"prefixes": ["the "], "sample_length": 20, "sample_every": 1},
+        **{"save_steps": 5, "save_minutes": None},
     },
-}  # fmt: skip
+}
 NEWEST = "checkpoint-000003"
 GIANT = 2**31
-SECONDS = 2.0
+SECONDS = 5.0  # of processor time; far above what it takes, so that only a hang fails
 MEGABYTES = 200
 
 Files = dict[str, bytes]
 
 
 class Odd(enum.Enum):
-    """What can have a file's name and is none."""
+    """Something else than a regular file in the place of a file."""
 
     MISSING = enum.auto()
     FOLDER = enum.auto()
@@ -77,7 +74,7 @@ class Odd(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """What has changed in a run's files."""
+    """A damage: its kind, and the new contents of files by name."""
 
     kind: str
     changed: dict[str, bytes | Odd]
@@ -88,43 +85,32 @@ class Case:
 
 @dataclasses.dataclass(frozen=True)
 class Healthy:
-    """A trained run with two checkpoints, and where bytes for splices come from."""
+    """A trained run with two checkpoints, and other files to copy bytes from."""
 
     folder: Path
     corpus: Corpus
     files: Files
-    """Of the run and its newest checkpoint."""
+    """the files of the run and its newest checkpoint"""
     donors: tuple[Files, ...]
-    """The same of the checkpoint before, and of another run."""
+    """the same of the previous checkpoint and of another run"""
 
     def path(self, name: str) -> Path:
         return self.folder / name if name in ABOUT else self.folder / NEWEST / name
 
     def open(self) -> Trainer:
-        """Everything that reads a checkpoint."""
+        """Read all of the newest checkpoint."""
         run = Run.open(self.folder)
-        run.check_corpus(self.corpus)
         run.load_model("best")
         run.load_model("last")
-        return Trainer(run, LanguageModelling(run, self.corpus, CPU), CPU)
-
-
-@pytest.fixture(scope="module")
-def work() -> Iterator[Path]:
-    """A folder in memory, where there is such a thing: ten thousand cases are many writes."""
-    memory = Path("/dev/shm")
-    root = memory if os.access(memory, os.W_OK) else None
-    folder = Path(tempfile.mkdtemp(dir=root, prefix="charlm-damage-"))
-    yield folder
-    shutil.rmtree(folder)
+        return open_trainer(run, self.corpus, CPU)[0]
 
 
 @pytest.fixture(scope="module")
 def healthy(work: Path) -> Healthy:
-    """Stopped within the second epoch, so that there is a hidden state to carry on."""
+    """Stopped inside the second epoch, so that there is a carried state."""
     sentence = "the time traveller for so it will be convenient to speak of him\n"
     with pytest.MonkeyPatch.context() as patch:
-        # The same bytes each time: a clock that counts, and no folder's name.
+        # A counting clock and a fixed date make the files the same in every test run.
         clock = itertools.count()
         patch.setattr(trainer_module.time, "monotonic", lambda: float(next(clock)))
         patch.setattr(run_module.time, "strftime", lambda form: "2026-01-02T03:04:05")
@@ -145,15 +131,15 @@ def healthy(work: Path) -> Healthy:
 
 
 def follow(run: Run, corpus: Corpus, steps: int) -> None:
-    """Train until so many steps are done."""
+    """Train for a number of steps."""
     done: list[Stepped] = []
     for event in train(run, corpus, device=CPU, should_stop=lambda: len(done) >= steps):
         if isinstance(event, Stepped):
-            done.append(event)  # noqa: PERF401 - should_stop looks at them on the way
+            done.append(event)  # noqa: PERF401 - should_stop reads the list
 
 
 def files_of(folder: Path) -> Files:
-    """What a checkpoint consists of."""
+    """The files of a checkpoint and its run."""
     return {
         name: ((folder.parent if name in ABOUT else folder) / name).read_bytes() for name in NAMES
     }
@@ -161,71 +147,41 @@ def files_of(folder: Path) -> Files:
 
 @pytest.fixture(scope="module")
 def alone(healthy: Healthy, work: Path) -> Healthy:
-    """The same with one checkpoint only: there is nothing to go back to."""
+    """The run with its newest checkpoint only."""
     folder = work / "alone"
     shutil.copytree(healthy.folder, folder)
     shutil.rmtree(folder / "checkpoint-000002")
     return dataclasses.replace(healthy, folder=folder)
 
 
-# Raw damage: the manifest is left alone
+# Raw damage: the manifest does not change
 
 
-def truncated(rng: random.Random, data: bytes, donor: bytes) -> bytes:
-    return data[: rng.randrange(len(data))]
-
-
-def flipped(rng: random.Random, data: bytes, donor: bytes) -> bytes:
-    changed = bytearray(data)
+def spoilt(rng: random.Random, data: bytes, donor: bytes) -> Files:
+    """The data with each kind of damage; some of it has bytes of the donor."""
+    place, length = rng.randrange(len(data)), rng.choice((1, 16, 256, 4096))
+    before, block, after = data[:place], data[place : place + length], data[place + length :]
+    start = rng.randrange(len(donor))
+    chunk = donor[start : start + length]
+    flipped = bytearray(data)
     for _ in range(rng.choice((1, 1, 1, 2, 8, 64))):
-        changed[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-    return bytes(changed)
-
-
-def spliced(rng: random.Random, data: bytes, donor: bytes) -> bytes:
-    """A chunk of a file of this checkpoint, of the one before or of another run, laid over."""
-    start, length = rng.randrange(len(donor)), rng.choice((1, 16, 256, 4096))
-    chunk, place = donor[start : start + length], rng.randrange(len(data))
-    return data[:place] + chunk + data[place + len(chunk) :]
-
-
-def inserted(rng: random.Random, data: bytes, donor: bytes) -> bytes:
-    start, place = rng.randrange(len(donor)), rng.randrange(len(data))
-    return data[:place] + donor[start : start + rng.choice((1, 16, 256))] + data[place:]
-
-
-def replaced(rng: random.Random, data: bytes, donor: bytes) -> bytes:
-    return donor
-
-
-def zeroed(rng: random.Random, data: bytes, donor: bytes) -> bytes:
-    start, length = rng.randrange(len(data)), rng.choice((1, 64, 512, 4096, len(data)))
-    block = data[start : start + length]
-    return data[:start] + bytes(len(block)) + data[start + len(block) :]
-
-
-def cut_out(rng: random.Random, data: bytes, donor: bytes) -> bytes:
-    start = rng.randrange(len(data))
-    return data[:start] + data[start + rng.choice((1, 64, 512)) :]
-
-
-def appended(rng: random.Random, data: bytes, donor: bytes) -> bytes:
+        flipped[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
     more = (b"\0", b"\n", b" ", b"{}\n", donor, rng.randbytes(100), bytes(10_000))
-    return data + rng.choice(more)
-
-
-def emptied(rng: random.Random, data: bytes, donor: bytes) -> bytes:
-    return b""
-
-
-RAW = {
-    truncated: 5, flipped: 6, spliced: 6, inserted: 2, replaced: 2, zeroed: 3, cut_out: 2,
-    appended: 3, emptied: 1,
-}  # fmt: skip
+    return {
+        "truncated": before,
+        "flipped": bytes(flipped),
+        "spliced": before + chunk + after,
+        "inserted": before + chunk + block + after,
+        "replaced": donor,
+        "zeroed": rng.choice((before + bytes(len(block)) + after, bytes(len(data)))),
+        "cut out": before + after,
+        "appended": data + rng.choice(more),
+        "emptied": b"",
+    }
 
 
 def raw(rng: random.Random, run: Healthy) -> Case:
-    """Bytes of one file or two, or what is in their place."""
+    """Change one or two files, or put something else in their place."""
     kinds, changed = [], {}
     for name in rng.sample(NAMES, rng.choice((1, 1, 1, 2))):
         if rng.random() < 0.1:
@@ -233,14 +189,11 @@ def raw(rng: random.Random, run: Healthy) -> Case:
             kinds.append(odd.name.lower())
             changed[name] = odd
             continue
-        damage = rng.choices(list(RAW), RAW.values())[0]
-        while True:
-            donor = rng.choice((run.files, *run.donors))[rng.choice((name, rng.choice(NAMES)))]
-            data = damage(rng, run.files[name], donor or b"\n")
-            if data != run.files[name]:
-                break
-        kinds.append(damage.__name__)
-        changed[name] = data
+        donor = rng.choice((run.files, *run.donors))[rng.choice((name, rng.choice(NAMES)))]
+        damage = spoilt(rng, run.files[name], donor)
+        kind = rng.choice([each for each in damage if damage[each] != run.files[name]])
+        kinds.append(kind)
+        changed[name] = damage[kind]
     return Case("raw: " + " and ".join(sorted(kinds)), changed)
 
 
@@ -253,62 +206,51 @@ def with_header(header: object, body: bytes, length: int | None = None) -> bytes
 
 
 def forge_header(rng: random.Random, data: bytes) -> tuple[str, bytes]:
-    size = int.from_bytes(data[:8], "little")
-    header, body = json.loads(data[8 : 8 + size]), data[8 + size :]
-    header.pop("__metadata__", None)
+    end = 8 + int.from_bytes(data[:8], "little")
+    header, body = json.loads(data[8:end]), data[end:]
+    text = json.dumps(header).encode()
+    size = len(text)
     name = rng.choice(sorted(header))
-    row = header[name]
+    row, others = header[name], {key: header[key] for key in header if key != name}
     begin, end = row["data_offsets"]
     wild = (2**31, 2**40, 2**62, 2**63, 2**64 - 1, 2**64, 10**30, 10**400, -1, -(2**63))
-    kind = rng.choice((
-        "length", "dimension", "dimensions", "offset", "overlap", "gap", "reversed", "dtype",
-        "row", "type of a row", "twice", "not JSON", "deep", "name", "trailing", "no tensors",
-    ))  # fmt: skip
-    if kind == "length":
-        near = (0, 1, 7, size - 1, size + 1, len(data))
-        length = rng.choice((*near, 2**20, 10**8 + 1, 2**31, 2**63, 2**64 - 1))
-        return kind, with_header(json.dumps(header).encode(), body, length)
-    if kind == "dimension":
-        row["shape"] = [*row["shape"], rng.choice(wild)]
-    elif kind == "dimensions":
-        row["shape"] = [2**40] * rng.choice((1, 2, 3, 1000))
-    elif kind == "offset":
-        row["data_offsets"] = rng.choice(([begin, rng.choice(wild)], [rng.choice(wild), end]))
-    elif kind == "overlap":
-        row["data_offsets"] = [begin - 4 if begin else begin + 4, end]
-    elif kind == "gap":
-        for other in header.values():
-            other["data_offsets"] = [number + 8 for number in other["data_offsets"]]
-        body = bytes(8) + body
-    elif kind == "reversed":
-        row["data_offsets"] = [end, begin]
-    elif kind == "dtype":
-        row["dtype"] = rng.choice(("F64", "F16", "I32", "F4", "BOOL", "C64", "object", "", 7, None))
-    elif kind == "row":
-        del row[rng.choice(sorted(row))]
-    elif kind == "type of a row":
-        header[name] = rng.choice((None, [], "", 1, {}))
-    elif kind == "twice":
-        text = json.dumps(header)
-        more = json.dumps({name: {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}})
-        return kind, with_header((more[:-1] + ", " + text[1:]).encode(), body)
-    elif kind == "not JSON":
-        text = json.dumps(header).encode()
-        return kind, with_header(
-            rng.choice((text[:-1], text + b"}", b"\xff" + text, b"[" + text + b"]", b"", b"null")),
-            body,
-        )
-    elif kind == "deep":
-        return kind, with_header(b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", body)
-    elif kind == "name":
-        header[rng.choice(("a\nb", "", "a" * 5000, "\x1b[2J", "__metadata__", "\ud800"))] = (
-            header.pop(name)
-        )
-    elif kind == "trailing":
-        body += rng.randbytes(rng.choice((1, 8, 5000)))
-    elif kind == "no tensors":
-        header, body = {}, b""
-    return kind, with_header(header, body)
+    outside = rng.choice(([begin, rng.choice(wild)], [rng.choice(wild), end]))
+    types = ("F64", "F16", "I32", "F4", "BOOL", "C64", "object", "", 7, None)
+    rows = {
+        "dimension": {**row, "shape": [*row["shape"], rng.choice(wild)]},
+        "dimensions": {**row, "shape": [2**40] * rng.choice((1, 2, 3, 1000))},
+        "offset": {**row, "data_offsets": outside},
+        "overlap": {**row, "data_offsets": [begin - 4 if begin else begin + 4, end]},
+        "reversed": {**row, "data_offsets": [end, begin]},
+        "dtype": {**row, "dtype": rng.choice(types)},
+        "row": {key: row[key] for key in rng.sample(sorted(row), 2)},
+        "type of a row": rng.choice((None, [], "", 1, {})),
+    }
+    lengths = (0, 1, 7, size - 1, size + 1, len(data), 2**20, 10**8 + 1, 2**31, 2**63, 2**64 - 1)
+    more = json.dumps({name: {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}}).encode()
+    texts = (text[:-1], text + b"}", b"\xff" + text, b"[" + text + b"]", b"", b"null")
+    names = ("a\nb", "", "a" * 5000, "\x1b[2J", "__metadata__", "\ud800")
+    moved = {key: [number + 8 for number in header[key]["data_offsets"]] for key in header}
+    gap = {key: {**header[key], "data_offsets": moved[key]} for key in header}
+    wrong = {
+        "length": with_header(text, body, rng.choice(lengths)),
+        "twice": with_header(more[:-1] + b", " + text[1:], body),
+        "not JSON": with_header(rng.choice(texts), body),
+        "deep": with_header(b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", body),
+        "name": with_header({**others, rng.choice(names): row}, body),
+        "gap": with_header(gap, bytes(8) + body),
+        "trailing": with_header(text, body + rng.randbytes(rng.choice((1, 8, 5000)))),
+        "no tensors": with_header({}, b""),
+        **{kind: with_header({**header, name: rows[kind]}, body) for kind in rows},
+    }
+    kind = rng.choice(sorted(wrong))
+    return kind, wrong[kind]
+
+
+OTHER_TYPES = (
+    *(torch.float64, torch.float16, torch.bfloat16, torch.float8_e4m3fn),
+    *(torch.int32, torch.int64, torch.bool, torch.complex64),
+)
 
 
 def forge_tensors(rng: random.Random, data: bytes) -> tuple[str, bytes]:
@@ -318,19 +260,14 @@ def forge_tensors(rng: random.Random, data: bytes) -> tuple[str, bytes]:
     kind = rng.choice(("shape", "dtype", "missing", "extra", "renamed", "not finite"))
     tensor = tensors[name]
     if kind == "shape":
-        shapes = [
-            tensor.reshape(-1, 1, 1, 1), tensor[None], tensor.flatten().repeat(2),
-            torch.zeros(0), torch.cat([tensor.flatten(), tensor.flatten()[:1]]),
-        ]  # fmt: skip
+        flat = tensor.flatten()
+        shapes = [flat.reshape(-1, 1, 1, 1), tensor[None], flat.repeat(2), torch.zeros(0)]
+        shapes += [torch.cat([flat, flat[:1]])]
         if tensor.dim() == 2 and tensor.shape[0] != tensor.shape[1]:
             shapes += [tensor.T.contiguous()] * 3
         tensors[name] = rng.choice(shapes)
     elif kind == "dtype":
-        types = (
-            torch.float64, torch.float16, torch.bfloat16, torch.int32, torch.int64, torch.bool,
-            torch.complex64, torch.float8_e4m3fn,
-        )  # fmt: skip
-        tensors[name] = tensor.to(rng.choice(types))
+        tensors[name] = tensor.to(rng.choice(OTHER_TYPES))
     elif kind == "missing":
         for key in rng.sample(sorted(tensors), rng.choice((1, 1, 2, len(tensors)))):
             del tensors[key]
@@ -346,36 +283,8 @@ def forge_tensors(rng: random.Random, data: bytes) -> tuple[str, bytes]:
     return kind, save(tensors)
 
 
-def forge_generator(rng: random.Random, data: bytes) -> tuple[str, bytes]:
-    """The state of a random generator that torch could not have, or could not use."""
-    tensors = load(data)
-    name = rng.choice(("generator.cpu", "generator.epoch"))
-    state = bytearray(bytes(tensors[name].numpy()))
-    kind = rng.choice(("length", "noise", "zeros", "ones", "counters", "not seeded"))
-    if kind == "length":
-        lengths = (0, 1, 16, len(state) - 1, len(state) - 8, len(state) + 1, 2 * len(state))
-        wanted = rng.choice(lengths)
-        state = (state * 2)[:wanted]
-    elif kind == "noise":
-        state = bytearray(rng.randbytes(len(state)))
-    elif kind == "zeros":
-        state = bytearray(len(state))
-    elif kind == "ones":
-        state = bytearray(b"\xff" * len(state))
-    elif kind == "counters":
-        # How many numbers are left, and which is next: they sum to 625, or are 1 and 0.
-        pairs = ((624, 624), (300, 600), (1, 1), (624, 0), (0, 0), (-1, 626), (625, 0), (2, 2**40))
-        left, following = rng.choice(pairs)
-        struct.pack_into("<i", state, 8, left)
-        struct.pack_into("<Q", state, 16, following)
-    else:
-        struct.pack_into("<i", state, 12, rng.choice((0, 2, -1)))
-    tensors[name] = torch.tensor(list(state), dtype=torch.uint8)
-    return f"generator, {kind}", save(tensors)
-
-
 def forge_optimiser(rng: random.Random, data: bytes) -> tuple[str, bytes]:
-    """Finite numbers that no optimiser comes to."""
+    """Finite numbers that an optimiser cannot have."""
     tensors = load(data)
     ending = rng.choice((".step", ".exp_avg_sq"))
     tensor = tensors[rng.choice(sorted(name for name in tensors if name.endswith(ending)))]
@@ -390,7 +299,7 @@ Place = tuple[str | int, ...]
 
 
 def places(content: object, at: Place = ()) -> Iterator[tuple[Place, object]]:
-    """All that a JSON document holds, and where."""
+    """All values in a JSON document, with their places."""
     yield at, content
     if isinstance(content, dict | list):
         items = content.items() if isinstance(content, dict) else enumerate(content)
@@ -414,21 +323,28 @@ def drop(content: typing.Any, place: Place) -> None:
     del content[place[-1]]
 
 
+MARK = "\ue000"
+
+
+def token(text: str) -> str:
+    """A string that `write` writes without quotes: Python cannot write this JSON."""
+    return MARK + text
+
+
 TOKENS = (
-    "NaN", "Infinity", "-Infinity", "1e999", "-1e999", "1" + "0" * 30, "9" * 400, "-" + "9" * 4000,
-)  # fmt: skip
-_TOKEN = "put a token here"
+    *map(token, ("NaN", "Infinity", "-Infinity", "1e999", "-1e999")),
+    *map(token, ("1" + "0" * 30, "9" * 400, "-" + "9" * 4000)),
+)
 
 
-def write(content: object, token: str | None = None, indent: int | None = 2) -> bytes:
-    text = json.dumps(content, indent=indent, ensure_ascii=False) + "\n"
-    if token is not None:
-        text = text.replace(f'"{_TOKEN}"', token)
+def write(content: object) -> bytes:
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    text = re.sub(f'"{MARK}([^"]*)"', r"\1", text)
     return text.encode("utf-8", "surrogatepass" if "\udc00" in text else "backslashreplace")
 
 
 def could_be(place: Place, value: object) -> bool:
-    """Whether that is a value, if another, that a run could have there."""
+    """Whether a run could have this value at this place."""
     key = str(place[-1]) if place else ""
     hints = {
         k: v
@@ -444,25 +360,22 @@ def could_be(place: Place, value: object) -> bool:
 
 
 def wrong_values(value: object) -> list[object]:
-    """What cannot be in the place of ``value``; a token where Python has no such JSON."""
-    common: list[object] = [[], {}, [[]], {"a": 1}, [None] * 50]
-    if isinstance(value, bool):
-        return [*common, None, 0, 1, "true", "false", 0.0]
-    if isinstance(value, int):
-        return [*common, None, -1, 1.5, "7", True, "", *TOKENS]
-    if isinstance(value, float):
-        return [*common, None, -0.5, "0.5", True, "nan", *TOKENS]
-    if isinstance(value, str):
-        return [*common, None, 1, 0.5, True]
-    if isinstance(value, list):
-        return [{}, None, 1, "abc", [None], [[1]], [value], [{}], True]
-    if isinstance(value, dict):
-        return [[], None, 1, "abc", [value], {"": value}, True]
-    return [*common, True, "7", -1, "", *TOKENS]  # None: a number may stand there
+    """Impossible values in the place of ``value``."""
+    common: list[object] = [[], {}, [[]], {"a": 1}, [None] * 50, None]
+    wrong: dict[type, list[object]] = {
+        bool: [*common, 0, 1, "true", "false", 0.0],
+        int: [*common, -1, 1.5, "7", True, "", *TOKENS],
+        float: [*common, -0.5, "0.5", True, "nan", *TOKENS],
+        str: [*common, 1, 0.5, True],
+        list: [{}, None, 1, "abc", [None], [[1]], [value], [{}], True],
+        dict: [[], None, 1, "abc", [value], {"": value}, True],
+        type(None): [*common, True, "7", -1, "", *TOKENS],  # a number would be possible
+    }
+    return wrong[type(value)]
 
 
 def forge_json(rng: random.Random, data: bytes) -> tuple[str, bytes]:
-    """A key more or less, or a value that cannot be."""
+    """A missing key, an additional key, or an impossible value."""
     content = json.loads(data)
     all_places = list(places(content))
     kind = rng.choice(("missing key", "extra key", "value", "value", "value", "twice", "not JSON"))
@@ -479,9 +392,7 @@ def forge_json(rng: random.Random, data: bytes) -> tuple[str, bytes]:
             wrong = rng.choice(wrong_values(value))
             if wrong != value and not could_be(place, wrong):
                 break
-        token = wrong if wrong in TOKENS else None
-        content = put(content, place, wrong if token is None else _TOKEN)
-        return kind, write(content, token)
+        content = put(content, place, wrong)
     elif kind == "twice":
         lines = data.decode().split("\n")
         number = rng.choice([n for n, line in enumerate(lines) if re.search(r'": [^{\[]', line)])
@@ -489,11 +400,10 @@ def forge_json(rng: random.Random, data: bytes) -> tuple[str, bytes]:
         lines.insert(number, line if rng.random() < 0.5 else re.sub('": .*', '": 0,', line))
         return kind, "\n".join(lines).encode()
     else:
-        return kind, rng.choice((
-            b"", b"null", b"[]", b"{}", b'"a"', b"1", b"\xef\xbb\xbf" + data, data[:-2],
-            data + b"}", data.decode().encode("utf-16"), b"[" * 100_000, b"[" * 900 + b"]" * 900,
-            data.replace(b'"', b"'"), b"\x80\x04N.", data.replace(b": ", b":\0", 1),
-        ))  # fmt: skip
+        others = [b"", b"null", b"[]", b"{}", b'"a"', b"1", b"\x80\x04N.", b"[" * 100_000]
+        others += [b"[" * 900 + b"]" * 900, b"\xef\xbb\xbf" + data, data[:-2], data + b"}"]
+        others += [data.decode().encode("utf-16"), data.replace(b'"', b"'")]
+        return kind, rng.choice([*others, data.replace(b": ", b":\0", 1)])
     return kind, write(content)
 
 
@@ -514,156 +424,136 @@ ABSURD = [
 
 
 def forge_settings(rng: random.Random, data: bytes) -> tuple[str, bytes]:
-    """Numbers of the right type that would take all memory, or are of another model."""
+    """Settings that would take all memory, or that belong to another model."""
     content = json.loads(data)
     place, values = rng.choice(ABSURD)
     value = rng.choice(values)
-    # The cells rnn and rnn-relu have weights of the same shapes, and a backend can be another's.
     put(content["config"], place, value)
     return f"setting {place[-1]}", write(content)
 
 
 def forge_vocabulary(rng: random.Random, data: bytes) -> tuple[str, bytes]:
     characters = json.loads(data)
-    kind = rng.choice(("fewer", "more", "many", "twice", "long", "empty", "type", "none"))
     place = rng.randrange(len(characters))
-    if kind == "fewer":
-        del characters[place]
-    elif kind == "more":
-        characters.append("分")
-    elif kind == "many":
-        characters = [chr(number) for number in range(0x20, 0x20 + rng.choice((5000, 50_000)))]
-    elif kind == "twice":
-        characters[place] = characters[place - 1]
-    elif kind == "long":
-        characters[place] = rng.choice(("ab", "a" * 70_000, "e\u0301"))
-    elif kind == "empty":
-        characters[place] = ""
-    elif kind == "type":
-        characters[place] = rng.choice((None, 1, ["a"], {}))
-    else:
-        characters = rng.choice(([], {}, None, "abc", [[]]))
-    return f"vocabulary, {kind}", write(characters)
+    before, after = characters[:place], characters[place + 1 :]
+    entries = {
+        "twice": characters[place - 1],
+        "long": rng.choice(("ab", "a" * 70_000, "e\u0301")),
+        "empty": "",
+        "type": rng.choice((None, 1, ["a"], {})),
+    }
+    wrong = {
+        "fewer": before + after,
+        "more": [*characters, "分"],
+        "many": [chr(0x20 + number) for number in range(rng.choice((5000, 50_000)))],
+        "none": rng.choice(([], {}, None, "abc", [[]])),
+        **{kind: [*before, entries[kind], *after] for kind in entries},
+    }
+    kind = rng.choice(sorted(wrong))
+    return f"vocabulary, {kind}", write(wrong[kind])
 
 
-def forge_position(rng: random.Random, data: bytes) -> tuple[str, bytes]:
+def forge_progress(rng: random.Random, data: bytes) -> tuple[str, bytes]:
     """Numbers that do not fit each other."""
     content = json.loads(data)
-    position = content["position"]
-    name, value = rng.choice((
-        ("step", 0), ("step", 1), ("step", 14), ("step", 2**62), ("whole_epochs", 10**9),
-        ("whole_epochs", 14), ("batches", 14), ("batches", 10**9), ("batches", 0),
-        ("count", 2**40), ("count", 0), ("measured_step", 14), ("measured_step", 2**62),
-        ("measured_progress", 1.5), ("measured_progress", 1e300), ("next_samples", 1e300),
-        ("parameters", 1), ("parameters", 10**12),
-    ))  # fmt: skip
-    (content if name == "parameters" else position)[name] = value
-    return f"position, {name}", write(content)
+    wrong = {
+        "step": (0, 1, 14, 2**62),
+        "whole_epochs": (14, 10**9),
+        "batches": (0, 14, 10**9),
+        "count": (0, 2**40),
+        "measured_step": (14, 2**62),
+        "measured_share": (1.5, 1e300),
+        "next_samples": (1e300,),
+        "parameters": (1, 10**12),
+    }
+    name, value = rng.choice([(name, value) for name in wrong for value in wrong[name]])
+    (content if name == "parameters" else content["progress"])[name] = value
+    return f"progress, {name}", write(content)
 
 
 def forge_lines(rng: random.Random, data: bytes) -> tuple[str, bytes]:
     lines = data.split(b"\n")[:-1]
-    kind = rng.choice(("row", "row", "row", "blank", "half", "no end", "type", "noise", "joined"))
     number = rng.randrange(len(lines))
-    if kind == "row":
-        what = "not JSON"
-        while what in ("not JSON", "twice"):
-            what, row = forge_json(rng, lines[number])
-        lines[number] = json_line(row)
-        kind = f"row, {what}"
-    elif kind == "blank":
-        lines.insert(number, rng.choice((b"", b" ", b"\r", b"\0")))
-    elif kind == "half":
-        lines[number] = lines[number][: rng.randrange(1, len(lines[number]))]
-    elif kind == "no end":
-        return kind, b"\n".join(lines)
-    elif kind == "type":
-        lines[number] = rng.choice((b"[]", b"null", b"1", b'"a"', b"{}", b"[" * 5000, b"NaN"))
-    elif kind == "noise":
-        lines[number] = rng.randbytes(50).replace(b"\n", b"")
-    else:
-        lines[number] = lines[number] + rng.choice((b" ", b",", b"")) + lines[number]
-    return kind, b"\n".join(lines) + b"\n"
-
-
-def json_line(data: bytes) -> bytes:
-    """Without the line ends that JSON for people has."""
-    return b"".join(line.strip() for line in data.split(b"\n"))
+    line, what = lines[number], "not JSON"
+    while what in ("not JSON", "twice"):
+        what, row = forge_json(rng, line)
+    wrong = {
+        f"row, {what}": b"".join(map(bytes.strip, row.split(b"\n"))),
+        "blank": rng.choice((b"", b" ", b"\r", b"\0")) + b"\n" + line,
+        "half": line[: rng.randrange(1, len(line))],
+        "type": rng.choice((b"[]", b"null", b"1", b'"a"', b"{}", b"[" * 5000, b"NaN")),
+        "noise": rng.randbytes(50).replace(b"\n", b""),
+        "joined": line + rng.choice((b" ", b",", b"")) + line,
+        "no end": line,
+    }
+    kind = rng.choice([f"row, {what}", f"row, {what}", *wrong])
+    lines[number] = wrong[kind]
+    return kind, b"\n".join(lines) + (b"" if kind == "no end" else b"\n")
 
 
 # Forged damage: the manifest
 
 
 def manifest_of(files: Files) -> bytes:
-    """As a checkpoint's own; the test has its own, so that a change in the format is seen."""
+    """The manifest of these files. It is made here so that a change of the format fails a test."""
     rows = {
         name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         for name, data in sorted(files.items())
         if name != "manifest.json"
     }
-    return (json.dumps({"format": 3, "files": rows}, indent=2) + "\n").encode()
+    return (json.dumps({"format": 4, "files": rows}, indent=2) + "\n").encode()
 
 
 def forge_manifest(rng: random.Random, data: bytes) -> tuple[str, bytes]:
     content = json.loads(data)
     rows = content["files"]
     name = rng.choice(sorted(rows))
-    kind = rng.choice((
-        "missing name", "extra name", "path", "format", "size", "hash", "swapped", "order",
-        "spaces", "json",
-    ))  # fmt: skip
-    if kind == "missing name":
-        del rows[name]
-    elif kind == "extra name":
-        rows[rng.choice(("a", "", "manifest.json", "corpus.txt", "a" * 9000, "a\nb"))] = rows[name]
-    elif kind == "path":
-        paths = ("../run.json", "/etc/passwd", "../../x", "a/b", name + "\0", "./" + name, "C:\\a")
-        rows[rng.choice(paths)] = rows.pop(name)
-    elif kind == "format":
-        values = (0, 1, 3, -2, "2", 2.0, None, [2], {}, 10**18, "a\nb", "9" * 9000, False, *TOKENS)
-        value = rng.choice(values)
-        content["format"] = _TOKEN if value in TOKENS else value
-        return kind, write(content, value if value in TOKENS else None)
-    elif kind == "size":
-        size = rows[name]["bytes"]
-        values = (-1, 0, size - 1, size + 1, float(size), str(size), None, 2**63, 2**31, *TOKENS)
-        value = rng.choice(values)
-        rows[name]["bytes"] = _TOKEN if value in TOKENS else value
-        return kind, write(content, value if value in TOKENS else None)
-    elif kind == "hash":
-        digest = rows[name]["sha256"]
-        others = ("", digest[:-1], digest + "0", "g" * 64, digest[::-1], "0" * 64, digest + "\n")
-        rows[name]["sha256"] = rng.choice((*others, " " + digest[1:], None, 0, [digest]))
-    elif kind == "swapped":
-        other = rng.choice([each for each in rows if rows[each] != rows[name]])
-        rows[name], rows[other] = rows[other], rows[name]
-    elif kind == "order":
-        content["files"] = dict(sorted(rows.items(), reverse=True))
-    elif kind == "spaces":
-        return kind, rng.choice((data + b" ", b"\n" + data, data.replace(b"  ", b" "), data[:-1]))
-    else:
-        what, data = forge_json(rng, data)
-        return what, data
-    return kind, write(content)
+    row = rows[name]
+    others = {key: rows[key] for key in rows if key != name}
+    swapped = rng.choice([key for key in others if rows[key] != row])
+    names = ("a", "", "manifest.json", "corpus.txt", "a" * 9000, "a\nb")
+    paths = ("../run.json", "/etc/passwd", "../../x", "a/b", name + "\0", "./" + name, "C:\\a")
+    size, digest = row["bytes"], row["sha256"]
+    sizes = (-1, 0, size - 1, size + 1, float(size), str(size), None, 2**63, 2**31, *TOKENS)
+    hashes = ("", digest[:-1], digest + "0", "g" * 64, digest[::-1], "0" * 64, digest + "\n")
+    hashes += (" " + digest[1:], None, 0, [digest])
+    formats = (0, 1, 3, -2, "2", 2.0, None, [2], {}, 10**18, "a\nb", "9" * 9000, False, *TOKENS)
+    files = {
+        "missing name": others,
+        "extra name": {**rows, rng.choice(names): row},
+        "path": {**others, rng.choice(paths): row},
+        "size": {**rows, name: {**row, "bytes": rng.choice(sizes)}},
+        "hash": {**rows, name: {**row, "sha256": rng.choice(hashes)}},
+        "swapped": {**rows, name: rows[swapped], swapped: row},
+        "order": dict(sorted(rows.items(), reverse=True)),
+    }
+    what, value = forge_json(rng, data)
+    wrong = {
+        what: value,
+        "format": write({**content, "format": rng.choice(formats)}),
+        "spaces": rng.choice((data + b" ", b"\n" + data, data.replace(b"  ", b" "), data[:-1])),
+        **{kind: write({**content, "files": files[kind]}) for kind in files},
+    }
+    kind = rng.choice(sorted(wrong))
+    return kind, wrong[kind]
 
 
 Forgery = Callable[[random.Random, bytes], tuple[str, bytes]]
 FORGERIES: list[tuple[Forgery, tuple[str, ...], int]] = [
     (forge_header, TENSORS, 6),
     (forge_tensors, TENSORS, 6),
-    (forge_generator, ("training.safetensors",), 3),
-    (forge_optimiser, ("training.safetensors",), 1),
+    (forge_optimiser, ("training.safetensors",), 3),
     (forge_json, ("training.json", "run.json"), 6),
     (forge_settings, ("run.json",), 3),
     (forge_vocabulary, ("vocabulary.json",), 3),
-    (forge_position, ("training.json",), 2),
+    (forge_progress, ("training.json",), 2),
     (forge_lines, LINES, 4),
     (forge_manifest, ("manifest.json",), 6),
 ]
 
 
 def forged(rng: random.Random, run: Healthy) -> Case:
-    """One file or two, and a manifest to fit."""
+    """Change one or two files, and the manifest to fit."""
     kinds: list[str] = []
     changed: Files = {}
     wanted = rng.choice((1, 1, 1, 2))
@@ -685,25 +575,29 @@ def forged(rng: random.Random, run: Healthy) -> Case:
 
 
 def giant(rng: random.Random, run: Healthy) -> Case:
-    """A file of two gigabytes, all of it a hole, that its manifest knows of."""
+    """A sparse file of two gigabytes, with this size in the manifest."""
     name = rng.choice(CHECKPOINT)
+    return Case(f"forged: {name}, giant", with_giant(run, name))
+
+
+def with_giant(run: Healthy, name: str) -> dict[str, bytes | Odd]:
     manifest = json.loads(run.files["manifest.json"])
     manifest["files"][name]["bytes"] = GIANT
-    return Case(f"forged: {name}, giant", {name: Odd.GIANT, "manifest.json": write(manifest)})
+    return {name: Odd.GIANT, "manifest.json": write(manifest)}
 
 
 def cases(run: Healthy, number: int) -> Iterator[Case]:
-    """The same ones each time; the first ones of many are those of few."""
+    """Always the same cases; a larger number only adds cases."""
     rng = random.Random(0)
     for _ in range(number):
         yield rng.choices((raw, forged, giant), (50, 49, 1))[0](rng, run)
 
 
-# What must come of it
+# Every case must be refused
 
 
 def lay(path: Path, content: bytes | Odd) -> None:
-    """Put that in the place of a file."""
+    """Put something in the place of a file."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -718,7 +612,19 @@ def lay(path: Path, content: bytes | Odd) -> None:
         path.symlink_to(path.name)
     elif content is Odd.GIANT:
         with path.open("wb") as file:
-            file.truncate(GIANT)  # as a hole: it takes no room
+            file.truncate(GIANT)  # a sparse file
+
+
+@contextmanager
+def laid(run: Healthy, changed: Mapping[str, bytes | Odd]) -> Iterator[None]:
+    """Put something in the place of files of a run inside the block."""
+    try:
+        for name, content in changed.items():
+            lay(run.path(name), content)
+        yield
+    finally:
+        for name in changed:
+            lay(run.path(name), run.files[name])
 
 
 def refusal(run: Healthy) -> RunError | None:
@@ -730,15 +636,15 @@ def refusal(run: Healthy) -> RunError | None:
 
 
 def complaint(run: Healthy, case: Case, error: CharlmError | None, seconds: float) -> str | None:
-    """What is wrong with how a case was met."""
+    """What is wrong with the answer to a case; None: nothing."""
     if error is None:
-        return "it was taken for a whole one"
+        return "it was accepted"
     lines = (error.message, error.hint or "-")
     if any("\n" in line or not line.isprintable() for line in lines):
         return f"the message is not one line: {lines!r:.300}"
     if len(error.message) > 300 + 2 * len(str(run.folder)):
         return f"the message is long: {error.message:.300}"
-    # Whatever is in the manifest's or the run's own files may show in another.
+    # Damage in the manifest, run.json or vocabulary.json may show when another file is read.
     spread = {"manifest.json", *ABOUT} & case.changed.keys()
     named = [name for name in (NAMES if spread else case.changed) if name in error.message]
     if str(run.folder) not in error.message or not named:
@@ -749,106 +655,64 @@ def complaint(run: Healthy, case: Case, error: CharlmError | None, seconds: floa
 
 
 def memory() -> float:
-    """The most that this process ever took, in megabytes."""
+    """The peak memory of this process, in megabytes."""
     import resource
 
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
-def open_files() -> int:
-    return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
-
-
-def damage(run: Healthy, number: int, report: Callable[[str, object], None]) -> None:
-    """Meet so many cases, and put the run right again after each."""
-    run.open()
-    before, files_before = memory(), open_files()
-    complaints, kinds, slowest = [], Counter[str](), 0.0
-    for count, case in enumerate(cases(run, number)):
-        for name, content in case.changed.items():
-            lay(run.path(name), content)
-        begun = time.perf_counter()
-        error = refusal(run)
-        seconds = time.perf_counter() - begun
-        slowest = max(slowest, seconds)
-        kinds[case.kind] += 1
-        if found := complaint(run, case, error, seconds):
-            complaints.append(f"case {count}, {case.kind}: {found}")
-        for name in case.changed:
-            lay(run.path(name), run.files[name])
-    grown = memory() - before
-    report("kinds", dict(kinds))
-    report("slowest", round(slowest, 3))
-    report("megabytes", round(grown, 1))
-    assert not complaints, f"{len(complaints)} of {number}:\n" + "\n".join(complaints[:100])
-    assert grown < MEGABYTES
-    assert open_files() == files_before
-    assert run.open().position.step == 13
-
-
 POSIX = pytest.mark.skipif(os.name == "nt", reason="needs named pipes, links and resource")
 
 
 @POSIX
-def test_four_hundred_damaged_checkpoints_are_refused(alone, record_property):
-    damage(alone, 400, record_property)
+@pytest.mark.parametrize("number", [400, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_damaged_checkpoints_are_refused(alone, record_property, open_files, number):
+    run = alone
+    run.open()
+    before, files_before = memory(), open_files()
+    complaints, kinds, slowest = [], Counter[str](), 0.0
+    for count, case in enumerate(cases(run, number)):
+        with laid(run, case.changed):
+            begun = time.perf_counter()
+            error = refusal(run)
+            seconds = time.perf_counter() - begun
+        slowest = max(slowest, seconds)
+        kinds[case.kind] += 1
+        if found := complaint(run, case, error, seconds):
+            complaints.append(f"case {count}, {case.kind}: {found}")
+    grown = memory() - before
+    record_property("kinds", dict(kinds))
+    record_property("slowest", round(slowest, 3))
+    record_property("megabytes", round(grown, 1))
+    assert not complaints, f"{len(complaints)} of {number}:\n" + "\n".join(complaints[:100])
+    assert grown < MEGABYTES
+    assert open_files() == files_before
+    assert run.open().progress.step == 13
 
 
-@POSIX
-@pytest.mark.slow
-def test_ten_thousand_damaged_checkpoints_are_refused(alone, record_property):
-    damage(alone, 10_000, record_property)
+# Special cases
 
 
-# What else must come of it
+def error_of(run: Healthy, files: Mapping[str, bytes | Odd]) -> CharlmError | None:
+    """The error of opening a run with these files, and a manifest that fits unless it is given."""
+    if "manifest.json" not in files:
+        files = {**files, "manifest.json": manifest_of({**run.files, **files})}
+    with laid(run, files):
+        return refusal(run)
 
 
-@pytest.fixture
-def spoil(alone: Healthy) -> Iterator[Callable[[dict[str, bytes]], CharlmError | None]]:
-    """Changes files, with a manifest to fit, and tries to open; all is right again after."""
-    changed: set[str] = set()
-
-    def change(files: dict[str, bytes]) -> CharlmError | None:
-        manifest = manifest_of({**alone.files, **files})
-        for name, data in {**files, "manifest.json": manifest}.items():
-            alone.path(name).write_bytes(data)
-            changed.add(name)
-        return refusal(alone)
-
-    yield change
-    for name in changed:
-        alone.path(name).write_bytes(alone.files[name])
+def test_rewriting_the_manifest_is_not_damage(alone):
+    assert error_of(alone, {}) is None
 
 
-def test_what_is_forged_to_be_as_before_is_as_before(spoil):
-    """The forging itself is no damage."""
-    assert spoil({}) is None
-
-
-def edited(*place: str | int, value: object = None, token: str | None = None) -> Callable:
-    """Puts a value at a place of a JSON document."""
-
-    def edit(data: bytes) -> bytes:
-        content = put(json.loads(data), place, value if token is None else _TOKEN)
-        return write(content, token)
-
-    return edit
-
-
-def with_counters(left: int, seeded: int, following: int) -> Callable[[bytes], bytes]:
-    def edit(data: bytes) -> bytes:
-        tensors = load(data)
-        state = bytearray(bytes(tensors["generator.cpu"].numpy()))
-        struct.pack_into("=iiQ", state, 8, left, seeded, following)
-        tensors["generator.cpu"] = torch.tensor(list(state), dtype=torch.uint8)
-        return save(tensors)
-
-    return edit
+def edited(*place: str | int, value: object = None) -> Callable[[bytes], bytes]:
+    """Put a value at a place of a JSON document."""
+    return lambda data: write(put(json.loads(data), place, value))
 
 
 def with_more_header(row: str) -> Callable[[bytes], bytes]:
-    """Puts more at the start of a safetensors header."""
+    """Put something at the start of a safetensors header."""
 
     def edit(data: bytes) -> bytes:
         size = int.from_bytes(data[:8], "little")
@@ -858,55 +722,58 @@ def with_more_header(row: str) -> Callable[[bytes], bytes]:
 
 
 EMPTY = '"head.bias": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}'
+NOT_SAFETENSORS = "not a complete safetensors file"
 FOUR_BITS = '"a": {"dtype": "F4", "shape": [0], "data_offsets": [0, 0]}'
-NO_GENERATOR = "generator.cpu is not the state of a generator"
 NAMED = {
-    # safetensors takes the last of two tensors with one name, and any notes.
-    "a name twice": ("best.safetensors", with_more_header(EMPTY), "not a whole safetensors file"),
-    "notes": ("best.safetensors", with_more_header('"__metadata__": {"a": "b"}'),
-              "differs in '__metadata__'"),
-    "a type that torch has not": ("best.safetensors", with_more_header(FOUR_BITS),
-                                  "not a whole safetensors file"),
-    # torch takes all of these but the first, and reads memory that is not its own.
-    "no numbers left": ("training.safetensors", with_counters(0, 1, 0), NO_GENERATOR),
-    "numbers behind the end": ("training.safetensors", with_counters(624, 1, 624), NO_GENERATOR),
-    "numbers that overlap": ("training.safetensors", with_counters(300, 1, 600), NO_GENERATOR),
-    "not seeded": ("training.safetensors", with_counters(300, 2, 325), NO_GENERATOR),
-    # Python reads these as an infinity, and as a whole number that no float can be.
-    "infinity": ("training.json", edited("position", "seconds", token="1e999"), "not JSON"),
-    "a googol": ("training.json", edited("position", "step", token="1" + "0" * 100), "not JSON"),
-    "a key more": ("training.json", edited("a"), "it knows no 'a'"),
-    "samples for ever": ("training.json", edited("position", "next_samples", value=3.0),
-                         "the position's next_samples cannot be 3.0"),
-    "another seed": ("training.json", edited("settings", "seed", value=5),
-                     "its seed is not the one in run.json"),
-    "another precision": ("training.json", edited("bfloat16", value=1), "its bfloat16 cannot be 1"),
-    "another device": ("training.json", edited("device", value="c\nu"),
-                       r"its device cannot be 'c\\nu'"),
+    # safetensors accepts two tensors with one name, and metadata.
+    "name twice": ("best.safetensors", with_more_header(EMPTY), NOT_SAFETENSORS),
+    "metadata": (
+        "best.safetensors",
+        with_more_header('"__metadata__": {"a": "b"}'),
+        "differs in '__metadata__'",
+    ),
+    "type that torch lacks": ("best.safetensors", with_more_header(FOUR_BITS), NOT_SAFETENSORS),
+    # Python reads these as infinity, and as an integer that is too large for a float.
+    "infinity": ("training.json", edited("progress", "seconds", value=token("1e999")), "not JSON"),
+    "googol": (
+        "training.json",
+        edited("progress", "step", value=token("1" + "0" * 100)),
+        "not JSON",
+    ),
+    "unknown key": ("training.json", edited("a"), "it has an unknown key 'a'"),
+    "no more samples": (
+        "training.json",
+        edited("progress", "next_samples", value=3.0),
+        "the progress cannot have the next_samples 3.0",
+    ),
+    "another seed": (
+        "training.json",
+        edited("settings", "seed", value=5),
+        "its seed is not the one in run.json",
+    ),
+    "precision": ("training.json", edited("bfloat16", value=1), "its bfloat16 cannot be 1"),
+    "device": ("training.json", edited("device", value="c\nu"), r"its device cannot be 'c\\nu'"),
     "two lines": ("training.json", edited("torch", value="1\n2"), r"its torch cannot be '1\\n2'"),
-    "a number as text": ("run.json", edited("config", "model", "hidden_size", value="4"),
-                         "model has a hidden_size that cannot be: '4'"),
-}  # fmt: skip
+    "number as text": (
+        "run.json",
+        edited("config", "model", "hidden_size", value="4"),
+        "model has an impossible hidden_size: '4'",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", NAMED)
-def test_what_would_load_quietly_wrong_is_refused(alone, spoil, name):
+def test_damage_that_other_readers_accept_is_refused(alone, name):
     place, edit, words = NAMED[name]
-    error = spoil({place: edit(alone.files[place])})
+    error = error_of(alone, {place: edit(alone.files[place])})
     assert error is not None
-    assert re.fullmatch(rf"{re.escape(str(alone.path(place)))} is .*{words}.*", error.message)
+    assert re.fullmatch(rf"{re.escape(str(alone.path(place)))} .*{words}.*", error.message)
 
 
 @POSIX
 @pytest.mark.parametrize("name", CHECKPOINT)
-def test_a_huge_file_that_its_manifest_knows_of_is_not_read(alone, name):
-    manifest = json.loads(alone.files["manifest.json"])
-    manifest["files"][name]["bytes"] = GIANT
-    lay(alone.path(name), Odd.GIANT)
-    lay(alone.path("manifest.json"), write(manifest))
-    error = refusal(alone)
-    for changed in (name, "manifest.json"):
-        lay(alone.path(changed), alone.files[changed])
+def test_huge_file_is_not_read(alone, name):
+    error = error_of(alone, with_giant(alone, name))
     assert error is not None
     assert f"{alone.path(name)} is damaged: it has 2,147,483,648 bytes" in error.message
 
@@ -926,14 +793,14 @@ FILLERS = {
 
 @pytest.mark.parametrize("filler", FILLERS)
 @pytest.mark.parametrize("name", ["run.json", "vocabulary.json", "training.json", *LINES])
-def test_json_as_large_as_may_be_is_refused_soon(alone, spoil, name, filler):
+def test_json_of_the_largest_size_is_refused_quickly(alone, name, filler):
     start, part, end = FILLERS[filler]
     size = {"vocabulary.json": MAX_VOCABULARY}.get(name, MAX_SETTINGS)
     if name in LINES:
         size = 2**22
     data = start + part * ((size - len(start) - len(end) - 1) // len(part)) + end + b"\n"
-    begun = time.process_time()  # this takes a second: other processes are not to count
-    error = spoil({name: data})
+    begun = time.process_time()
+    error = error_of(alone, {name: data})
     assert time.process_time() - begun < SECONDS
     assert error is not None
     assert str(alone.path(name)) in error.message
@@ -942,25 +809,23 @@ def test_json_as_large_as_may_be_is_refused_soon(alone, spoil, name, filler):
 
 @POSIX
 @pytest.mark.parametrize("name", NAMES[2:])
-def test_damage_to_the_newest_checkpoint_goes_back_to_the_one_before(healthy, name):
-    """Whatever is in the place of a file of the newest, and for each kind of raw damage."""
+def test_damaged_newest_checkpoint_is_replaced_by_the_previous_one(healthy, name):
     before = Run.open(healthy.folder / "checkpoint-000002")
     rng = random.Random(name)
     contents: list[bytes | Odd] = [Odd.FOLDER, Odd.PIPE, Odd.LOOP, Odd.GIANT, Odd.MISSING]
     for donor in healthy.donors:
-        contents += [spoilt(rng, healthy.files[name], donor[name]) for spoilt in RAW]
+        contents += spoilt(rng, healthy.files[name], donor[name]).values()
     for content in contents:
         if content == healthy.files[name]:
             continue
-        lay(healthy.path(name), content)
-        run = Run.open(healthy.folder)
-        lay(healthy.path(name), healthy.files[name])
+        with laid(healthy, {name: content}):
+            run = Run.open(healthy.folder)
         if name == "manifest.json" and content is Odd.MISSING:
-            assert run.notices == ()  # as when another process is about to write it
+            assert run.notices == ()  # as if another process were about to write it
         else:
             (notice,) = run.notices
             assert str(healthy.path(name)) in notice
-            assert notice.endswith("; going back to checkpoint-000002")
+            assert notice.endswith("; using checkpoint-000002 instead")
         run.notices = ()
         assert run == before
         for weights in ("best", "last"):
@@ -970,8 +835,8 @@ def test_damage_to_the_newest_checkpoint_goes_back_to_the_one_before(healthy, na
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", Odd.LOOP])
-def test_training_goes_on_from_the_checkpoint_before(healthy, work, tmp_path, content):
-    """It comes to the very end that it would have come to, and the damaged one is gone then."""
+def test_training_resumes_from_the_previous_checkpoint(healthy, tmp_path, content):
+    """It ends with the same weights, bit for bit, and deletes the damaged checkpoint."""
     folders = [tmp_path / "whole", tmp_path / "damaged"]
     for folder in folders:
         shutil.copytree(healthy.folder, folder)
@@ -987,7 +852,7 @@ def test_training_goes_on_from_the_checkpoint_before(healthy, work, tmp_path, co
     assert not (folders[1] / NEWEST).exists()
 
 
-def test_where_both_are_damaged_the_newest_is_told_of(healthy, tmp_path):
+def test_message_names_the_newest_of_two_damaged_checkpoints(healthy, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(healthy.folder, folder)
     for number, name in (("2", "metrics.jsonl"), ("3", "last.safetensors")):
@@ -997,35 +862,17 @@ def test_where_both_are_damaged_the_newest_is_told_of(healthy, tmp_path):
         Run.open(folder)
 
 
-def test_a_lost_manifest_is_not_a_beginning(alone):
-    """Where there was a checkpoint before it: else training would begin anew over what is there."""
-    lay(alone.path("manifest.json"), Odd.MISSING)
-    with pytest.raises(RunError, match=r"cannot read .*manifest\.json: No such file"):
-        Run.open(alone.folder)
-    clean_up(alone.folder)
-    lay(alone.path("manifest.json"), alone.files["manifest.json"])
-    assert alone.open().position.step == 13
-
-
-def test_the_first_checkpoint_without_a_manifest_is_told_of(healthy, tmp_path):
-    """A training that was killed as it wrote it begins anew, but not without a word."""
-    folder = tmp_path / "run"
-    shutil.copytree(healthy.folder, folder)
-    shutil.rmtree(folder / "checkpoint-000002")
-    (folder / NEWEST).rename(folder / "checkpoint-000001")
-    (folder / "checkpoint-000001" / "manifest.json").unlink()
-    run = Run.open(folder)
-    assert run.notices == (
-        f"{folder / 'checkpoint-000001'} was not written to its end, and is left out",
-    )
-    assert run.checkpoint is None
-    with pytest.raises(RunError, match="has no checkpoint yet"):
-        run.load_model()
+def test_lost_manifest_of_the_only_checkpoint_is_an_error(alone):
+    """Otherwise training would start again and delete the checkpoint."""
+    with laid(alone, {"manifest.json": Odd.MISSING}):
+        with pytest.raises(RunError, match=r"cannot read .*manifest\.json: No such file"):
+            Run.open(alone.folder)
+        clean_up(alone.folder)
+    assert alone.open().progress.step == 13
 
 
 @POSIX
-def test_a_checkpoint_that_is_a_link_is_never_emptied(healthy, tmp_path):
-    """What it leads to may be anything of the user's."""
+def test_target_of_a_link_is_not_deleted(healthy, tmp_path):
     folder, other = tmp_path / "run", tmp_path / "mine"
     shutil.copytree(healthy.folder, folder)
     other.mkdir()
@@ -1035,26 +882,3 @@ def test_a_checkpoint_that_is_a_link_is_never_emptied(healthy, tmp_path):
     follow(Run.open(folder), healthy.corpus, steps=1000)
     assert (other / "manifest.json").read_text() == "mine"
     assert len(list(folder.glob("checkpoint-*"))) == 2
-
-
-def test_more_lines_than_can_be_read_are_not_written(monkeypatch):
-    """The oldest go: a run that can no longer be opened would be worth nothing."""
-    rows = [{"epoch": number, "prefix": "a", "text": "b"} for number in range(100)]
-    whole = encode_lines(rows)
-    monkeypatch.setattr(files_module, "MAX_LINES", len(whole) // 2)
-    some = encode_lines(rows)
-    assert len(whole) // 2 - 50 < len(some) <= len(whole) // 2
-    assert whole.endswith(some)
-    assert decode_lines(some, Path("samples.jsonl"), SAMPLES)[-1] == rows[-1]
-
-
-def test_the_counters_of_a_generator_are_where_they_are_looked_for():
-    """Else those that do not belong together would not be found; see `keeping`."""
-    generator = torch.Generator().manual_seed(7)
-    seen = []
-    for number in (0, 1, 5, 300, 318, 1, 10_000):
-        torch.randint(2, (number,), generator=generator)
-        state = bytes(generator.get_state().numpy())
-        seen.append(struct.unpack_from("=iiQ", state, 8))
-    assert seen[0] == (1, 1, 0)
-    assert all(left + following == 625 and seeded for left, seeded, following in seen[1:])

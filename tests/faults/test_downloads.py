@@ -1,4 +1,4 @@
-"""Failing downloads: a wrong file is never put in place, and the error is one clear line."""
+"""Failing downloads: a wrong file never gets the name of the corpus; the error is one line."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ import pytest
 from charlm.cli import run
 from charlm.corpus import catalogue
 
-# The name charlm.corpus.fetch is that of the function.
+# charlm.corpus.fetch is a function: the package has the same name for it as for the module.
 fetch_module = sys.modules["charlm.corpus.fetch"]
 
 DATA = b"once upon a time\n" * 1000
-CERTIFICATE = Path(__file__).with_name("localhost.pem")  # a test key, worth nothing elsewhere
+CERTIFICATE = Path(__file__).with_name("localhost.pem")  # used by no other server
 COMMAND = """
 import json, os, sys
 from charlm.cli import run
@@ -44,7 +44,7 @@ sys.exit(code)
 """
 
 
-# ---------------------------------------------------------------- servers
+# Servers
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -110,7 +110,7 @@ def serve():
         server.server_close()
 
 
-# ---------------------------------------------------------------- answers, good and bad
+# Good and bad answers
 
 
 def good(handler):
@@ -183,7 +183,7 @@ def endless(handler):
 
 
 def endless_body(handler):
-    for _ in range(1000):  # 64 MB: without end, but not for a test that fails
+    for _ in range(1000):  # 64 MB, so that a failing test ends
         handler.wfile.write(b"x" * 2**16)
 
 
@@ -198,12 +198,12 @@ def undecodable(handler):
     handler.wfile.write(DATA)
 
 
-# ---------------------------------------------------------------- the command
+# The command
 
 
 @pytest.fixture(autouse=True)
 def pauses(tmp_path, monkeypatch):
-    """Surroundings of its own, for processes too; the pauses between tries are not waited for."""
+    """An empty working folder and cache; pauses between tries are recorded and skipped."""
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     monkeypatch.delenv("CHARLM_CORPORA", raising=False)
@@ -235,7 +235,7 @@ def entry_at(address):
 
 @pytest.fixture
 def fetch(folder, monkeypatch, capfd):
-    """Runs ``charlm corpus fetch story`` here; its exit code, stdout and stderr."""
+    """Runs ``charlm corpus fetch story`` in this process; exit code, stdout and stderr."""
 
     def fetch(address: str) -> tuple[int, str, str]:
         monkeypatch.setitem(catalogue(), "story", entry_at(address))
@@ -246,7 +246,7 @@ def fetch(folder, monkeypatch, capfd):
 
 
 def start(address, folder, *options, before="", stderr=subprocess.PIPE):
-    """Start ``charlm corpus fetch story`` as a process that finally lists the folder."""
+    """Start ``charlm corpus fetch story`` in a process that lists the folder at its end."""
     entry = json.dumps(dataclasses.asdict(entry_at(address)))
     return subprocess.Popen(
         [sys.executable, "-c", before + COMMAND, entry, str(folder), *options],
@@ -280,7 +280,7 @@ def assert_fetched(outcome, folder):
     assert (folder / "story.txt").read_bytes() == DATA
 
 
-# ---------------------------------------------------------------- faults of the server
+# Faults of the server
 
 
 class Fault(NamedTuple):
@@ -344,7 +344,7 @@ def test_unknown_host(fetch, folder, pauses, monkeypatch):
 
 
 @pytest.mark.parametrize("fault", [status(500), stalled, reset, cut_short, wrong_hash])
-def test_a_fault_may_pass(serve, fetch, folder, pauses, monkeypatch, fault):
+def test_a_fault_that_passes(serve, fetch, folder, pauses, monkeypatch, fault):
     """Two bad answers, then a good one."""
     monkeypatch.setattr(fetch_module, "_TIMEOUT", 0.5)
 
@@ -355,7 +355,7 @@ def test_a_fault_may_pass(serve, fetch, folder, pauses, monkeypatch, fault):
     assert pauses == [1, 2]
 
 
-def test_compressed_on_the_way(serve, fetch, folder):
+def test_a_compressed_answer(serve, fetch, folder):
     def answer(handler):
         packed = gzip.compress(DATA)
         handler.head(length=len(packed), Content_Encoding="gzip")
@@ -383,10 +383,10 @@ def test_a_terminal_shows_the_progress(serve, folder, options):
     assert bool(shown) is not bool(options)
 
 
-# ---------------------------------------------------------------- redirects and https
+# Redirects and HTTPS
 
 
-def test_https_may_not_lead_to_http(serve, fetch, folder, pauses):
+def test_a_redirect_from_https_to_http_is_refused(serve, fetch, folder, pauses):
     plain = serve(good)
     for address in (plain.address, plain.address.replace("http", "HTTP")):
         server = serve(redirect(address), tls=True)
@@ -417,7 +417,7 @@ def test_the_body_of_a_redirect_is_not_read(serve, fetch, folder):
     assert server.half_sent.wait(10)
 
 
-def test_a_certificate_that_nobody_vouches_for(serve, fetch, folder, pauses, monkeypatch):
+def test_an_untrusted_certificate(serve, fetch, folder, pauses, monkeypatch):
     monkeypatch.delenv("REQUESTS_CA_BUNDLE")
     server = serve(good, tls=True)
     found = reason(fetch(server.address), server.address)
@@ -425,7 +425,7 @@ def test_a_certificate_that_nobody_vouches_for(serve, fetch, folder, pauses, mon
     assert server.requests == pauses == names(folder) == []
 
 
-# ---------------------------------------------------------------- faults of the disk
+# Faults of the disk
 
 
 def test_full_disk(serve, fetch, folder, monkeypatch):
@@ -447,28 +447,28 @@ def outcome_of(process):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="limits as POSIX has them")
-def test_no_file_so_large(serve, folder):
+def test_a_file_size_limit(serve, folder):
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))"
     code, out, err = outcome_of(start(serve(good).address, folder, before=limit))
     assert out == "left:\n"
     assert error_line(code, "", err) == f"cannot write {folder / 'story.txt'}: File too large"
 
 
-def test_a_folder_in_place_stays(serve, fetch, folder):
+def test_a_folder_with_the_name_of_the_file_stays(serve, fetch, folder):
     path = folder / "story.txt"
     path.mkdir()
     assert error_line(*fetch(serve(good).address)) == f"cannot write {path}: Is a directory"
     assert names(folder) == ["story.txt"]
 
 
-# ---------------------------------------------------------------- processes
+# Several processes
 
 
 def test_two_at_once(serve, folder):
     both = threading.Barrier(2, timeout=30)
 
     def answer(handler):
-        both.wait()  # neither has the file before the other asks for it
+        both.wait()  # both processes ask before one of them has the file
         good(handler)
 
     server = serve(answer)
@@ -486,7 +486,7 @@ def test_two_at_once(serve, folder):
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)]
 )
-def test_ended_within_the_download(serve, fetch, folder, number, code):
+def test_a_process_that_ends_during_the_download(serve, fetch, folder, number, code):
     server = serve(stalled)
     process = start(server.address, folder)
     assert server.half_sent.wait(30)

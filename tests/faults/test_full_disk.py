@@ -1,4 +1,4 @@
-"""A disk that is full, or fails: what was saved before loads, whichever call it is that fails."""
+"""A full or failing disk: whichever call fails, the last complete checkpoint still loads."""
 
 from __future__ import annotations
 
@@ -9,56 +9,45 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from charlm.cli import run as charlm
-from charlm.config import LanguageModelConfig
-from charlm.corpus import load_corpus
-from charlm.errors import CharlmError, RunError
+from charlm.errors import RunError
 from charlm.runs import Run
-from charlm.runs.checkpoint import FILES, MANIFEST, Checkpoint
-from charlm.training import keeping
-from charlm.training.language import LanguageModelling
-from charlm.training.optimisation import snapshot
-from charlm.training.trainer import Trainer
+from charlm.runs.checkpoint import FILES, MANIFEST
+from charlm.tasks.language_model.corpus import load_corpus
 
 CALLS = ("open", "write", "fsync", "close", "replace", "mkdir", "unlink", "rmdir")
 EVERY = (*CALLS, "stat", "lstat", "listdir", "scandir")
-ROOM = ("open", "write", "fsync", "mkdir", "replace")  # what a full disk refuses
+ROOM = ("open", "write", "fsync", "mkdir", "replace")  # the calls that fail on a full disk
 ERRORS = (errno.ENOSPC, errno.EIO)
-SETTINGS = {
-    "model": {"cell": "gru", "hidden_size": 4, "embedding_size": 4},
-    "training": {"epochs": 2, "batch_size": 8, "seq_len": 20, "prefixes": ["the "],
-                 "sample_every": 1, "sample_length": 5},
-}  # fmt: skip
 posix = pytest.mark.skipif(os.name == "nt", reason="counts the calls that are made on POSIX")
 
 
-# Calls that fail
+# Failing calls
 
 
 class Killed(BaseException):
-    """In place of what a killed process would do next."""
+    """Raised in place of every call after the process is killed."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens at a call, and at those after it."""
+    """What happens at one call, or from one call on."""
 
     at: int
     error: int = errno.EIO
     lasting: bool = False
-    """not only this call: all that come after it too"""
+    """whether all later calls fail, too"""
     short: bool = False
-    """a write that writes a part; the error, if any, is the next one's"""
+    """whether a write writes only a part; the error, if any, is that of the next call"""
     raises: type[BaseException] = OSError
 
     def meets(self, number: int, name: str) -> bool:
@@ -72,14 +61,14 @@ class Fault:
     def exception(self, of: Any) -> BaseException:
         if self.raises is not OSError:
             return self.raises()
-        # The system's own errors name the path, where there was one.
+        # Errors of the system name the path if the call has one.
         path = () if isinstance(of, int) else (os.fspath(of),)
         return OSError(self.error, os.strerror(self.error), *path)
 
 
 @contextmanager
 def watched(fault: Fault | None = None, names: tuple[str, ...] = CALLS) -> Iterator[list[str]]:
-    """Within, calls of the system are listed, and fail as told. Nothing is really synced."""
+    """List the system calls inside the block, and let one fail. Nothing is synced."""
     made: list[str] = []
     originals = {name: getattr(os, name) for name in names}
 
@@ -88,7 +77,7 @@ def watched(fault: Fault | None = None, names: tuple[str, ...] = CALLS) -> Itera
             number = len(made)
             made.append(name)
             failing = fault is not None and fault.meets(number, name)
-            if failing and name != "close":  # a descriptor is gone even so
+            if failing and name != "close":  # the descriptor is closed even if close fails
                 raise fault.exception(arguments[0])
             if fault is not None and fault.short and number == fault.at:
                 descriptor, data = arguments
@@ -107,7 +96,7 @@ def watched(fault: Fault | None = None, names: tuple[str, ...] = CALLS) -> Itera
 
 
 def faults(calls: list[str]) -> dict[str, list[Fault]]:
-    """One call after the other, and each in every way."""
+    """Every fault at every call."""
     every = range(len(calls))
     by_room = [number for number in every if calls[number] in ROOM]
     writes = [number for number in every if calls[number] == "write"]
@@ -127,108 +116,18 @@ def faults(calls: list[str]) -> dict[str, list[Fault]]:
 KINDS = tuple(faults([]))
 
 
-# What a run holds
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
-
-
-def open_files() -> int:
-    return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
-
-
-def one_line(error: CharlmError) -> str:
-    lines = (error.message, error.hint or "-")
-    assert all(line and line.isprintable() for line in lines), lines
-    return error.message
-
-
-def no_left_over(folder: Path) -> None:
-    checkpoints = sorted(path for path in folder.iterdir() if path.is_dir())
-    assert all(re.fullmatch(r"checkpoint-\d{6}", path.name) for path in checkpoints)
-    assert {path.name for path in folder.iterdir() if path not in checkpoints} == {
-        ".lock", "run.json", "vocabulary.json",
-    }  # fmt: skip
-    for path in checkpoints:
-        assert {file.name for file in path.iterdir()} == {*FILES, MANIFEST}
-        checkpoint = Checkpoint.open(path)
-        for name in FILES:
-            checkpoint.read(name, most=2**20)  # each of them is whole
-
-
-@pytest.fixture(scope="module")
-def work() -> Iterator[Path]:
-    """A folder in memory, where there is such a thing."""
-    memory = Path("/dev/shm")
-    root = memory if os.access(memory, os.W_OK) else None
-    folder = Path(tempfile.mkdtemp(dir=root, prefix="charlm-full-disk-"))
-    yield folder
-    shutil.rmtree(folder)
-
-
-@dataclass(frozen=True)
-class Saved:
-    """A run with two checkpoints, and what is still to be saved."""
-
-    original: Path
-    run: Run
-    """opened in a copy of that folder"""
-    before: dict[str, bytes]
-    states: tuple[dict[str, Any], ...]
-    """arguments of `Run.save`, one after the other"""
-    after: tuple[dict[str, bytes], ...] = ()
-    """the files of a checkpoint for each of them"""
-
-    def copy(self) -> Run:
-        """The run with its two checkpoints, as a process finds it that goes on."""
-        shutil.rmtree(self.run.folder)
-        shutil.copytree(self.original, self.run.folder)
-        return replace(self.run)
-
-
-@pytest.fixture(scope="module")
-def saved(work: Path) -> Saved:
-    """Really trained, a step for each checkpoint; the third save deletes the first."""
-    corpus = load_corpus("traveller", max_chars=4000)
-    run = Run.create(work / "run", LanguageModelConfig.from_settings([SETTINGS]), corpus)
-    trainer = Trainer(run, LanguageModelling(run, corpus, torch.device("cpu")), torch.device("cpu"))
-    states = []
-    best = snapshot(trainer.model)
-    for _ in range(4):
-        trainer.update()
-        assert list(trainer.report(lambda: False))  # so that there are metrics and samples
-        tensors, training = keeping.keep(trainer)
-        last = snapshot(trainer.model)
-        states.append({"best": best, "last": last, "tensors": tensors, "training": training})
-        best = last
-    for state in states[:2]:
-        with run.locked():
-            run.save(**state)
-    before = contents(run.checkpoint.folder)
-    shutil.copytree(run.folder, work / "copy")
-    saved = Saved(run.folder, Run.open(work / "copy"), before, tuple(states[2:]))
-    run = saved.copy()
-    after = []
-    for state in saved.states:
-        run.save(**state)
-        after.append(contents(run.checkpoint.folder))
-    assert before != after[0] != after[1]
-    assert {path.name[-1] for path in run.folder.glob("checkpoint-*")} == {"3", "4"}
-    return replace(saved, after=tuple(after))
+# Saving, creating, cleaning up
 
 
 @posix
 @pytest.mark.parametrize("kind", KINDS)
-def test_whatever_fails_in_saving_a_whole_checkpoint_loads(saved, kind, record_property):
+def test_fault_while_saving_leaves_a_complete_checkpoint(
+    saved, kind, contents, no_left_over, one_line, open_files, record_property
+):
     run = saved.copy()
     with watched() as calls:
         run.save(**saved.states[0])
-    # Deleting what is not needed any more comes last, and does not matter.
+    # The old checkpoint is deleted last. A fault there does no harm.
     deleting = calls.index("unlink")
     assert calls[:deleting].count("replace") == len(FILES) + 1
     assert {*calls} == {*CALLS}
@@ -250,7 +149,7 @@ def test_whatever_fails_in_saving_a_whole_checkpoint_loads(saved, kind, record_p
             assert os.strerror(fault.error) in one_line(raised)
             assert str(run.folder) in raised.message
 
-        # One of the two, bit for bit, and without a warning.
+        # The old or the new checkpoint opens, bit for bit and without a notice.
         opened = Run.open(run.folder)
         assert opened.notices == (), fault
         found = contents(opened.checkpoint.folder)
@@ -261,7 +160,7 @@ def test_whatever_fails_in_saving_a_whole_checkpoint_loads(saved, kind, record_p
         elif not fault.lasting:
             assert new == (fault.at >= deleting), fault
 
-        # It goes on: the same process, or a later one.
+        # The same process or a later one continues.
         if fault.lasting or raised is None:
             run = opened
         with run.locked():
@@ -270,27 +169,23 @@ def test_whatever_fails_in_saving_a_whole_checkpoint_loads(saved, kind, record_p
             no_left_over(run.folder)
         again = Run.open(run.folder)
         assert again.notices == ()
-        expected = saved.after[1]
-        found = contents(again.checkpoint.folder)
-        assert found == expected, fault
+        assert contents(again.checkpoint.folder) == saved.after[1], fault
         assert len([*run.folder.glob("checkpoint-*")]) == 2, fault
 
 
 @posix
 @pytest.mark.parametrize("kind", KINDS)
-def test_whatever_fails_in_making_a_run_its_folder_can_be_used(
-    work, kind, monkeypatch, record_property
+def test_fault_while_creating_a_run_leaves_its_folder_usable(
+    work, saved, kind, monkeypatch, one_line, open_files, record_property
 ):
-    monkeypatch.setattr("charlm.runs.run.version", str)  # reads files too, which are not the run's
+    monkeypatch.setattr("charlm.runs.run.version", str)  # the real one opens files
     text = work / "text.txt"
     text.write_text("for so it will be convenient to speak of him\n" * 50)
-    config = LanguageModelConfig.from_settings([{"corpus": {"source": "-"}}, SETTINGS])
-    corpus = load_corpus(str(text))
+    config = replace(saved.run.config, corpus=replace(saved.run.config.corpus, source="-"))
+    corpus = replace(load_corpus(str(text)), raw=text.read_bytes())
     folder = work / "new" / "run"
 
-    def make() -> Run:
-        return Run.create(folder, config, corpus, text)
-
+    make = partial(Run.create, folder, config, corpus)
     shutil.rmtree(folder.parent, ignore_errors=True)
     with watched(names=EVERY) as calls:
         make()
@@ -310,8 +205,10 @@ def test_whatever_fails_in_making_a_run_its_folder_can_be_used(
         if isinstance(raised, RunError):
             assert os.strerror(fault.error) in one_line(raised)
             assert str(work) in raised.message
-            # Where nothing can be done any more it may be a run already, and then a whole one.
+            # If later calls fail too, run.json may be left. Then the run is complete.
             assert fault.lasting or not (folder / "run.json").exists(), fault
+            left = [path.name for path in folder.glob("*")]
+            assert fault.lasting or left in ([], [".lock"]), fault
         run = Run.open(folder) if (folder / "run.json").exists() else make()
         assert run.load_corpus().characters == corpus.characters
         assert Run.open(folder) == run, fault
@@ -321,10 +218,10 @@ def test_whatever_fails_in_making_a_run_its_folder_can_be_used(
 
 
 @posix
-def test_whatever_fails_in_cleaning_up_no_whole_checkpoint_is_deleted(saved, record_property):
-    """Where it cannot be told whether a checkpoint is whole, too."""
-
-    def half_written() -> Run:
+def test_fault_while_cleaning_up_deletes_no_complete_checkpoint(
+    saved, contents, no_left_over, one_line, record_property
+):
+    def with_incomplete_checkpoint() -> Run:
         run = saved.copy()
         with suppress(Killed), watched(Fault(22, raises=Killed, lasting=True)):
             run.save(**saved.states[0])
@@ -332,13 +229,13 @@ def test_whatever_fails_in_cleaning_up_no_whole_checkpoint_is_deleted(saved, rec
         (run.folder / ".summary.json.1.tmp").write_bytes(b"{")
         return run
 
-    run = half_written()
+    run = with_incomplete_checkpoint()
     with watched(names=EVERY) as calls, run.locked():
         pass
     todo = [Fault(at, error) for at in range(len(calls)) for error in ERRORS]
     record_property("faults", len(todo))
     for fault in todo:
-        run = half_written()
+        run = with_incomplete_checkpoint()
         try:
             with watched(fault, EVERY), run.locked():
                 pass
@@ -353,17 +250,15 @@ def test_whatever_fails_in_cleaning_up_no_whole_checkpoint_is_deleted(saved, rec
         assert contents(opened.checkpoint.folder) == saved.before
 
 
-# Disks that are really full
+# Real limits
 
 ROOT = Path(__file__).parents[2]
-TRAINING = [
-    "--quiet", "--hidden-size", "52", "--epochs", "1", "--batch-size", "8", "--seq-len", "30",
-    "--max-chars", "4000", "--device", "cpu",
-]  # fmt: skip
+TRAINING = ["--quiet", "--hidden-size", "52", "--epochs", "1", "--batch-size", "8"]
+TRAINING += ["--seq-len", "30", "--max-chars", "4000", "--device", "cpu"]
 
-GOING_ON = ["train", "--quiet", "--resume"]
+RESUME = ["train", "--quiet", "--resume"]
 
-# Each command's exit code and what it wrote, as a line of JSON.
+# Prints a line of JSON for each command: exit code, stdout, stderr.
 SCRIPT = """
 import contextlib, io, json, os, shutil, subprocess, sys, torch
 from charlm.cli import run
@@ -380,30 +275,32 @@ def charlm(*arguments):
 def outcomes(
     script: str, *arguments: str, cwd: Path, within: tuple[str, ...] = ()
 ) -> list[tuple[int, str, list[str]]]:
-    """Run it in a process of its own: exit code, stdout and the lines of stderr of each command."""
+    """Run a script in a new process: exit code, stdout and lines of stderr of each command."""
     process = subprocess.run(
         [*within, sys.executable, "-c", SCRIPT + script, *arguments],
-        cwd=cwd, capture_output=True, text=True, timeout=120,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=120,
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    )
     assert process.returncode == 0, process.stderr
     rows = map(json.loads, process.stdout.splitlines())
     return [(code, out, err.splitlines()) for code, out, err in rows]
 
 
-def undisturbed(folder: Path) -> dict[str, bytes]:
+def uninterrupted(folder: Path) -> dict[str, bytes]:
     assert charlm(["train", *TRAINING, "--run", str(folder)]) == 0
     return tensors_of(Run.open(folder))
 
 
 def tensors_of(run: Run) -> dict[str, bytes]:
-    files = contents(run.checkpoint.folder)
-    return {name: data for name, data in files.items() if name.endswith(".safetensors")}
+    return {path.name: path.read_bytes() for path in run.checkpoint.folder.glob("*.safetensors")}
 
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare, of Linux")
-def test_a_file_system_that_fills_up(tmp_path):
-    """One of a megabyte, in which two checkpoints have room and a third has not."""
+def test_file_system_that_fills_up(tmp_path, no_left_over):
+    """A file system of a megabyte has room for two checkpoints but not for a third."""
     mounted = tmp_path / "mounted"
     mounted.mkdir()
     mount = 'mount -t tmpfs -o size=1m none "$0" && exec "$@"'
@@ -412,7 +309,7 @@ def test_a_file_system_that_fills_up(tmp_path):
         if not subprocess.run([*within, "true"], capture_output=True).returncode:
             break
     else:
-        pytest.skip("this system lets no user mount a file system")
+        pytest.skip("users cannot mount a file system here")
     script = """
 folder, copy, *training = sys.argv[1:]
 charlm("train", *training, "--set", "save_steps=1", "--run", folder)
@@ -438,33 +335,33 @@ shutil.copytree(folder, copy)
     found = Run.open(tmp_path / "copy-full")
     assert found.notices == ()
     assert found.checkpoint.folder.name == "checkpoint-000002"
-    assert found.training["position"]["step"] == 2
+    assert found.training["progress"]["step"] == 2
     no_left_over(found.folder)
 
     code, text, err = generated
     assert (code, err) == (0, [])
     assert len(text.rstrip("\n")) == len("the ") + 20
     assert (resumed[0], resumed[2]) == (0, [])
-    assert tensors_of(Run.open(copy)) == undisturbed(tmp_path / "undisturbed")
+    assert tensors_of(Run.open(copy)) == uninterrupted(tmp_path / "uninterrupted")
 
 
 @posix
-def test_a_limit_on_the_size_of_files(work):
-    """As of `ulimit -f`: the weights take more."""
+def test_limit_on_the_size_of_files(work):
+    """The limit, as set by ``ulimit -f``, is smaller than the weights."""
     folder = work / "limited"
-    before = undisturbed(folder)
+    before = uninterrupted(folder)
     script = """
 import resource
-folder, *going_on = sys.argv[1:]
+folder, *resume = sys.argv[1:]
 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
-charlm(*going_on, "--epochs", "2", "--run", folder)
-shutil.copytree(folder, folder + "-copy", copy_function=os.link)  # it takes no writing
+charlm(*resume, "--epochs", "2", "--run", folder)
+shutil.copytree(folder, folder + "-copy", copy_function=os.link)  # needs no room
 charlm("generate", "--run", folder, "--prefix", "the ", "--length", "20")
 resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-charlm(*going_on, "--epochs", "2", "--run", folder)
+charlm(*resume, "--epochs", "2", "--run", folder)
 """
-    limited, generated, resumed = outcomes(script, str(folder), *GOING_ON, cwd=work)
+    limited, generated, resumed = outcomes(script, str(folder), *RESUME, cwd=work)
     code, out, (error, hint) = limited
     assert (code, out) == (1, "")
     assert re.fullmatch(
@@ -476,5 +373,5 @@ charlm(*going_on, "--epochs", "2", "--run", folder)
     assert tensors_of(found) == before
     assert generated[0] == 0
     assert (resumed[0], resumed[2]) == (0, [])
-    assert Run.open(folder).training["position"]["whole_epochs"] == 1
+    assert Run.open(folder).training["progress"]["whole_epochs"] == 1
     assert tensors_of(Run.open(folder)) != before

@@ -1,8 +1,8 @@
-"""Forty hostile files in place of a run's own: each is refused, and nothing in it is executed.
+"""Forty hostile files in the place of a run's files: each is refused, and no code in it runs.
 
-The commands run in one process of their own, where an audit hook writes down what they do that
-could run code or touch a file outside the run; the hostile files would leave a canary behind.
-That both would show it is shown too: the last test does load what can be loaded.
+The commands run in a separate process. An audit hook there records every event that could run code
+or touch a file outside the run, and a hostile file that runs creates a canary file. As a control,
+some of the files are loaded with the loaders that do execute them: both signs must then show.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import bz2
 import contextlib
 import gzip
 import hashlib
+import importlib.util
 import io
+import itertools
 import json
 import lzma
 import marshal
@@ -28,20 +30,22 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+
+from charlm.cli import run as charlm
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs links and a shell")
 
 TENSORS = ("best.safetensors", "last.safetensors", "training.safetensors")
 ABOUT = ("run.json", "vocabulary.json")
-PLACES = (
-    *TENSORS, "training.json", "metrics.jsonl", "samples.jsonl", "manifest.json", *ABOUT,
-    "summary.json",
-)  # fmt: skip
+JSON = ("training.json", "metrics.jsonl", "samples.jsonl", "manifest.json", "summary.json")
+PLACES = (*TENSORS, *JSON, *ABOUT)
 COMMANDS = {
     "generate": ["generate", "--length", "3"],
     "eval": ["eval"],
@@ -54,7 +58,7 @@ COMMANDS = {
 
 
 class Payload:
-    """What is unpickled to a command that makes the canary."""
+    """Unpickling this runs a command that creates the canary."""
 
     def __init__(self, canary: Path) -> None:
         self.command = f"touch {canary}"
@@ -63,26 +67,15 @@ class Payload:
         return os.system, (self.command,)
 
 
-class Stored:
-    """The same within a state dictionary, as a model file has one."""
-
-    def __init__(self, canary: Path) -> None:
-        self.canary = canary
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        source = f"open({str(self.canary)!r}, 'w').close()"
-        return exec, (source,)
-
-
 @dataclass(frozen=True)
 class Makings:
-    """What a hostile file is made of."""
+    """The parts of the hostile files."""
 
     canary: Path
     precious: Path
-    """A file of the user's."""
+    """a file of the user"""
     weights: bytes
-    """Of the healthy run."""
+    """best.safetensors of the healthy run"""
 
     def pickled(self, protocol: int) -> bytes:
         return pickle.dumps(Payload(self.canary), protocol)
@@ -92,17 +85,19 @@ class Makings:
 
 
 def with_header(content: bytes) -> bytes:
-    """A safetensors file that is whole: a tensor of bytes, which are the content."""
+    """A valid safetensors file with one tensor of bytes."""
     row = {"dtype": "U8", "shape": [len(content)], "data_offsets": [0, len(content)]}
     header = json.dumps({"data": row}).encode()
     return len(header).to_bytes(8, "little") + header + content
 
 
-def saved_by_torch(makings: Makings, *, archive: bool = True) -> bytes:
-    import torch
+def pickle_in_safetensors(makings: Makings, protocol: int) -> bytes:
+    return with_header(makings.pickled(protocol))
 
+
+def saved_by_torch(makings: Makings, *, archive: bool = True) -> bytes:
     buffer = io.BytesIO()
-    content = {"head.weight": torch.zeros(2), "hook": Stored(makings.canary)}
+    content = {"head.weight": torch.zeros(2), "hook": Payload(makings.canary)}
     torch.save(content, buffer, _use_new_zipfile_serialization=archive)
     return buffer.getvalue()
 
@@ -132,7 +127,7 @@ def zipped(names: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> by
 
 
 def torch_tar(makings: Makings) -> bytes:
-    """As torch wrote files before its version 0.1.10."""
+    """The format of torch before version 0.1.10."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:", format=tarfile.PAX_FORMAT) as archive:
         parts = {"sys_info": b"", "pickle": makings.pickled(2), "tensors": b"", "storages": b""}
@@ -145,10 +140,9 @@ def torch_tar(makings: Makings) -> bytes:
 
 def torch_script(makings: Makings) -> bytes:
     code = f"def forward(self):\n  {makings.source()}"
-    return zipped({
-        "archive/data.pkl": makings.pickled(2), "archive/code/__torch__.py": code.encode(),
-        "archive/constants.pkl": makings.pickled(2), "archive/version": b"3\n",
-    })  # fmt: skip
+    pickles = dict.fromkeys(("archive/data.pkl", "archive/constants.pkl"), makings.pickled(2))
+    code_files = {"archive/code/__torch__.py": code.encode(), "archive/version": b"3\n"}
+    return zipped({**pickles, **code_files})
 
 
 def numpy_objects(makings: Makings, *, archive: bool = False) -> bytes:
@@ -162,20 +156,18 @@ def numpy_objects(makings: Makings, *, archive: bool = False) -> bytes:
 
 
 def joblib_array(makings: Makings) -> bytes:
-    """A pickle, zlib, and joblib's own sign with the length before it."""
+    """A pickle compressed with zlib, after joblib's magic bytes and the length."""
     packed = zlib.compress(makings.pickled(3))
     return b"ZF" + f"0x{len(packed):<17x}".encode() + packed
 
 
 def bytecode(makings: Makings, *, header: bool = False) -> bytes:
-    import importlib.util
-
     code = marshal.dumps(compile(makings.source(), "hostile", "exec"))
     return (importlib.util.MAGIC_NUMBER + bytes(12) if header else b"") + code
 
 
 def keras_hdf5(makings: Makings) -> bytes:
-    """The head of an HDF5 file, and the attribute that keras takes its layers from."""
+    """The start of an HDF5 file, and the attribute in which keras keeps its layers."""
     return b"\x89HDF\r\n\x1a\n" + bytes(40) + b"model_config" + keras_lambda(makings)
 
 
@@ -187,11 +179,15 @@ def keras_lambda(makings: Makings) -> bytes:
 
 def reducing_json(makings: Makings) -> bytes:
     command = f"touch {makings.canary}"
-    return json.dumps({
-        "__reduce__": ["os.system", [command]], "py/reduce": [{"py/function": "os.system"}, {
-            "py/tuple": [command]}], "__class__": "os.system", "__proto__": {"run": command},
-        "$type": "System.Diagnostics.Process", "py/object": "subprocess.Popen",
-    }).encode() + b"\n"  # fmt: skip
+    content = {
+        "__reduce__": ["os.system", [command]],
+        "py/reduce": [{"py/function": "os.system"}, {"py/tuple": [command]}],
+        "__class__": "os.system",
+        "__proto__": {"run": command},
+        "$type": "System.Diagnostics.Process",
+        "py/object": "subprocess.Popen",
+    }
+    return json.dumps(content).encode() + b"\n"
 
 
 def yaml_tags(makings: Makings) -> bytes:
@@ -199,7 +195,7 @@ def yaml_tags(makings: Makings) -> bytes:
 
 
 def weights_with_metadata(makings: Makings) -> bytes:
-    """The run's own weights to the last bit, and a pickle among the notes about them."""
+    """The run's weights, with a pickle in the metadata."""
     size = int.from_bytes(makings.weights[:8], "little")
     header, body = json.loads(makings.weights[8 : 8 + size]), makings.weights[8 + size :]
     note = base64.b64encode(makings.pickled(4)).decode()
@@ -212,31 +208,21 @@ def elf_library(makings: Makings) -> bytes:
     return head + f"/bin/sh\0-c\0touch {makings.canary}\0".encode() + bytes(100)
 
 
-def link_to(target: Path) -> Callable[[Path], None]:
-    return lambda path: path.symlink_to(target)
-
-
-def link_to_a_pickle(makings: Makings) -> Callable[[Path], None]:
+def link_to_a_pickle(makings: Makings) -> Path:
     target = makings.canary.with_name("outside.pickle")
     target.write_bytes(makings.pickled(4))
-    return link_to(target)
+    return target
 
 
-HOSTILE: dict[str, Callable[[Makings], bytes | Callable[[Path], None]]] = {
-    "pickle, protocol 0": lambda m: m.pickled(0),
-    "pickle, protocol 1": lambda m: m.pickled(1),
-    "pickle, protocol 2": lambda m: m.pickled(2),
-    "pickle, protocol 3": lambda m: m.pickled(3),
-    "pickle, protocol 4": lambda m: m.pickled(4),
-    "pickle, protocol 5": lambda m: m.pickled(5),
-    "pickle, protocol 0, within safetensors": lambda m: with_header(m.pickled(0)),
-    "pickle, protocol 1, within safetensors": lambda m: with_header(m.pickled(1)),
-    "pickle, protocol 2, within safetensors": lambda m: with_header(m.pickled(2)),
-    "pickle, protocol 3, within safetensors": lambda m: with_header(m.pickled(3)),
-    "pickle, protocol 4, within safetensors": lambda m: with_header(m.pickled(4)),
-    "pickle, protocol 5, within safetensors": lambda m: with_header(m.pickled(5)),
+PICKLES = [f"pickle, protocol {number}" for number in range(pickle.HIGHEST_PROTOCOL + 1)]
+HOSTILE: dict[str, Callable[[Makings], bytes | Path]] = {
+    **{name: partial(Makings.pickled, protocol=number) for number, name in enumerate(PICKLES)},
+    **{
+        f"{name}, in safetensors": partial(pickle_in_safetensors, protocol=number)
+        for number, name in enumerate(PICKLES)
+    },
     "pickle after the weights": lambda m: m.weights + m.pickled(4),
-    "torch.save, whole": saved_by_torch,
+    "torch.save": saved_by_torch,
     "torch.save, a bad CRC": torch_with_a_bad_crc,
     "torch.save, marked as encrypted": torch_marked_as_encrypted,
     "torch.save, cut off in the directory": lambda m: saved_by_torch(m)[:-30],
@@ -260,47 +246,40 @@ HOSTILE: dict[str, Callable[[Makings], bytes | Callable[[Path], None]]] = {
     "HDF5 of a keras layer": keras_hdf5,
     "YAML that asks for calls": yaml_tags,
     "property list": lambda m: plistlib.dumps({"run": m.source()}),
-    "weights with a pickle in their notes": weights_with_metadata,
+    "weights with a pickle in the metadata": weights_with_metadata,
     "shell script": lambda m: f"#!/bin/sh\ntouch {m.canary}\n".encode(),
     "ELF library": elf_library,
-    "link to a file of the user's": lambda m: link_to(m.precious),
+    "link to a file of the user": lambda m: m.precious,
     "link to a pickle": link_to_a_pickle,
 }
 LOADERS: dict[str, Callable[[Path], object]] = {
-    **{f"pickle, protocol {number}": lambda path: pickle.loads(path.read_bytes())
-       for number in range(6)},
-    "torch.save, whole": lambda path: _torch_load(path),
-    "torch.save, before zip archives": lambda path: _torch_load(path),
+    **dict.fromkeys(PICKLES, lambda path: pickle.loads(path.read_bytes())),
+    "torch.save": partial(torch.load, weights_only=False),
+    "torch.save, before zip archives": partial(torch.load, weights_only=False),
     "numpy, an array of objects": lambda path: np.load(path, allow_pickle=True),
     "gzip of a pickle": lambda path: pickle.loads(gzip.decompress(path.read_bytes())),
     "marshal": lambda path: exec(marshal.loads(path.read_bytes())),
     "path configuration (.pth)": lambda path: exec(path.read_text()),
-}  # fmt: skip
-"""What would run what is in them."""
-
-
-def _torch_load(path: Path) -> object:
-    import torch
-
-    return torch.load(path, weights_only=False)
+}
+"""Loaders that execute these files."""
 
 
 # In the process of the commands
 
 WATCHED = (
-    "pickle.", "marshal.", "exec", "compile", "import", "os.system", "os.exec", "os.spawn",
-    "os.posix_spawn", "os.fork", "pty.", "subprocess.", "socket.", "ctypes.", "code.", "cpython.",
-    "urllib.", "http.", "ftplib.", "smtplib.", "webbrowser.", "os.kill", "os.putenv", "mmap.",
-    "sys.settrace", "sys.setprofile", "builtins.input", "shutil.", "tempfile.", "glob.",
-)  # fmt: skip
+    *("pickle.", "marshal.", "exec", "compile", "import", "code.", "cpython.", "ctypes."),
+    *("os.system", "os.exec", "os.spawn", "os.posix_spawn", "os.fork", "os.kill", "os.putenv"),
+    *("pty.", "subprocess.", "socket.", "urllib.", "http.", "ftplib.", "smtplib.", "webbrowser."),
+    *("mmap.", "sys.settrace", "sys.setprofile", "builtins.input", "shutil.", "tempfile.", "glob."),
+)
 WRITING = (
-    "os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.truncate", "os.link", "os.symlink",
-    "os.chmod", "os.chown", "os.utime", "os.setxattr",
-)  # fmt: skip
+    *("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.truncate", "os.link", "os.symlink"),
+    *("os.chmod", "os.chown", "os.utime", "os.setxattr"),
+)
 
 
 class Watch:
-    """Writes down what an audit hook is told; hooks cannot be taken off again."""
+    """Records audit events while it is on. An audit hook cannot be removed."""
 
     def __init__(self, run: Path) -> None:
         self.run = str(run)
@@ -311,7 +290,7 @@ class Watch:
     def _hook(self, event: str, arguments: tuple[object, ...]) -> None:
         if not self.on:
             return
-        self.on = False  # not what this does itself
+        self.on = False  # do not record the events of this method
         try:
             if event == "open":
                 path, _, flags = arguments
@@ -334,11 +313,12 @@ class Watch:
 
     @staticmethod
     def _described(arguments: tuple[object, ...]) -> str:
-        """Code by what it does, as it has another address each time."""
-        return repr([
+        """The arguments as text; code by its content, since its address changes."""
+        described = [
             (each.co_filename, each.co_names, each.co_consts) if hasattr(each, "co_code") else each
             for each in arguments
-        ])[:500]  # fmt: skip
+        ]
+        return repr(described)[:500]
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[list[str]]:
@@ -352,7 +332,7 @@ class Watch:
 
 @dataclass
 class Scene:
-    """The healthy run, and the folder around it."""
+    """The healthy run and the folder around it."""
 
     work: Path
 
@@ -360,19 +340,17 @@ class Scene:
         self.run = self.work / "run"
         (self.checkpoint,) = self.run.glob("checkpoint-*")
         self.files = {path: path.read_bytes() for path in self.run.rglob("*") if path.is_file()}
-        self.makings = Makings(
-            self.work / "canary", self.work / "precious",
-            (self.checkpoint / "best.safetensors").read_bytes(),
-        )  # fmt: skip
+        weights = self.files[self.checkpoint / "best.safetensors"]
+        self.makings = Makings(self.work / "canary", self.work / "precious", weights)
 
     def path(self, place: str) -> Path:
         at_top = place in (*ABOUT, "summary.json")
         return (self.run if at_top else self.checkpoint) / place
 
-    def put(self, hostile: bytes | Callable[[Path], None], place: str, forged: bool) -> None:
+    def put(self, hostile: bytes | Path, place: str, forged: bool) -> None:
         path = self.path(place)
         path.unlink()
-        path.write_bytes(hostile) if isinstance(hostile, bytes) else hostile(path)
+        path.symlink_to(hostile) if isinstance(hostile, Path) else path.write_bytes(hostile)
         manifest = json.loads(self.files[self.checkpoint / "manifest.json"])
         if forged and place in manifest["files"]:
             data = path.read_bytes()
@@ -390,23 +368,20 @@ class Scene:
                 path.write_bytes(data)
 
     def command(self, name: str) -> tuple[int, str]:
-        from charlm.cli import run
-
-        arguments = COMMANDS[name]
         folder = [str(self.run)] if name == "show" else ["--run", str(self.run)]
         err = io.StringIO()
         with contextlib.redirect_stderr(err), contextlib.redirect_stdout(io.StringIO()):
-            code = run([*arguments, *folder])
+            code = charlm([*COMMANDS[name], *folder])
         return code, err.getvalue()
 
 
 def main(work: Path, cases: list[tuple[str, str, bool]]) -> dict[str, Any]:
-    """Run the commands on the cases, and say what came of it."""
+    """Run the commands on all cases, and return the results as JSON."""
     scene = Scene(work)
     made = {name: make(scene.makings) for name, make in HOSTILE.items()}
     watch = Watch(scene.run)
     usual: set[str] = set()
-    # What they do with a healthy run and a damaged one; after a first time, which imports more.
+    # The usual events, on the healthy run and on damaged ones. The first pass only imports modules.
     for places in ((None, *PLACES), (None, "best.safetensors", "run.json")):
         usual = set()
         for place in places:
@@ -437,9 +412,8 @@ def main(work: Path, cases: list[tuple[str, str, bool]]) -> dict[str, Any]:
             load(path)
         control[name] = (scene.makings.canary.exists(), [each.split()[0] for each in seen])
         scene.makings.canary.unlink(missing_ok=True)
-    return {
-        "results": results, "precious": precious, "control": control, "usual": sorted(usual),
-    }  # fmt: skip
+    outcome = {"results": results, "precious": precious, "control": control}
+    return {**outcome, "usual": sorted(usual)}
 
 
 if __name__ == "__main__":
@@ -452,22 +426,20 @@ if __name__ == "__main__":
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
-    """A folder with a run that has one checkpoint and a summary, and a file of the user's."""
-    from charlm.cli import run
-
+    """A folder with a run, which has one checkpoint and a summary, and a file of the user."""
     work = tmp_path_factory.mktemp("hostile")
     (work / "text.txt").write_text("the time traveller for so it will be convenient\n" * 60)
     (work / "precious").write_text("mine")
     arguments = ["--hidden-size", "4", "--batch-size", "4", "--seq-len", "20", "--epochs", "1"]
     arguments += ["--corpus", str(work / "text.txt"), "--run", str(work / "run"), "--quiet"]
-    assert run(["train", *arguments, "--device", "cpu", "--set", "sample_length=5"]) == 0
+    assert charlm(["train", *arguments, "--device", "cpu", "--set", "sample_length=5"]) == 0
     for folder in sorted((work / "run").glob("checkpoint-*"))[:-1]:
         shutil.rmtree(folder)
     return work
 
 
 def watched(work: Path, cases: list[tuple[str, str, bool]]) -> dict[str, Any]:
-    """What came of the cases, in a process of their own."""
+    """The results of the cases, from a separate process."""
     plan = json.dumps(cases)
     command = [sys.executable, __file__, str(work), plan]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, cwd=work)
@@ -476,8 +448,8 @@ def watched(work: Path, cases: list[tuple[str, str, bool]]) -> dict[str, Any]:
 
 
 def is_refused(hostile: str, command: str, place: str, forged: bool) -> bool:
-    """Whether a command makes anything of a file; where its hash is wrong, it need not."""
-    if place == "summary.json":  # of an object, only the keys that it shows are read
+    """Whether a command must refuse a file; some commands do not read it."""
+    if place == "summary.json":  # unknown keys are ignored
         return command == "show" and not hostile.startswith("JSON")
     if place in TENSORS and command == "show":
         return False
@@ -499,20 +471,17 @@ def check(outcome: dict[str, Any], number: int) -> None:
         else:
             assert (code, errors) == (0, []), case + err
     assert outcome["precious"] == "mine"
-    # Nor does a healthy run write a file outside.
+    # The commands do not write outside the run folder on a healthy run, either.
     assert not [each for each in outcome["usual"] if each.startswith(("open ", *WRITING))]
 
 
-def test_there_are_forty():
-    assert len(HOSTILE) >= 40
-
-
 def test_no_hostile_file_is_executed(trained):
-    """Each as one of the files, in turn."""
+    """Each hostile file is tried in one place."""
+    assert len(HOSTILE) >= 40
     cases = [(name, PLACES[number % len(PLACES)], True) for number, name in enumerate(HOSTILE)]
     outcome = watched(trained, cases)
     check(outcome, len(cases))
-    # It is a real canary, and a real hook.
+    # The control: the canary and the hook work.
     assert outcome["control"].keys() == LOADERS.keys()
     for name, (canary, seen) in outcome["control"].items():
         assert canary, name
@@ -525,20 +494,16 @@ def test_no_hostile_file_is_executed(trained):
 
 @pytest.mark.slow
 def test_no_hostile_file_is_executed_in_any_place(trained):
-    cases = [(name, place, forged)
-             for name in HOSTILE for place in PLACES for forged in (True, False)]  # fmt: skip
+    cases = list(itertools.product(HOSTILE, PLACES, (True, False)))
     check(watched(trained, cases), len(cases))
 
 
 @pytest.mark.parametrize("name", [".lock", ".summary.json.1.tmp"])
-def test_a_link_where_charlm_writes_is_not_followed(trained, tmp_path, name):
-    """What it leads to would be emptied."""
-    from charlm.cli import run
-
+def test_link_in_place_of_a_file_to_write_is_not_followed(trained, tmp_path, name):
     shutil.copytree(trained / "run", tmp_path / "run")
     (tmp_path / "precious").write_text("mine")
     (tmp_path / "run" / ".lock").unlink(missing_ok=True)
     (tmp_path / "run" / name.replace("1", str(os.getpid()))).symlink_to(tmp_path / "precious")
-    code = run(["train", "--resume", "--run", str(tmp_path / "run"), "--quiet"])
+    code = charlm(["train", "--resume", "--run", str(tmp_path / "run"), "--quiet"])
     assert code == (1 if name == ".lock" else 0)
     assert (tmp_path / "precious").read_text() == "mine"

@@ -1,4 +1,4 @@
-"""Trainings killed at random moments, gone on with, and compared with one that was left alone."""
+"""Trainings are killed at random moments and resumed, and end as an uninterrupted training ends."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from charlm.generation.decoding import Decoding, generate
 from charlm.runs import Run
 from charlm.runs.checkpoint import MANIFEST
+from charlm.tasks.language_model.decoding import Decoding, generate
 
 pytestmark = [
     pytest.mark.slow,
@@ -29,20 +29,20 @@ KILLS_OF_A_TEST = 10
 WHILE_WRITING = 3  # of those, at least
 TEST_NUMBERS = range(20)
 
-COMMON = [
-    "--quiet", "--epochs", "3", "--batch-size", "8", "--seq-len", "30", "--max-chars", "4000",
-    "--prefix", "The ", "--device", "cpu", "--set", "sample_length=30",
-]  # fmt: skip
+COMMON = (
+    "--quiet --epochs 3 --batch-size 8 --seq-len 30 --max-chars 4000 --device cpu --prefix The "
+    "--set sample_length=30"
+)
 TRAININGS = [
-    ["--cell", "lstm", "--hidden-size", "48", "--num-layers", "2", "--set", "save_steps=1"],
-    ["--cell", "gru", "--hidden-size", "48", "--sampling", "random", "--set", "save_steps=2"],
-    ["--cell", "rnn", "--backend", "scratch", "--hidden-size", "32", "--set", "optimiser=sgd",
-     "--set", "lr=0.5", "--set", "save_steps=7"],
-    ["--cell", "lstm", "--hidden-size", "128", "--set", "embedding=tied", "--set", "optimiser=adam",
-     "--set", "save_steps=1", "--set", "weight_dropout=0.5"],
-]  # fmt: skip
+    "--cell lstm --hidden-size 48 --num-layers 2 --set save_steps=1",
+    "--cell gru --hidden-size 48 --sampling random --set save_steps=2",
+    "--cell rnn --backend scratch --hidden-size 32 --set optimiser=sgd --set lr=0.5 "
+    "--set save_steps=7",
+    "--cell lstm --hidden-size 128 --set embedding=tied --set optimiser=adam --set save_steps=1 "
+    "--set weight_dropout=0.5",
+]
 
-# In the child: nothing of it may reach the terminal of the tests.
+# The child writes to a log file, not to the terminal of the tests.
 SCRIPT = """
 import os, sys, torch
 torch.set_num_threads(1)
@@ -55,14 +55,14 @@ sys.exit(run(arguments))
 
 @pytest.fixture(scope="module")
 def server():
-    """Starts processes that have torch already: each is a real one, and can be killed alone."""
+    """A server that forks processes in which torch is already imported."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch", "charlm.cli", "charlm.training"])
     return context
 
 
 def start(server, folder: Path, *options: str):
-    arguments = ["train", *COMMON, *options, "--run", str(folder)]
+    arguments = ["train", *COMMON.split(), *options, "--run", str(folder)]
     process = server.Process(
         target=exec, args=(SCRIPT, {"log": f"{folder}.log", "arguments": arguments})
     )
@@ -77,7 +77,7 @@ def finish(server, folder: Path, *options: str) -> None:
 
 
 def outcome(folder: Path) -> dict[str, bytes | list[int]]:
-    """What must be the same: weights, optimiser and generators, and what the model writes."""
+    """What must not depend on kills: all tensors, and a text that the model writes."""
     run = Run.open(folder)
     assert run.notices == ()
     files = {path.name: path.read_bytes() for path in run.checkpoint.folder.glob("*.safetensors")}
@@ -87,47 +87,41 @@ def outcome(folder: Path) -> dict[str, bytes | list[int]]:
     return {**files, "characters": [int(token) for token in drawn]}
 
 
-def half_written(folder: Path) -> bool:
+def is_incomplete(folder: Path) -> bool:
     checkpoints = list(folder.glob("checkpoint-*"))
     incomplete = any(not (path / MANIFEST).exists() for path in checkpoints)
     return incomplete or any(folder.glob("**/.*.tmp"))
 
 
-def no_left_over(folder: Path) -> None:
-    assert not half_written(folder)
-    assert len(list(folder.glob("checkpoint-*"))) <= 2
-    names = {path.name for path in folder.iterdir() if not path.is_dir()}
-    assert names == {".lock", "run.json", "vocabulary.json", "summary.json"}
-
-
 @pytest.mark.parametrize("number", TEST_NUMBERS)
-def test_killed_at_any_moment_it_goes_on_bit_for_bit(server, tmp_path, number):
+def test_killed_training_resumes_bit_for_bit(server, tmp_path, no_left_over, number):
     draw = random.Random(number)
-    options = TRAININGS[number % len(TRAININGS)]
+    options = TRAININGS[number % len(TRAININGS)].split()
     begun = time.monotonic()
-    finish(server, tmp_path / "undisturbed", *options)
+    finish(server, tmp_path / "uninterrupted", *options)
     seconds = time.monotonic() - begun
-    expected = outcome(tmp_path / "undisturbed")
+    expected = outcome(tmp_path / "uninterrupted")
     kills = while_writing = 0
     for attempt in itertools.count():
-        assert attempt < 10 * KILLS_OF_A_TEST, "too few kills hit a training, or its writing"
-        # Some are aimed: a process that is writing is waited for.
+        assert attempt < 10 * KILLS_OF_A_TEST, "too few kills hit a training or a save"
+        # Some kills are aimed: they wait until the process writes a checkpoint.
         aimed = while_writing < WHILE_WRITING
         folder = tmp_path / f"run{attempt}"
         process = start(server, folder, *options)
         time.sleep(draw.uniform(0, seconds))
-        while aimed and process.is_alive() and not half_written(folder):
+        while aimed and process.is_alive() and not is_incomplete(folder):
             pass
         process.kill()
         process.join()
         if process.exitcode != -signal.SIGKILL:
-            continue  # it was over before
+            continue  # it had ended before
         kills += 1
-        while_writing += half_written(folder)
+        while_writing += is_incomplete(folder)
         resume = ["--resume"] if (folder / "run.json").exists() else []
         finish(server, folder, *options, *resume)
         assert outcome(folder) == expected, f"kill {kills}"
-        no_left_over(folder)
+        no_left_over(folder, "summary.json")
+        assert len(list(folder.glob("checkpoint-*"))) <= 2
         if kills >= KILLS_OF_A_TEST and while_writing >= WHILE_WRITING:
             break
     print(f"{kills} kills, {while_writing} while a checkpoint was being written")
@@ -135,20 +129,24 @@ def test_killed_at_any_moment_it_goes_on_bit_for_bit(server, tmp_path, number):
 
 @pytest.mark.parametrize("number", range(4))
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_told_to_stop_it_goes_on_bit_for_bit(server, tmp_path, sent, code, number):
-    """Five times each, by the command line itself; the command that it prints is the one to use."""
+def test_stopped_training_resumes_bit_for_bit(server, tmp_path, no_left_over, sent, code, number):
+    """Each training is stopped five times. The command that it prints resumes it."""
     draw = random.Random(number)
-    longer = [*TRAININGS[number], "--epochs", "12"]
-    finish(server, tmp_path / "undisturbed", *longer)
-    expected = outcome(tmp_path / "undisturbed")
+    longer = [*TRAININGS[number].split(), "--epochs", "12"]
+    finish(server, tmp_path / "uninterrupted", *longer)
+    expected = outcome(tmp_path / "uninterrupted")
     for attempt in range(5):
         folder = tmp_path / f"run{attempt}"
-        command = [sys.executable, "-m", "charlm", "train", *COMMON, *longer, "--run", str(folder)]
+        arguments = ["train", *COMMON.split(), *longer, "--run", str(folder)]
         process = subprocess.Popen(
-            command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            # What runs in the background may have been told to ignore it.
+            [sys.executable, "-m", "charlm", *arguments],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # A process in the background may have inherited that SIGINT is ignored.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        )  # fmt: skip
+        )
         while not any(folder.glob(f"checkpoint-*/{MANIFEST}")):
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.01)
@@ -158,8 +156,9 @@ def test_told_to_stop_it_goes_on_bit_for_bit(server, tmp_path, sent, code, numbe
         assert process.returncode == code, err
         assert err == ""
         assert json.loads((folder / "summary.json").read_text())["interrupted"]
-        go_on = re.search(r"^go on: charlm train --resume --run (\S+)$", out, re.MULTILINE)
-        assert go_on[1] == str(folder)
+        printed = re.search(r"^to resume: charlm train --resume --run (\S+)$", out, re.MULTILINE)
+        assert printed[1] == str(folder)
         finish(server, folder, *longer, "--resume")
         assert outcome(folder) == expected, f"attempt {attempt}"
-        no_left_over(folder)
+        no_left_over(folder, "summary.json")
+        assert len(list(folder.glob("checkpoint-*"))) <= 2

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import re
 import stat
 import tarfile
 import time
@@ -14,14 +15,16 @@ from pathlib import Path
 
 import pytest
 
-from charlm.corpus import archives, labelled_files, labelled_tables, load_labelled
+from charlm.corpus import archives
 from charlm.errors import CorpusError, UsageError
+from charlm.tasks.classification import labelled_files, labelled_tables
+from charlm.tasks.classification.labelled_texts import load_labelled
 
 GOOD = [("train/neg/a.txt", b"bad"), ("train/pos/a.txt", b"good"), ("test/pos/a.txt", b"fine")]
 
 
 def refusal(source: Path | str, **options: object) -> CorpusError:
-    """The error of one line, which comes soon; no file is left behind."""
+    """The error: one line, soon, and without a new file."""
     around = Path(source).parent
     before = sorted(around.rglob("*"))
     started = time.monotonic()
@@ -94,7 +97,7 @@ def test_bad_tables(tmp_path, name, content, message, hint):
     assert str(path) in error.message
 
 
-def test_labels_that_are_no_classes(tmp_path):
+def test_too_many_labels(tmp_path):
     path = tmp_path / "a.csv"
     rows = "".join(f"text {number},{number / 1000}\n" for number in range(1001))
     path.write_text("text,stars\n" + rows)
@@ -115,7 +118,7 @@ def test_columns_that_are_not_there(tmp_path):
         load_labelled(str(tmp_path / "b"), text_column="text")
 
 
-def test_a_header_without_end(tmp_path):
+def test_a_huge_header(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text(",".join(f"{number}\x1b" + "x" * 1000 for number in range(10_000)) + "\n")
     assert "no column of texts" in refusal(path).message
@@ -155,7 +158,7 @@ def test_packed_tables_that_are_damaged_or_bombs(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_table_of_ten_million_lines_is_no_hang(tmp_path):
+def test_a_table_of_ten_million_lines(tmp_path):
     path = tmp_path / "a.csv"
     path.write_bytes(b"text,label\n" + b"\n" * 10_000_000)
     assert "has more than 10,000,000 lines" in refusal(path).message
@@ -164,7 +167,7 @@ def test_a_table_of_ten_million_lines_is_no_hang(tmp_path):
 # Folders and other sources
 
 
-def test_sources_that_are_none(tmp_path):
+def test_sources_that_are_not_labelled_texts(tmp_path):
     assert "called 'imbd'" in refusal("imbd").message
     assert "did you mean imdb?" in str(refusal("imbd").hint)
     assert "called ''" in refusal("").message
@@ -219,7 +222,7 @@ def test_folders_that_are_too_large(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs named pipes and links")
-def test_pipes_and_circles_in_a_folder_are_passed_over(tmp_path):
+def test_pipes_and_circles_in_a_folder_are_skipped(tmp_path):
     root = tmp_path / "data"
     for name, data in GOOD:
         put(root, name, data)
@@ -234,7 +237,7 @@ def test_pipes_and_circles_in_a_folder_are_passed_over(tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names are bytes")
-def test_labels_that_are_not_names(tmp_path):
+def test_unprintable_labels(tmp_path):
     for name in (b"line\nend", b"\xff\xfe", b"\x1b[2J"):
         root = tmp_path / name.hex()
         put(root, "pos/a.txt")
@@ -254,14 +257,14 @@ def member(name: str, data: bytes = b"", **fields: object) -> tuple[tarfile.TarI
 
 
 def pack(path: Path, *odd: tuple[tarfile.TarInfo, bytes]) -> Path:
-    """The good texts, and after them what is odd."""
+    """An archive of the good texts, followed by the odd members."""
     with tarfile.open(path, "w:gz" if path.suffix == ".gz" else "w") as tar:
         for info, data in (*[member(*text) for text in GOOD], *odd):
             tar.addfile(info, io.BytesIO(data))
     return path
 
 
-def test_what_leads_out_of_an_archive_is_passed_over(tmp_path):
+def test_links_devices_and_outside_paths_are_skipped(tmp_path):
     secret = put(tmp_path, "secret.txt", b"secret") / "secret.txt"
     (tmp_path / "in").mkdir()
     odd = [
@@ -299,7 +302,7 @@ def test_sparse_files_are_refused(tmp_path):
 
 
 def header(name: bytes, kind: bytes, size: int) -> bytes:
-    """A header with a right checksum, whatever it says."""
+    """A header with a correct checksum."""
     block = bytearray(tarfile.TarInfo("x").tobuf(tarfile.USTAR_FORMAT))
     block[0:100] = name.ljust(100, b"\0")
     mark = 0x80 if size >= 0 else 0xFF
@@ -345,7 +348,7 @@ TEXT = b"train/pos/b.txt"
             "too large for one text",
         ),
         (header(TEXT, b"x", 60) + padded(b"60 size=" + b"9" * 51 + b"\n"), "number in an extended"),
-        (header(b"x", b"x", 23) + padded(b"23 GNU.sparse.size=abc\n"), "cannot be unpacked: "),
+        (header(b"x", b"x", 23) + padded(b"23 GNU.sparse.size=abc\n"), "a header is damaged"),
         (b"\xff" * 512, "cannot be unpacked: "),
         (header(TEXT, b"0", 4)[:-1], "it ends too early"),
         (header(TEXT, b"0", 600) + bytes(512), "it ends too early"),
@@ -358,14 +361,15 @@ def test_hostile_headers(tmp_path, odd, message):
     if b"size=" in odd:
         odd += header(TEXT, b"0", 0)
     path.write_bytes(good + odd)
-    assert message in refusal(path).message
+    # Newer versions of tarfile refuse a negative size with words of their own.
+    assert re.search(f"{message}|invalid offset", refusal(path).message)
     packed = tmp_path / "a.tar.gz"
     packed.write_bytes(gzip.compress(good + odd))
-    assert message in refusal(packed).message
+    assert re.search(f"{message}|invalid offset", refusal(packed).message)
 
 
 def test_a_good_extended_header_is_taken(tmp_path):
-    """So that what the test above refuses is refused for what is wrong with it."""
+    """The test above therefore refuses its headers for the right reason."""
     said = record(b"path", b"train/pos/" + b"n" * 200 + b".txt") + record(b"size", b"5")
     path = pack(tmp_path / "a.tar")
     good = path.read_bytes()[: 1024 * len(GOOD)]
@@ -386,7 +390,7 @@ def test_extended_headers_take_linear_time(tmp_path, content):
 
 
 def test_chains_of_headers_end(tmp_path):
-    """tarfile reads each inside the one before."""
+    """tarfile reads each header inside the one before."""
     path = tmp_path / "a.tar"
     chain = (header(b"././@LongLink", b"L", 512) + b"n" * 512) * 10_000
     path.write_bytes(chain + bytes(1024))
@@ -421,7 +425,7 @@ def test_archives_cut_anywhere(tmp_path):
 
 
 def test_archives_with_any_one_byte_changed(tmp_path):
-    """The texts, other ones where nothing checks them, or an error; never anything else."""
+    """The result is the texts, other texts where there is no checksum, or an error."""
     whole = pack(tmp_path / "whole.tar").read_bytes()[: 1024 * (len(GOOD) + 1)]
     path = tmp_path / "a.tar"
     said = Counter()
@@ -431,23 +435,23 @@ def test_archives_with_any_one_byte_changed(tmp_path):
         try:
             said["read", *sorted(texts(load_labelled(str(path))))] += 1
         except CorpusError as error:
-            assert error.hint  # noqa: PT017 - most changes are refused, and some are not seen
+            assert error.hint  # noqa: PT017 - some changes are not noticed
             said["refused"] += 1
 
     for place, byte in enumerate(whole[:1024]):
         for other in {0, byte ^ 1} - {byte}:
             see(whole[:place] + bytes([other]) + whole[place + 1 :])
     assert said["refused"] > 200
-    # What is beside the text in its block is not looked at, nor are some fields of the header.
+    # The padding of a block and some fields of a header are not read.
     assert said["read", "bad", "fine", "good"] > 500
     assert all(len(key) == 4 for key in said if key != "refused")
 
     said.clear()
     packed = gzip.compress(whole)
     path = tmp_path / "a.tar.gz"
-    for place in range(10, len(packed)):  # all but the header, which has fields that nobody needs
+    for place in range(10, len(packed)):  # all but the header of gzip, which has unused fields
         see(packed[:place] + bytes([packed[place] ^ 4]) + packed[place + 1 :])
-    assert said["refused"] >= len(packed) - 11  # the last bits before the checksum may be no use
+    assert said["refused"] >= len(packed) - 11  # the last bits before the checksum may be unused
     assert {*said} <= {"refused", ("read", "bad", "fine", "good")}
 
 

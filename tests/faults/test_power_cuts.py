@@ -1,16 +1,14 @@
-"""A power cut between any two calls: what was saved before loads, or what is new, whole.
+"""A power cut between any two system calls: the old or the new checkpoint loads, complete.
 
-A disk owes nobody what was not synced: data that were written may be lost while their name stays,
-and of the names made, changed and deleted, any may be lost while any other stays. So the calls of
-a save are followed, and after each of them what is not yet synced is lost in every way that a list
-of a few can be lost in: nothing, all, each one alone, all but each one.
+A disk may lose everything that is not synced. It may lose the data of a file and keep its name, and
+it may lose any change of names and keep any other. So the test follows the calls of a save. After
+each call it loses the changes that are not synced yet: none, all, each alone, and all but each.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -18,40 +16,30 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from charlm.config import LanguageModelConfig
-from charlm.corpus import load_corpus
 from charlm.runs import Run
 from charlm.runs.checkpoint import FILES, MANIFEST, Checkpoint
-from charlm.training import keeping
-from charlm.training.language import LanguageModelling
-from charlm.training.optimisation import snapshot
-from charlm.training.trainer import Trainer
+from charlm.tasks.language_model.corpus import load_corpus
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="follows the calls that are made on POSIX")
 
-SETTINGS = {
-    "model": {"cell": "gru", "hidden_size": 4, "embedding_size": 4},
-    "training": {"epochs": 2, "batch_size": 8, "seq_len": 20, "prefixes": ["the "]},
-}
 CALLS = ("open", "write", "fsync", "close", "replace", "mkdir", "unlink", "rmdir")
 
 
 class PowerCut(BaseException):
-    """In place of all that would come next."""
+    """Raised in place of every call after the power cut."""
 
 
 class Disk:
-    """Follows what is written within a folder, and what of it is synced."""
+    """Follows all writes, and which of them are synced."""
 
     def __init__(self, cut: int) -> None:
-        """``cut``: the number of the call that is not made any more."""
+        """``cut``: the number of the first call that fails."""
         self.cut, self.calls = cut, 0
         self.data: set[str] = set()
         """files with data that are not synced"""
         self.names: list[tuple[str, Callable[[], None]]] = []
-        """folders with a change that is not synced, and what takes it back"""
+        """changes of names that are not synced: the folder, and how to undo the change"""
         self._paths: dict[int, str] = {}
         self._real = {name: getattr(os, name) for name in CALLS}
 
@@ -65,7 +53,7 @@ class Disk:
     def _counted(self, name: str) -> Callable[..., Any]:
         def call(*arguments: Any, **options: Any) -> Any:
             if self.calls >= self.cut:
-                if name == "close":  # for the sake of this process
+                if name == "close":  # so that this process does not leak it
                     self._real["close"](*arguments)
                 raise PowerCut
             self.calls += 1
@@ -126,7 +114,7 @@ class Disk:
         self._real["unlink"](path, dir_fd=dir_fd)
 
         def undo() -> None:
-            with suppress(FileNotFoundError):  # its folder may be gone for good
+            with suppress(FileNotFoundError):  # its folder may be deleted
                 whole.write_bytes(data)
 
         self._changed(str(whole), undo)
@@ -137,7 +125,7 @@ class Disk:
         self._changed(whole, lambda: Path(whole).mkdir(exist_ok=True))
 
     def losses(self) -> Iterator[Callable[[], None]]:
-        """Each gives the folder the state that it may have after the cut."""
+        """Functions that each put the folder into a state that it may have after the cut."""
         count = len(self.names)
         every = frozenset(range(count))
         lost = {frozenset[int](), every}
@@ -157,10 +145,10 @@ class Disk:
 
 
 def cuts(prepare: Callable[[], Path], act: Callable[[], None]) -> Iterator[bool]:
-    """Brings the folder of ``prepare`` into every state that a cut can leave it in.
+    """Put the folder of ``prepare`` into every state that a power cut may leave.
 
     Yields:
-        Whether all was done before the cut.
+        Whether ``act`` was complete before the cut.
     """
     cut, done = 0, False
     while not done:
@@ -183,64 +171,30 @@ def cuts(prepare: Callable[[], Path], act: Callable[[], None]) -> Iterator[bool]
         cut += 1
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-@pytest.fixture(scope="module")
-def work() -> Iterator[Path]:
-    """A folder in memory, where there is such a thing."""
-    memory = Path("/dev/shm")
-    root = memory if os.access(memory, os.W_OK) else None
-    folder = Path(tempfile.mkdtemp(dir=root, prefix="charlm-power-cuts-"))
-    yield folder
-    shutil.rmtree(folder)
-
-
-def test_after_a_power_cut_in_a_save_a_whole_checkpoint_loads(work, record_property):
-    corpus = load_corpus("traveller", max_chars=4000)
-    run = Run.create(work / "run", LanguageModelConfig.from_settings([SETTINGS]), corpus)
-    trainer = Trainer(run, LanguageModelling(run, corpus, torch.device("cpu")), torch.device("cpu"))
-    for _ in range(2):
-        trainer.update()
-        trainer.save()
-    before = contents(run.checkpoint.folder)
-    original, folder = run.folder, work / "copy"
-    shutil.copytree(original, folder)
-    opened = Run.open(folder)
-    trainer.update()
-    tensors, training = keeping.keep(trainer)
-    last = snapshot(trainer.model)
-
+def test_power_cut_while_saving_leaves_a_complete_checkpoint(saved, contents, record_property):
     def prepare() -> Path:
-        shutil.rmtree(folder)
-        shutil.copytree(original, folder)
-        return folder
+        return saved.copy().folder
 
     def save() -> None:
-        replace(opened).save(best=last, last=last, tensors=tensors, training=training)
+        replace(saved.run).save(**saved.states[0])
 
-    save()
-    after = contents(folder / "checkpoint-000003")
-    assert after.keys() == before.keys() == {*FILES, MANIFEST}
-    count = 0
+    count, folder = 0, saved.run.folder
     for count, done in enumerate(cuts(prepare, save), start=1):
         found = Run.open(folder)
         assert found.notices == (), (done, count)
         new = found.checkpoint.folder.name == "checkpoint-000003"
-        assert contents(found.checkpoint.folder) == (after if new else before)
+        assert contents(found.checkpoint.folder) == (saved.after[0] if new else saved.before)
         assert new or not done
         for manifest in folder.glob(f"checkpoint-*/{MANIFEST}"):
             checkpoint = Checkpoint.open(manifest.parent)
             for name in FILES:
-                checkpoint.read(name, most=2**20)
+                checkpoint.read(name, max_bytes=2**20)
     record_property("cuts", count)
     assert count > 100
 
 
-def test_after_a_power_cut_in_making_a_run_it_is_whole_or_none(work, record_property):
+def test_power_cut_while_creating_leaves_a_complete_run_or_none(work, saved, record_property):
     corpus = load_corpus("traveller", max_chars=4000)
-    config = LanguageModelConfig.from_settings([SETTINGS])
     top = work / "top"
     folder = top / "new" / "run"
 
@@ -250,7 +204,7 @@ def test_after_a_power_cut_in_making_a_run_it_is_whole_or_none(work, record_prop
         return top
 
     def make() -> None:
-        Run.create(folder, config, corpus)
+        Run.create(folder, saved.run.config, corpus)
 
     count = 0
     for count, done in enumerate(cuts(prepare, make), start=1):

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from charlm.corpus import load_tagged
 from charlm.errors import CharlmError, CorpusError
+from charlm.tasks.tagging.tagged_sentences import load_tagged
 
-module = sys.modules["charlm.corpus.tagged_sentences"]
+module = sys.modules["charlm.tasks.tagging.tagged_sentences"]
 
 GOOD = {
     "train/seq.in": b"to boston\nfares\n",
@@ -33,7 +33,7 @@ def write(folder: Path, files: dict[str, bytes | None]) -> None:
 
 
 def message(folder: Path) -> str:
-    """What loading the folder says, which is one line, as is the hint."""
+    """The error of loading the folder: the message and the hint are one line each."""
     with pytest.raises(CorpusError) as caught:
         load_tagged(str(folder))
     assert "\n" not in caught.value.message
@@ -46,7 +46,7 @@ def message(folder: Path) -> str:
 class Fault(NamedTuple):
     name: str
     files: dict[str, bytes | None]
-    """What differs from GOOD."""
+    """The files that differ from GOOD; None: the file is missing."""
     message: str
 
 
@@ -75,7 +75,7 @@ FAULTS = [
     Fault("small letters", {"valid/seq.out": b"o\n"},
           "FOLDER/valid/seq.out, line 1: 'o' is not a tag"),
     Fault("a hostile tag", {"valid/seq.out": b"\x1b[31m" + b"x" * 900 + b"\n"},
-          "FOLDER/valid/seq.out, line 1: '\\x1b[31m" ),
+          "FOLDER/valid/seq.out, line 1: '\\x1b[31m"),
     Fault("empty", {"train/seq.in": b""}, "FOLDER/train/seq.in is empty"),
     Fault("empty lines", {"train/seq.in": b"\n \n", "train/seq.out": b"\n\t\n"},
           "no sentence in train of FOLDER"),
@@ -153,7 +153,7 @@ def circle(path: Path) -> None:
 @pytest.mark.parametrize(
     "make", [pipe, circle, Path.mkdir, lambda path: path.symlink_to("/dev/zero")]
 )
-def test_what_is_no_file_is_never_waited_for(tmp_path, make: Callable[[Path], object]):
+def test_odd_files_are_refused_at_once(tmp_path, make: Callable[[Path], object]):
     write(tmp_path, GOOD | {"train/seq.out": None})
     make(tmp_path / "train" / "seq.out")
     assert message(tmp_path) == "no such file: FOLDER/train/seq.out"
@@ -168,7 +168,7 @@ LINES = st.lists(
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(words=LINES, tags=LINES, columns=st.booleans())
 def test_any_bytes_are_read_or_refused(tmp_path, words, tags, columns):
-    """With no error but one that a user understands, and whole where they are read."""
+    """The error is a CharlmError; sentences that are read have a tag for each word."""
     write(tmp_path, GOOD | {"test/seq.in": words, "test/seq.out": tags})
     if columns:
         (tmp_path / "test" / "seq.in").unlink()

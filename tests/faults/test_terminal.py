@@ -1,6 +1,6 @@
-"""No control character reaches a terminal raw; pipes and files get every text as it is.
+"""A terminal gets control characters as escapes; pipes and files get every text unchanged.
 
-And streams that are closed, full, or cannot encode the text end a command in good order.
+A closed or full stream, or one that cannot encode a text, ends a command cleanly.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ import pytest
 from charlm.cli import run
 from charlm.cli.output import Output, printable
 from charlm.cli.progress import ProgressBar
+from charlm.tasks import LANGUAGE_MODEL
 
 posix = pytest.mark.skipif(os.name == "nt", reason="terminals and closed streams as POSIX has them")
 NOTHING = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
 
-# All that a text can do to a terminal, in one line: colours, the title, the clipboard, a cleared
-# screen, C1's own sequences, overwriting by return and backspace, reordering, and hidden tags.
+# Sequences that change a terminal: colours, title, clipboard, clearing the screen, C1 sequences,
+# overwriting by return and backspace, reordering, and hidden tags.
 HOSTILE = (
     "a\x1b[31m\x1b]0;title\x07\x1b]52;c;eA==\x1b\\\x1b[2J\x9b1m\x90q\x9c\rb\x08c\x0c\x0b\x7f"
     "\x85\u2028\u202ed\u2066e\u2069\u200f\u061c\U000e0041\ufff9"
@@ -32,7 +33,7 @@ HOSTILE = (
 
 
 def is_control(character):
-    """Whether a terminal may not get the character, by what Unicode says of it."""
+    """Whether a terminal must not get the character, by its Unicode properties."""
     category = unicodedata.category(character)
     if category == "Cc":
         return character not in "\n\t"
@@ -50,7 +51,7 @@ def is_control(character):
 
 
 def escape(character):
-    """As a string of Python's is written."""
+    """The escape that Python's repr uses."""
     code = ord(character)
     if character == "\r":
         return r"\r"
@@ -60,7 +61,7 @@ def escape(character):
 
 
 def controls(text):
-    """The characters of a text that may not be in it."""
+    """The characters of a text that a terminal must not get."""
     return {character for character in text if is_control(character)}
 
 
@@ -74,18 +75,18 @@ def scalars():
 
 @pytest.fixture(scope="module")
 def unsafe(scalars):
-    """Those that a terminal may not get."""
+    """The scalar values that a terminal must not get."""
     return controls(scalars)
 
 
 @pytest.fixture(scope="module")
 def shown(scalars, unsafe):
-    """What a terminal gets of them all."""
+    """All scalar values, as a terminal gets them."""
     return "".join([escape(char) if char in unsafe else char for char in scalars])
 
 
 class Terminal:
-    """A real one, as the file that a program writes to; what came out of it, it has in the end."""
+    """A pseudo-terminal: ``file`` is written to, and `received` gives what came out."""
 
     def __init__(self):
         import termios
@@ -103,7 +104,7 @@ class Terminal:
         try:
             while part := os.read(self.master, 1 << 16):
                 self.parts.append(part)
-        except OSError:  # so Linux says that nobody can write any more
+        except OSError:  # Linux: the other side is closed
             pass
         os.close(self.master)
 
@@ -114,8 +115,8 @@ class Terminal:
 
 
 def charlm(*arguments, streams="", env=None, **options):
-    """The command in a process of its own, its streams as a shell's redirections say."""
-    # What is left in a buffer fails later than what is written at once.
+    """Run the command in a separate process, with a shell's redirections in ``streams``."""
+    # A buffered write fails later than an unbuffered one.
     env = {**os.environ, "PYTHONUNBUFFERED": "", **(env or {})}
     command = [sys.executable, "-m", "charlm", *arguments]
     if streams:
@@ -125,7 +126,7 @@ def charlm(*arguments, streams="", env=None, **options):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A working folder whose corpora have a hostile text under a hostile name."""
+    """A working folder with a hostile text, and a corpus with a hostile name."""
     corpora = tmp_path / "corpora"
     corpora.mkdir()
     (tmp_path / "hostile.txt").write_text(f"{HOSTILE}\n" * 300, encoding="utf-8", newline="")
@@ -136,7 +137,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_what_is_escaped_is_counted(unsafe):
+def test_the_number_of_escaped_characters(unsafe):
     """Two of C0 stay; 65 controls, 2 separators, 12 marks, 6 deprecated, 3 annotations, 97 tags."""
     assert len(unsafe) == 65 - 2 + 2 + 12 + 6 + 3 + 97
 
@@ -201,7 +202,7 @@ with standard_streams():
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1", "gb18030"])
 def test_a_pipe_that_lacks_characters(encoding):
-    """It gets all that it can take as it is, and escapes for the rest; JSON stays JSON."""
+    """It gets escapes for the characters that it lacks; JSON stays JSON."""
     done = subprocess.run(
         [sys.executable, "-c", PROBE],
         env={**os.environ, "PYTHONIOENCODING": encoding},
@@ -251,7 +252,7 @@ def test_commands_on_a_terminal(folder, command, code, said):
 
 @posix
 def test_training_and_generating_on_a_terminal(folder, monkeypatch):
-    """A model of a hostile text says hostile things."""
+    """A model of a hostile text generates control characters."""
     tiny = ["--hidden-size", "8", "--batch-size", "4", "--seq-len", "16", "--epochs", "1"]
     texts = [["--corpus", "hostile.txt", "--prefix", HOSTILE[:6]], ["--corpus", f"{HOSTILE}.txt"]]
     commands = [
@@ -314,10 +315,11 @@ def test_wrong_usage_is_an_error_line_and_a_hint_and_both_are_safe(capsys, argum
     captured = capsys.readouterr()
     assert captured.out == ""
     assert not controls(captured.err)
-    error, hint = captured.err.splitlines()
+    error, *hint = captured.err.splitlines()
     assert error.startswith("error: ")
     assert error[len("error: ")].islower() or error.startswith("error: -")
-    assert hint.startswith("hint: ")
+    assert [line[:6] for line in hint] == ["hint: "] * len(hint)
+    assert len(hint) == 1 or "; it must be " in error
 
 
 @pytest.mark.parametrize(
@@ -357,7 +359,7 @@ def test_without_a_command_there_is_help(capsys, arguments):
         (RuntimeError(f"out of memory {HOSTILE}"), 1, "error: there is not enough memory"),
     ],
 )
-def test_a_bug_and_a_want_are_told_safely(capsys, monkeypatch, error, code, said):
+def test_unexpected_errors_are_printed_safely(capsys, monkeypatch, error, code, said):
     def fail():
         raise error
 
@@ -369,21 +371,16 @@ def test_a_bug_and_a_want_are_told_safely(capsys, monkeypatch, error, code, said
     assert ("Traceback" in captured.err) == (code == 3)
 
 
-def progress_bar(output):
-    names = ("train_perplexity", "valid_perplexity")
-    return ProgressBar(output, names, "characters", samples=True)
-
-
 @posix
-def test_a_bar_keeps_its_line_whatever_a_sample_is(monkeypatch):
+def test_a_hostile_sample_is_printed_above_the_bar(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal.file)
     step = SimpleNamespace(
-        epoch=1, progress=0.5, figure=9.0, seconds=1.0, items=100, valid=8.0, train=9.0,
+        epoch=1, progress=0.5, metric=9.0, seconds=1.0, items=100, valid=8.0, train=9.0,
         text=f"one\n{HOSTILE}\n\nlast",
     )  # fmt: skip
     output = Output()
-    with progress_bar(output) as bar:
+    with ProgressBar(output, LANGUAGE_MODEL) as bar:
         bar.update(step)
         bar.measured(step)
         bar.sampled(step)
@@ -403,11 +400,11 @@ def test_a_bar_keeps_its_line_whatever_a_sample_is(monkeypatch):
 
 
 @posix
-def test_a_terminal_that_is_gone_stops_no_training(monkeypatch):
+def test_training_continues_without_its_terminal(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal.file)
     output = Output()
-    with progress_bar(output):
+    with ProgressBar(output, LANGUAGE_MODEL):
 
         def fail(*arguments, **options):
             raise OSError(errno.EIO, "Input/output error")
@@ -425,7 +422,7 @@ COMMANDS = [
 
 @posix
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_a_full_disc_is_one_line(command):
+def test_a_full_disk_is_one_line(command):
     if not os.path.exists("/dev/full"):
         pytest.skip("needs /dev/full")
     for unbuffered in ("", "1"):
@@ -440,7 +437,7 @@ def test_a_full_disc_is_one_line(command):
 
 @posix
 @pytest.mark.parametrize("command", COMMANDS[2:4], ids=" ".join)
-def test_closed_streams_are_as_the_null_device(command):
+def test_closed_streams_behave_like_the_null_device(command):
     for streams in (">&-", "<&-", "2>&-", "<&- >&- 2>&-"):
         done = charlm(*command, streams=streams)
         assert (done.returncode, done.stderr) == (0, b""), streams
@@ -448,15 +445,15 @@ def test_closed_streams_are_as_the_null_device(command):
 
 
 @posix
-def test_messages_do_not_come_out_where_results_go():
+def test_messages_never_go_to_stdout():
     done = charlm("corpus", "show", "no-such-corpus", "--json", streams="2>&-")
     assert (done.returncode, done.stdout) == (1, b"")
 
 
 @posix
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_a_reader_that_left_ends_it_quietly(command):
-    """As `| head` that has seen enough, and here certainly before the first word."""
+def test_a_closed_pipe_ends_the_command_quietly(command):
+    """As with `| head`; here the pipe is closed before the first write."""
     for unbuffered in ("", "1"):
         reader, writer = os.pipe()
         os.close(reader)
@@ -466,7 +463,7 @@ def test_a_reader_that_left_ends_it_quietly(command):
 
 
 @posix
-def test_messages_that_cannot_be_written_stop_no_command(folder):
+def test_a_command_works_without_stderr(folder):
     reader, writer = os.pipe()
     os.close(reader)
     with open("/dev/full" if os.path.exists("/dev/full") else os.devnull, "w") as full:

@@ -1,4 +1,4 @@
-"""Any text comes through reading, cleaning, encoding and decoding unchanged."""
+"""Reading, encoding and decoding keep every text unchanged; cleaning does as documented."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from charlm.corpus import SPLITS, Vocabulary, clean, load_corpus
+from charlm.corpus import SPLITS, Vocabulary, clean
 from charlm.errors import CorpusError
+from charlm.tasks.language_model.corpus import load_corpus
 
 BOM = "\ufeff"
 ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32", "utf-32-be", "gb18030")
 DEFAULT_SPLIT = (0.9, 0.05, 0.05)
 
-# How a text is written, and whether the reader is told so.
+# The encoding of a file, and whether the reader gets its name.
 WRITTEN = [("utf-8", False), ("utf-8-sig", False), *((encoding, True) for encoding in ENCODINGS)]
 
-# What reading and cleaning treat in a way of their own comes often; everything else comes too.
-# The lines that str.splitlines() would end, and a text file would not, are among them.
+# Characters that reading and cleaning treat specially are frequent; all others occur, too. Some
+# of them end a line for str.splitlines(), but not in a text file.
 PIECES = ["\r", "\n", "\r\n", BOM, "\0", " ", "  ", "aB z", "Zé", "分", "😀", "\v\f\x1c\x85\u2028"]
 ANY = st.characters(exclude_categories=["Cs"])
 ODD = st.one_of(st.sampled_from(PIECES), ANY)
@@ -38,13 +39,13 @@ TEXTS = st.one_of(
 
 @dataclass(frozen=True)
 class Sample:
-    """A text, how it is written, and how it is read."""
+    """A text, and how it is written and read."""
 
     text: str
     other: str
     """Another text, for the vocabulary of the first."""
     written: tuple[str, bool]
-    """The encoding, and whether the reader is told it."""
+    """The encoding, and whether the reader gets its name."""
     split: tuple[float, float, float]
 
 
@@ -61,12 +62,12 @@ SAMPLES = st.builds(
 
 
 def lines(text: str) -> list[str]:
-    """The lines of a text, as reading promises them: ended by the three line ends and no other."""
+    """The lines of a text; only the three usual line ends end a line."""
     return re.split(r"\r\n|\r|\n", text)
 
 
 def expected_text(text: str) -> str:
-    """Without byte order marks in front, and with one kind of line end."""
+    """The text without byte order marks at its start, and with one kind of line end."""
     return "\n".join(lines(text.lstrip(BOM)))
 
 
@@ -76,7 +77,7 @@ def letters_line_by_line(text: str) -> str:
 
 
 def spaces_one_by_one(text: str) -> str:
-    """Each character that can end a line is a space, so that two can come of one line end."""
+    """Each return and each newline becomes a space."""
     return re.sub("[\r\n]", " ", text)
 
 
@@ -126,7 +127,7 @@ def check(path: Path, sample: Sample) -> None:
 
 
 def check_cleaning(path: Path, cleaning: str, expected: str, **options: object) -> None:
-    """The file through a cleaning is its twin's text, and stays as it is when cleaned again."""
+    """The cleaned file is the expected text, and cleaning it again changes nothing."""
     options["split"] = (1.0, 0.0, 0.0)  # little may be left
     if not expected:
         with pytest.raises(CorpusError, match=f"the cleaning '{cleaning}' leaves nothing of"):
@@ -149,13 +150,13 @@ def property_of(examples: int):
     return test
 
 
-test_any_text_comes_through_exactly = property_of(300)
-test_ten_thousand_texts_come_through_exactly = pytest.mark.slow(property_of(10_000))
+test_any_text_is_kept_exactly = property_of(300)
+test_ten_thousand_texts_are_kept_exactly = pytest.mark.slow(property_of(10_000))
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32", "gb18030"])
-def test_every_character_of_unicode_comes_through(tmp_path, encoding):
-    """All but the surrogates, which are halves of characters: 1,112,064 of them."""
+def test_every_character_of_unicode_is_kept(tmp_path, encoding):
+    """All 1,112,064 code points except the surrogates, which are halves of characters."""
     scalars = [*range(0xD800), *range(0xE000, 0x110000)]
     text = "x" + "".join(map(chr, scalars))  # the NUL is not the first
     file = tmp_path / "all.txt"

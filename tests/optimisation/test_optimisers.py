@@ -27,7 +27,7 @@ def test_every_optimiser_is_tried():
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_an_optimiser_by_name_updates_what_is_trainable(name):
+def test_optimiser_by_name_updates_what_is_trainable(name):
     model = nn.Sequential(nn.Linear(2, 3).requires_grad_(False), nn.Linear(3, 1))
     before = weights(model)
     optimiser = build(name, model)
@@ -57,7 +57,8 @@ def test_rmsprop_by_hand():
 
 
 @pytest.mark.parametrize(
-    "model", [nn.Linear(2, 3), nn.LSTM(2, 3), Unrolled(LSTMCell(2, 3, peepholes=True))]
+    "model",
+    [nn.Linear(2, 3), nn.LSTM(2, 3), Unrolled(LSTMCell(2, 3, peepholes=True, nonlinearity="tanh"))],
 )
 def test_weight_decay_applies_to_all_but_the_biases(model):
     """A peephole weight is a vector like a bias, but it is a weight."""
@@ -71,7 +72,7 @@ def test_weight_decay_applies_to_all_but_the_biases(model):
         torch.testing.assert_close(value, before[name] * factor)
 
 
-def test_a_new_optimiser_is_one_entry_and_an_unknown_one_is_refused(monkeypatch):
+def test_new_optimiser_is_one_entry_and_an_unknown_one_is_refused(monkeypatch):
     def momentum(parameters, *, lr, **_):
         return torch.optim.SGD(parameters.values(), lr=lr, momentum=0.9)
 

@@ -18,11 +18,11 @@ from charlm.optimisation.schedules import SCHEDULES, learning_rate_factor
         ("cosine", 0.55, 0.1, 0.5),
     ],
 )
-def test_the_factor_of_the_learning_rate(schedule, progress, warmup, factor):
+def test_factor_of_the_learning_rate(schedule, progress, warmup, factor):
     assert learning_rate_factor(schedule, progress, warmup) == pytest.approx(factor)
 
 
-def test_a_new_schedule_is_one_entry_and_an_unknown_one_is_refused(monkeypatch):
+def test_new_schedule_is_one_entry_and_an_unknown_one_is_refused(monkeypatch):
     monkeypatch.setitem(SCHEDULES, "linear", lambda progress: 1 - progress)
     assert learning_rate_factor("linear", 0.25, 0.0) == 0.75
     with pytest.raises(ValueError, match="unknown schedule 'cosin'; known: constant, cosine"):

@@ -15,16 +15,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from charlm.batches import Batch
-from charlm.config import LanguageModelConfig, LanguageModelSection, settings_from_preset
-from charlm.corpus import Corpus, load_corpus
 from charlm.errors import CorpusError
-from charlm.generation.decoding import generate
-from charlm.models.build import build_language_model
-from charlm.models.language_model import LanguageModel
 from charlm.runs import Run
+from charlm.task import settings_from_preset
+from charlm.tasks.language_model.batches import Batch
+from charlm.tasks.language_model.config import LanguageModelConfig, LanguageModelSection
+from charlm.tasks.language_model.corpus import Corpus, load_corpus
+from charlm.tasks.language_model.decoding import generate
+from charlm.tasks.language_model.model import LanguageModel, build_language_model
 from charlm.training import Measured, train
-from charlm.training.language import LanguageModelling
+from charlm.training.loop import open_trainer
 from charlm.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -39,7 +39,7 @@ samplings = pytest.mark.parametrize("sampling", ["random", "consecutive"])
 
 @pytest.fixture(params=["traveller", "timemachine"])
 def text_file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A text that needs no download, and the book's own where it lies on this machine."""
+    """A text that needs no download, and the book's own text if $CHARLM_CORPORA has it."""
     if request.param == "timemachine":
         return request.getfixturevalue("real_corpus")("timemachine.txt")
     path = tmp_path / "text.txt"
@@ -60,7 +60,7 @@ def book(d2l: ModuleType, text_file: Path, monkeypatch: pytest.MonkeyPatch) -> M
 
 
 def settings(text_file: Path, **sections: dict[str, Any]) -> LanguageModelConfig:
-    """As the preset that is the book's section 8.6, but with less of everything."""
+    """The preset of the book's section 8.6, but smaller."""
     smaller = {
         "corpus": {"source": str(text_file), "max_chars": CHARACTERS},
         "model": {"hidden_size": HIDDEN},
@@ -94,7 +94,7 @@ def test_same_text_vocabulary_and_ids(book, text_file):
         assert len(ours.vocabulary) == len(vocabulary)
 
 
-def test_the_text_is_as_long_as_the_comparison_needs(text_file):
+def test_text_is_as_long_as_the_comparison_needs(text_file):
     assert load(settings(text_file)).characters == CHARACTERS
 
 
@@ -102,7 +102,7 @@ def test_the_text_is_as_long_as_the_comparison_needs(text_file):
 
 
 def next_epoch(trainer: Trainer) -> list[Batch]:
-    """The epoch's batches that a trainer has drawn; it draws those of the next."""
+    """The batches of a trainer's current epoch; the trainer begins the next epoch."""
     batches = list(trainer.batches)
     trainer.begin_epoch()
     return batches
@@ -114,8 +114,8 @@ def test_same_batches(book, text_file, sampling, seed, tmp_path, monkeypatch):
     config = settings(text_file, training={"sampling": sampling, "seed": seed, "drop_last": True})
     corpus = load(config)
     run = Run.create(tmp_path / "run", config, corpus)
-    trainer = Trainer(run, LanguageModelling(run, corpus, CPU), CPU)
-    # The book draws from Python's generator; here it draws what our seed says.
+    trainer = open_trainer(run, corpus, CPU)[0]
+    # The book draws from Python's generator; here it draws from one with our seed.
     generator = torch.Generator().manual_seed(seed)
 
     def randint(low: int, high: int) -> int:
@@ -136,9 +136,7 @@ def test_same_batches(book, text_file, sampling, seed, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("text_file", ["traveller"], indirect=True)
 @samplings
-def test_the_shortest_text_fills_a_batch_from_all_of_the_books_offsets(
-    text_file, sampling, tmp_path
-):
+def test_shortest_text_fills_a_batch_from_all_of_the_books_offsets(text_file, sampling, tmp_path):
     highest = STEPS - 1 if sampling == "random" else STEPS
     needed = BATCH * STEPS + 1 + highest
 
@@ -147,7 +145,7 @@ def test_the_shortest_text_fills_a_batch_from_all_of_the_books_offsets(
         config = settings(text_file, corpus=limit, training={"sampling": sampling})
         corpus = load(config)
         run = Run.create(tmp_path / str(characters), config, corpus)
-        return Trainer(run, LanguageModelling(run, corpus, CPU), CPU)
+        return open_trainer(run, corpus, CPU)[0]
 
     shortest = trainer(needed)
     assert all(next_epoch(shortest) for _ in range(50))
@@ -273,9 +271,7 @@ def test_same_perplexities_and_predictions(book, text_file, backend, cell, sampl
     )
     corpus = load(config)
     run = Run.create(tmp_path / "run", config, corpus)
-    twin = Trainer(
-        run, LanguageModelling(run, corpus, CPU), CPU
-    )  # the same seed: the same first weights and batches
+    twin = open_trainer(run, corpus, CPU)[0]  # the same seed: the same first weights and batches
     net = NETWORKS[backend, cell].build(book, twin.model)
     events = train(run, corpus, device=CPU)
     ours = [event.train for event in events if isinstance(event, Measured)]
@@ -309,23 +305,20 @@ def test_same_perplexities_and_predictions(book, text_file, backend, cell, sampl
 @pytest.mark.parametrize("text_file", ["traveller"], indirect=True)
 @pytest.mark.parametrize(("backend", "cell"), NETWORKS)
 def test_same_predictions_of_a_lively_network(book, text_file, backend, cell):
-    # One that was trained for a moment says "the the the"; large weights say something else.
+    # After a short training the text is "the the the"; large weights make it varied.
     corpus = load(settings(text_file))
+    no_dropout = dict.fromkeys(("weight_dropout", "input_dropout", "output_dropout"), 0.0)
     config = LanguageModelSection(
-        cell=cell,
-        backend=backend,
-        hidden_size=HIDDEN,
-        embedding="one-hot",
-        weight_dropout=0,
-        input_dropout=0,
-        output_dropout=0,
+        cell=cell, backend=backend, hidden_size=HIDDEN, embedding="one-hot", **no_dropout
     )
     model = build_language_model(config, len(corpus.vocabulary))
-    recurrent = 0.3 if cell == "rnn" else 0.5  # more, and rounding would decide what it says
+    recurrent = (
+        0.3 if cell == "rnn" else 0.5
+    )  # with larger weights, rounding would decide on the text
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.normal_(std=recurrent if "weight_h" in name else 1.0)
-        model.head.bias[0] = -100.0  # the book would say <unk>, we never do
+        model.head.bias[0] = -100.0  # only the book would choose <unk>
     net = NETWORKS[backend, cell].build(book, model)
     text = corpus.text("train")
     prefixes = [text[start : start + 12] for start in range(0, CHARACTERS, 1000)]

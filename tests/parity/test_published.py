@@ -1,4 +1,4 @@
-"""The published tables and the default settings' result, trained anew; all of them slow."""
+"""Published results and the result of the default settings, from new trainings; all slow."""
 
 import json
 import subprocess
@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from charlm.config import preset
+from charlm.task import preset
 
 pytestmark = pytest.mark.slow
 

@@ -9,13 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from charlm.config import LanguageModelConfig, settings_from_preset
-from charlm.corpus import load_corpus
 from charlm.recurrent.build import build_stack
+from charlm.recurrent.cell import recurrent_weights
 from charlm.recurrent.cells import CELLS
 from charlm.recurrent.stack import Stack
 from charlm.recurrent.states import StackState, map_state, state_tensors
 from charlm.runs import Run
+from charlm.task import settings_from_preset
+from charlm.tasks.language_model.config import LanguageModelConfig
+from charlm.tasks.language_model.corpus import load_corpus
 from charlm.training import Measured, Started, train
 
 pytestmark = pytest.mark.cuda
@@ -91,12 +93,10 @@ def test_both_ways_with_lengths_on_either_device(cell, backend, where):
 @every_layer
 def test_a_few_steps_of_training(cell, backend, tmp_path: Path):
     corpus = load_corpus("traveller", max_chars=5000)
-    small = {
-        "model": {"cell": cell, "backend": backend, "hidden_size": HIDDEN},
-        "training": {"epochs": 4},
-    }
+    model = {"cell": cell, "backend": backend, "hidden_size": HIDDEN}
+    preset = settings_from_preset("language-model", "timemachine-rnn")
     config = LanguageModelConfig.from_settings(
-        [settings_from_preset("language-model", "timemachine-rnn"), small]
+        [preset, {"model": model, "training": {"epochs": 4}}]
     )
     run = Run.create(tmp_path / "run", config, corpus)
     events = list(train(run, corpus, device=CUDA))
@@ -115,5 +115,5 @@ def test_dropout_of_all_kinds_works(backend):
     xs, first = torch.randn(STEPS, BATCH, INPUTS, device=CUDA), stack.initial_state(BATCH)
     found = results(stack, xs, first)
     assert all(tensor.isfinite().all() for tensor in found)
-    weight = stack.get_parameter(stack.recurrent_weights[1])
+    weight = stack.get_parameter(recurrent_weights(stack)[1])
     assert float((weight.grad == 0).float().mean()) == pytest.approx(0.5, abs=0.05)

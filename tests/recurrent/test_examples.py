@@ -5,23 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from charlm.recurrent.examples import (
-    cell_counts,
-    classifier_counts,
-    gradient_norms,
-    lstm_by_hand,
-    memory,
-)
+from charlm.recurrent import examples
+from charlm.recurrent.examples import gradient_norms, lstm_by_hand, memory
 
 
 def test_the_same_input_gives_another_output_when_it_comes_again():
     assert [step.outputs for step in memory()] == [[4, 4], [12, 12], [32, 32]]
     assert [step.memory for step in memory()] == [[0, 0], [2, 2], [6, 6]]
-
-
-def test_another_order_of_the_inputs_gives_other_outputs():
-    steps = memory([(2, 2), (1, 1), (1, 1)])
-    assert [step.outputs for step in steps] == [[8, 8], [20, 20], [44, 44]]
+    another_order = memory([(2, 2), (1, 1), (1, 1)])
+    assert [step.outputs for step in another_order] == [[8, 8], [20, 20], [44, 44]]
 
 
 def test_the_lstm_by_hand():
@@ -31,10 +23,6 @@ def test_the_lstm_by_hand():
     assert [round(step.input_gate) for step in steps] == [1, 1, 0, 0, 0]
     assert [round(step.forget_gate) for step in steps] == [1, 1, 1, 1, 0]
     assert [round(step.output_gate) for step in steps] == [0, 0, 0, 1, 0]
-
-
-def test_other_inputs_of_the_lstm():
-    """What is cleared is gone, and what is not let in never was there."""
     steps = lstm_by_hand([(5, 0, 1), (5, 1, 1), (0, 0, 1), (0, -1, 1), (0, 0, 1)])
     assert [round(step.output, 2) for step in steps] == [0, 5, 5, 0, 0]
 
@@ -47,7 +35,7 @@ def test_powers_go_as_the_spectral_radius(radius):
     assert growth == pytest.approx(radius, rel=1e-3)
 
 
-def test_below_one_they_vanish_and_above_one_tanh_holds_them():
+def test_powers_vanish_below_one_and_tanh_holds_them_above_one():
     vanishing, exploding = (gradient_norms(radius)[-1] for radius in (0.9, 1.2))
     assert vanishing.tanh < vanishing.linear < 1e-3
     assert exploding.linear > 1e6
@@ -75,12 +63,12 @@ def test_the_same_seed_gives_the_same_matrix():
 
 
 def test_parameter_counts():
-    cells = {count.part: count.total for count in cell_counts()}
+    cells = {count.part: count.total for count in examples.cell_counts()}
     assert cells["rnn"] == 2_080
     assert cells["lstm"] == 4 * 2_080
     assert cells["lstm-peephole"] == 4 * 2_080 + 3 * 32
     assert cells["gru-reset-before"] == 3 * 2_080
     assert cells["gru"] == 3 * 2_080 + 32
-    *parts, together = classifier_counts()
+    *parts, together = examples.classifier_counts()
     assert together.total == sum(part.total for part in parts) == 377_985
     assert [part.total for part in parts] == [320_000, 49_664, 8_256, 65]

@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from charlm.config.network import INITIALISATIONS as CONFIGURED
 from charlm.recurrent.bidirectional import Bidirectional
-from charlm.recurrent.build import build_cell, build_layer
+from charlm.recurrent.build import build_layer
+from charlm.recurrent.cell import recurrent_weights
 from charlm.recurrent.cells import CELLS
 from charlm.recurrent.initialisation import INITIALISATIONS, initialise
 from charlm.recurrent.jordan import JordanCell
@@ -21,7 +22,7 @@ def test_the_configuration_knows_the_initialisations():
 
 @cells
 def test_scratch_cells_draw_uniformly_as_torch_does(name):
-    cell = build_cell(name, input_size=200, hidden_size=100)
+    cell = CELLS[name].scratch(input_size=200, hidden_size=100)
     drawn = [parameter.clone() for parameter in cell.parameters()]
     initialise("torch", [cell])
     for parameter, before in zip(map(Tensor.detach, cell.parameters()), drawn, strict=True):
@@ -32,7 +33,7 @@ def test_scratch_cells_draw_uniformly_as_torch_does(name):
 
 @cells
 def test_book_weights_are_normal_and_biases_zero(name):
-    cell = build_cell(name, input_size=200, hidden_size=100).requires_grad_(False)
+    cell = CELLS[name].scratch(input_size=200, hidden_size=100).requires_grad_(False)
     initialise("book", [cell])
     assert float(cell.weight_input.std()) == pytest.approx(0.01, rel=0.05)
     assert float(cell.weight_hidden.std()) == pytest.approx(0.01, rel=0.05)
@@ -53,7 +54,7 @@ def test_glorot_weights_are_orthogonal_or_within_the_bound(name, backend):
     for parameter in layer.requires_grad_(False).parameters():
         nn.init.constant_(parameter, 7.0)
     initialise("glorot", [layer])
-    (recurrent_name,) = layer.recurrent_weights
+    (recurrent_name,) = recurrent_weights(layer)
     recurrent = layer.get_parameter(recurrent_name)
     wide = recurrent if backend == "scratch" else recurrent.T  # (H, G * H)
     torch.testing.assert_close(wide @ wide.T, torch.eye(hidden), rtol=0, atol=1e-5)

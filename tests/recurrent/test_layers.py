@@ -9,7 +9,6 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.func import functional_call
 
 from charlm.recurrent.bidirectional import Bidirectional
 from charlm.recurrent.build import build_layer, build_stack
@@ -58,27 +57,9 @@ def random_state(layer):
 
 
 def inputs(ids: bool = False, steps: int = STEPS):
-    return (
-        torch.randint(INPUTS, (steps, BATCH)) if ids else torch.randn(steps, BATCH, INPUTS).double()
-    )
-
-
-def results(run, stack, xs, first):
-    """Outputs, final states, and the gradients of first states, weights and inputs."""
-    first = map_state(lambda tensor: tensor.clone().requires_grad_(), first)
-    leaves = [*state_tensors(first), *stack.parameters()]
-    if xs.is_floating_point():
-        xs = xs.clone().requires_grad_()
-        leaves.append(xs)
-    outputs, last = run(xs, first)
-    torch.manual_seed(1)  # a different weight for every output
-    tensors = [outputs, *state_tensors(last)]
-    loss = sum((tensor * torch.randn_like(tensor)).sum() for tensor in tensors)
-    return outputs, last, torch.autograd.grad(loss, leaves)
-
-
-def padded(stack, xs, first):
-    return results(lambda xs, first: stack(xs, first, LENGTHS), stack, xs, first)
+    if ids:
+        return torch.randint(INPUTS, (steps, BATCH))
+    return torch.randn(steps, BATCH, INPUTS).double()
 
 
 # Padding
@@ -88,7 +69,7 @@ def padded(stack, xs, first):
 @both_ways
 @deep
 @kinds
-def test_each_row_is_as_if_alone(cell, backend, bidirectional, num_layers, ids):
+def test_each_row_is_as_if_alone(cell, backend, bidirectional, num_layers, ids, results):
     stack = stack_of(cell, backend, num_layers, bidirectional)
     xs, first = inputs(ids), random_state(stack)
 
@@ -103,19 +84,21 @@ def test_each_row_is_as_if_alone(cell, backend, bidirectional, num_layers, ids):
         return torch.cat(outputs, dim=1), map_state(lambda *rows: torch.cat(rows), *states)
 
     alone = results(row_by_row, stack, xs, first)
-    torch.testing.assert_close(padded(stack, xs, first), alone, **EXACT)
+    padded = results(partial(stack, lengths=LENGTHS), stack, xs, first)
+    torch.testing.assert_close(padded, alone, **EXACT)
 
 
 @every_layer
 @both_ways
 @deep
 @pytest.mark.parametrize("rubbish", [math.nan, math.inf, -100])
-def test_the_padding_is_never_read(cell, backend, bidirectional, num_layers, rubbish):
+def test_the_padding_is_never_read(cell, backend, bidirectional, num_layers, rubbish, results):
     stack = stack_of(cell, backend, num_layers, bidirectional)
     xs, first = inputs(ids=rubbish == -100), random_state(stack)
-    wanted = padded(stack, xs, first)
+    run = partial(stack, lengths=LENGTHS)
+    wanted = results(run, stack, xs, first)
     xs[OUTSIDE] = rubbish
-    found = padded(stack, xs, first)
+    found = results(run, stack, xs, first)
     assert all(tensor.isfinite().all() for tensor in state_tensors(found))
     torch.testing.assert_close(found, wanted, **EQUAL)
     if xs.is_floating_point():
@@ -185,21 +168,17 @@ def test_reverse_turns_the_valid_steps_of_each_row():
 @deep
 @kinds
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "padded"])
-def test_outputs_are_those_of_forward(cell, backend, bidirectional, num_layers, ids, lengths):
+def test_outputs_are_those_of_forward(
+    cell, backend, bidirectional, num_layers, ids, lengths, results
+):
     """Values and gradients; both draw the same dropout."""
     stack = stack_of(cell, backend, num_layers, bidirectional, dropout=0.3, weight_dropout=0.3)
     xs, first = inputs(ids), random_state(stack)
 
-    def forward(xs, first):
-        return stack(xs, first, lengths)[0], ()
-
-    def outputs(xs, first):
-        return stack.outputs(xs, first, lengths), ()
-
     found = []
-    for run in (forward, outputs):
+    for run in (lambda *given: stack(*given, lengths)[0], partial(stack.outputs, lengths=lengths)):
         torch.manual_seed(2)
-        found.append(results(run, stack, xs, first))
+        found.append(results(lambda *given, run=run: (run(*given), ()), stack, xs, first))
     torch.testing.assert_close(*found, **EXACT)
     assert torch.equal(stack.eval()(xs, first)[0], stack.outputs(xs, first))
 
@@ -223,7 +202,7 @@ def test_padding_never_spoils_a_gradient(cell):
 
 @every_layer
 @both_ways
-def test_ids_are_one_hot_features(cell, backend, bidirectional):
+def test_ids_are_one_hot_features(cell, backend, bidirectional, results):
     stack = stack_of(cell, backend, 2, bidirectional)
     ids, first = inputs(ids=True), random_state(stack)
     outputs, last, gradients = results(stack, stack, F.one_hot(ids, INPUTS).double(), first)
@@ -232,7 +211,7 @@ def test_ids_are_one_hot_features(cell, backend, bidirectional):
 
 
 @every_layer
-def test_a_split_sequence_gives_the_same_as_the_whole(cell, backend):
+def test_a_split_sequence_gives_the_same_as_the_whole(cell, backend, results):
     stack = stack_of(cell, backend, 2)
     xs, first = inputs(), random_state(stack)
 
@@ -241,9 +220,7 @@ def test_a_split_sequence_gives_the_same_as_the_whole(cell, backend):
         right, last = stack(xs[2:], state, torch.tensor([4, 3, 2, 1]))
         return torch.cat([left, right]), last
 
-    def whole(xs, first):
-        return stack(xs, first, torch.tensor([6, 5, 4, 3]))
-
+    whole = partial(stack, lengths=torch.tensor([6, 5, 4, 3]))
     found, wanted = (results(run, stack, xs, first) for run in (in_two, whole))
     torch.testing.assert_close(found, wanted, **EXACT)
 
@@ -290,39 +267,24 @@ def test_the_final_states_of_the_directions_are_at_opposite_ends(cell, backend, 
 @pytest.mark.parametrize("cell", TORCH)
 @both_ways
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "padded"])
-def test_two_torch_layers_are_one_network_of_torch(cell, bidirectional, lengths):
+def test_two_torch_layers_are_one_network_of_torch(cell, bidirectional, lengths, results):
     stack = stack_of(cell, "torch", 2, bidirectional)
-    network = (
-        CELLS[cell]
-        .torch(input_size=INPUTS, hidden_size=HIDDEN, num_layers=2, bidirectional=bidirectional)
-        .double()
-    )
+    sizes = {"input_size": INPUTS, "hidden_size": HIDDEN, "num_layers": 2}
+    network = CELLS[cell].torch(**sizes, bidirectional=bidirectional).double()
     for ours, theirs in zip(stack.parameters(), network.parameters(), strict=True):
         theirs.data.copy_(ours)
     xs, first = inputs(), random_state(stack)
-    run = partial(_run_torch, network, 2 * (1 + bidirectional))
-    wanted, last, gradients = results(lambda *given: run(*given, lengths), network, xs, first)
-    outputs, states, found = results(lambda *given: stack(*given, lengths), stack, xs, first)
-    torch.testing.assert_close(
-        (outputs, state_tensors(states), found), (wanted, list(last), gradients), **EXACT
-    )
+    run = partial(_run_torch, network, 2 * (1 + bidirectional), lengths=lengths)
+    wanted, last, gradients = results(run, network, xs, first)
+    outputs, states, found = results(partial(stack, lengths=lengths), stack, xs, first)
+    found, wanted = (outputs, state_tensors(states), found), (wanted, list(last), gradients)
+    torch.testing.assert_close(found, wanted, **EXACT)
 
 
 @pytest.mark.parametrize("cell", ["jordan", "lstm"])
-def test_gradcheck_of_both_directions(cell):
+def test_gradcheck_of_both_directions(cell, gradcheck):
     (layer,) = stack_of(cell, "scratch", bidirectional=True).layers
-    names, first = [name for name, _ in layer.named_parameters()], random_state(layer)
-
-    def run(xs, *tensors):
-        left = iter(tensors)
-        state = map_state(lambda _: next(left), first)
-        given = (xs, state, LENGTHS.clamp(max=3))
-        outputs, last = functional_call(layer, dict(zip(names, left, strict=True)), given)
-        return outputs, *state_tensors(last)
-
-    tensors = [inputs(steps=3), *state_tensors(first)]
-    tensors += [parameter.detach().clone() for parameter in layer.parameters()]
-    assert torch.autograd.gradcheck(run, [tensor.requires_grad_() for tensor in tensors])
+    assert gradcheck(layer, inputs(steps=3), random_state(layer), LENGTHS.clamp(max=3))
 
 
 def test_the_directions_may_differ_in_kind_and_size():

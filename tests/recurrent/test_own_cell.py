@@ -6,24 +6,21 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call
 
-from charlm.config import LanguageModelConfig, LanguageModelSection
-from charlm.corpus import load_corpus
-from charlm.generation.decoding import generate
-from charlm.models.build import build_language_model
 from charlm.recurrent import parity
 from charlm.recurrent.build import build_layer
 from charlm.recurrent.cell import RecurrentCell
 from charlm.recurrent.cells import CELLS, CellKind
 from charlm.recurrent.stack import WeightDropout
 from charlm.recurrent.states import HiddenState
-from charlm.recurrent.unroll import Unrolled, unroll_by_step
+from charlm.recurrent.unroll import Unrolled
 from charlm.runs import Run
-from charlm.training import Stepped, train
+from charlm.tasks.language_model.config import LanguageModelConfig, LanguageModelSection
+from charlm.tasks.language_model.corpus import load_corpus
+from charlm.tasks.language_model.decoding import generate
+from charlm.tasks.language_model.model import build_language_model
 
 INPUTS, HIDDEN, BATCH = 5, 4, 3
-CPU = torch.device("cpu")
 
 
 class MinGRUCell(RecurrentCell[HiddenState]):
@@ -57,12 +54,8 @@ class MinGRUCell(RecurrentCell[HiddenState]):
         (gate, candidate), (gate_bias, candidate_bias) = (
             weights[name].chunk(2) for name in ("weight_ih", "bias_ih")
         )
-        return {
-            "gate.weight": gate,
-            "gate.bias": gate_bias,
-            "candidate.weight": candidate,
-            "candidate.bias": candidate_bias,
-        }
+        gate_weights = {"gate.weight": gate, "gate.bias": gate_bias}
+        return {**gate_weights, "candidate.weight": candidate, "candidate.bias": candidate_bias}
 
 
 class ParallelMinGRU(nn.Module):
@@ -100,28 +93,28 @@ def _registered(monkeypatch):
     monkeypatch.setitem(CELLS, "mingru", CellKind(MinGRUCell))
 
 
-@pytest.mark.parametrize("lengths", [None, torch.tensor([2, 6, 1])], ids=["whole", "padded"])
 @pytest.mark.parametrize("ids", [False, True], ids=["features", "ids"])
-def test_unrolled_it_is_one_step_at_a_time(lengths, ids):
+def test_unrolled_it_is_one_step_at_a_time(ids):
     layer = build_layer("mingru", "scratch", input_size=INPUTS, hidden_size=HIDDEN).double()
     xs = torch.randint(INPUTS, (6, BATCH)) if ids else torch.randn(6, BATCH, INPUTS).double()
-    state = HiddenState(torch.randn(BATCH, HIDDEN).double())
-    slow = unroll_by_step(layer.cell, xs, state, lengths)
-    torch.testing.assert_close(layer(xs, state, lengths), slow, rtol=0, atol=1e-12)
+    state = first = HiddenState(torch.randn(BATCH, HIDDEN).double())
+    outputs, states = [], []
+    for x in xs:
+        output, state = layer.cell(x, state)
+        outputs.append(output)
+        states.append(state.hidden)
+    found = layer(xs, first)
+    torch.testing.assert_close(found, (torch.stack(outputs), state), rtol=0, atol=1e-12)
+    outputs, last = layer(xs, first, torch.tensor([2, 6, 1]))
+    ends = torch.stack([states[1][0], states[5][1], states[0][2]])
+    torch.testing.assert_close(last.hidden, ends, rtol=0, atol=1e-12)
+    assert not outputs[2:, 0].any()
 
 
-def test_gradcheck():
+def test_gradcheck(gradcheck):
     layer = Unrolled(MinGRUCell(INPUTS, HIDDEN).double())
-    names = [name for name, _ in layer.named_parameters()]
-
-    def run(xs, hidden, *weights):
-        named = dict(zip(names, weights, strict=True))
-        outputs, last = functional_call(layer, named, (xs, HiddenState(hidden)))
-        return outputs, *last
-
-    tensors = [torch.randn(3, BATCH, INPUTS).double(), torch.randn(BATCH, HIDDEN).double()]
-    tensors += [parameter.detach() for parameter in layer.parameters()]
-    assert torch.autograd.gradcheck(run, [tensor.requires_grad_() for tensor in tensors])
+    first = HiddenState(torch.randn(BATCH, HIDDEN).double())
+    assert gradcheck(layer, torch.randn(3, BATCH, INPUTS).double(), first)
 
 
 @pytest.mark.parametrize("initialisation", ["torch", "book", "glorot"])
@@ -157,35 +150,19 @@ def test_verify_compares_it_with_a_twin(dtype, monkeypatch):
     assert not parity.compare("mingru", dtype, 0, bidirectional=False).agree
 
 
-def test_it_trains_resumes_to_the_last_bit_and_generates(tmp_path):
+def test_it_trains_resumes_bit_for_bit_and_generates(tmp_path, follow):
     corpus = load_corpus("traveller", max_chars=1050, split=(930, 120, 0))
-    config = LanguageModelConfig.from_settings(
-        [
-            {
-                "model": {
-                    "cell": "mingru",
-                    "backend": "scratch",
-                    "hidden_size": 8,
-                    "num_layers": 2,
-                },
-                "training": {"epochs": 2, "batch_size": 5, "seq_len": 20, "lr": 0.01},
-            }
-        ]
-    )
+    model = {"cell": "mingru", "backend": "scratch", "hidden_size": 8, "num_layers": 2}
+    training = {"epochs": 2, "batch_size": 5, "seq_len": 20, "lr": 0.01}
+    config = LanguageModelConfig.from_settings([{"model": model, "training": training}])
 
     def trained(run, stop_after=None):
-        steps = 0
-
-        def should_stop():
-            return steps == stop_after
-
-        for event in train(run, corpus, device=CPU, should_stop=should_stop):
-            steps += isinstance(event, Stepped)
+        assert follow(run, corpus, stop_after)
         return Run.open(run.folder)
 
     whole = trained(Run.create(tmp_path / "whole", config, corpus)).load_model("last")
     stopped = trained(Run.create(tmp_path / "stopped", config, corpus), stop_after=13)
-    assert stopped.training["position"]["step"] == 13
+    assert stopped.training["progress"]["step"] == 13
     resumed = trained(stopped).load_model("last")
     for ours, theirs in zip(resumed.parameters(), whole.parameters(), strict=True):
         assert torch.equal(ours, theirs)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from charlm.recurrent.bidirectional import Bidirectional
 from charlm.recurrent.build import build_layer, build_stack
+from charlm.recurrent.cell import recurrent_weights
 from charlm.recurrent.cells import CELLS
 from charlm.recurrent.stack import LockedDropout, WeightDropout, drop_entries
 from charlm.recurrent.states import map_state
@@ -40,16 +41,12 @@ def layer_of(cell: str, backend: str, hidden_size: int = HIDDEN):
 # Locked dropout
 
 
-def test_the_mask_is_the_same_at_all_steps_and_differs_between_rows():
+def test_the_mask_is_the_same_at_all_steps_and_differs_between_rows_and_sequences():
     dropped = LockedDropout(0.5)(torch.ones(STEPS, BATCH, 64))
     assert torch.equal(dropped, dropped[:1].expand_as(dropped))
     assert not torch.equal(dropped[0, 0], dropped[0, 1])
     assert set(dropped.unique().tolist()) == {0, 2}
-
-
-def test_each_sequence_has_its_own_mask():
-    dropout, xs = LockedDropout(0.5), torch.ones(1, BATCH, 64)
-    assert not torch.equal(dropout(xs), dropout(xs))
+    assert not torch.equal(dropped, LockedDropout(0.5)(torch.ones(STEPS, BATCH, 64)))
 
 
 @pytest.mark.parametrize("probability", [0.1, 0.5, 0.9])
@@ -59,14 +56,10 @@ def test_the_share_and_the_expectation(probability):
     assert float(dropped.mean()) == pytest.approx(1, abs=0.04)
 
 
-def test_no_dropout_in_evaluation_or_with_probability_zero():
-    xs = torch.randn(STEPS, BATCH, 64)
+def test_dropout_scales_the_kept_units_and_only_in_training():
+    xs = torch.randn(STEPS, BATCH, 64, requires_grad=True)
     assert torch.equal(LockedDropout(0.9).eval()(xs), xs)
     assert torch.equal(LockedDropout(0.0)(xs), xs)
-
-
-def test_locked_dropout_scales_the_gradient_of_the_kept_units():
-    xs = torch.randn(STEPS, BATCH, 64, requires_grad=True)
     dropped = LockedDropout(0.5)(xs)
     dropped.sum().backward()
     assert torch.equal(xs.grad, dropped.detach().ne(0) * 2.0)
@@ -74,17 +67,9 @@ def test_locked_dropout_scales_the_gradient_of_the_kept_units():
 
 @cells
 def test_both_backends_drop_the_same_under_the_same_seed_and_mask(cell, monkeypatch):
+    sizes = {"input_size": INPUTS, "hidden_size": HIDDEN, "num_layers": 3, "bidirectional": False}
     ours, theirs = (
-        build_stack(
-            cell,
-            backend,
-            input_size=INPUTS,
-            hidden_size=HIDDEN,
-            num_layers=3,
-            bidirectional=False,
-            dropout=0.4,
-            weight_dropout=0.4,
-        ).double()
+        build_stack(cell, backend, **sizes, dropout=0.4, weight_dropout=0.4).double()
         for backend in ("scratch", "torch")
     )
     for scratch, layer in zip(ours.layers, theirs.layers, strict=True):
@@ -127,11 +112,11 @@ def test_weight_dropout_is_the_layer_with_dropped_weights(cell, backend, probabi
     plain = layer_of(cell, backend, hidden_size=40)
     layer = WeightDropout(layer_of(cell, backend, hidden_size=40), probability)
     plain.load_state_dict(layer.layer.state_dict())
-    (name,) = plain.recurrent_weights
-    assert layer.recurrent_weights == (f"layer.{name}",)
+    (name,) = recurrent_weights(plain)
     weight = layer.get_parameter(f"layer.{name}")
     stored = weight.detach().clone()
     xs, state = features(), random_state(layer)
+    assert not torch.equal(layer(xs, state)[0], layer(xs, state)[0])  # other weights are dropped
     torch.manual_seed(5)
     found = layer(xs, state)
     found[0].sum().backward()
@@ -157,7 +142,6 @@ def test_weight_dropout_of_both_directions(backend):
     around = WeightDropout(Bidirectional(*directions), 0.5)
     inside = Bidirectional(*(WeightDropout(layer, 0.5) for layer in directions))
     assert around.bidirectional
-    assert len(around.recurrent_weights) == len(inside.recurrent_weights) == 2
     xs, state, lengths = features(), random_state(around), torch.tensor([4, 1, STEPS])
     found = []
     for layer, run in itertools.product((around, inside), ("forward", "outputs")):
@@ -167,16 +151,9 @@ def test_weight_dropout_of_both_directions(backend):
     for other in found[1:]:
         torch.testing.assert_close(other, found[0], **CLOSE)
     found[0].sum().backward()
-    for name in around.recurrent_weights:
+    for name in recurrent_weights(around):
         gradient = around.get_parameter(name).grad
         assert 0.2 < float((gradient == 0).double().mean()) < 0.8
-
-
-@backends
-def test_each_sequence_has_its_own_dropped_weights(backend):
-    layer = WeightDropout(layer_of("lstm", backend), 0.3)
-    xs, state = features(), random_state(layer)
-    assert not torch.equal(layer(xs, state)[0], layer(xs, state)[0])
 
 
 @pytest.mark.parametrize("shape", [(3, 5), (64, 1536)])

@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import nn
 
-from charlm.recurrent.build import build_cell
 from charlm.recurrent.cells import CELLS
 from charlm.recurrent.states import HiddenState, LSTMState, map_state
 from charlm.recurrent.torch_layers import TorchLayer, copy_from_torch, copy_to_torch
@@ -23,7 +22,8 @@ both_ways = pytest.mark.parametrize(
 
 def pair(name: str, input_size: int = INPUTS, **network):
     sizes = {"input_size": input_size, "hidden_size": HIDDEN}
-    return build_cell(name, **sizes).double(), CELLS[name].torch(**sizes, **network).double()
+    kind = CELLS[name]
+    return kind.scratch(**sizes).double(), kind.torch(**sizes, **network).double()
 
 
 def random_state(layer):
@@ -72,7 +72,7 @@ def test_the_copy_computes_the_same(name, copy):
     ids=str,
 )
 def test_other_shapes_are_refused_and_nothing_is_changed(name, inputs, network, copy):
-    cell = build_cell(name, input_size=inputs, hidden_size=HIDDEN)
+    cell = CELLS[name].scratch(input_size=inputs, hidden_size=HIDDEN)
     weights = [parameter.clone() for parameter in (*cell.parameters(), *network.parameters())]
     with pytest.raises(ValueError, match="weight"):
         copy(cell, network)
@@ -86,9 +86,11 @@ def test_other_shapes_are_refused_and_nothing_is_changed(name, inputs, network, 
     [("gru-reset-before", nn.GRU), ("jordan", nn.RNN), ("lstm-peephole", nn.LSTM)],
 )
 def test_cells_that_torch_does_not_have_are_refused(name, network, copy):
-    cell = build_cell(name, input_size=INPUTS, hidden_size=HIDDEN)
+    cell = CELLS[name].scratch(input_size=INPUTS, hidden_size=HIDDEN)
     with pytest.raises(ValueError, match="torch has no network that computes the same as this"):
         copy(cell, network(INPUTS, HIDDEN))
+    with pytest.raises(ValueError, match="torch has no network that computes the same as this"):
+        cell.from_torch({})
 
 
 @cells

@@ -1,4 +1,4 @@
-"""Pictures: whole files of each kind, whatever the names and the numbers are."""
+"""Pictures: whole files of each kind, for any names and numbers."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ from PIL import Image
 from charlm.report.plots import (
     KINDS,
     Curve,
+    Series,
     _draw_learning,
     _draw_memory,
     learning_picture,
     memory_picture,
 )
+from charlm.task import Metric
 
 FALLING = [0.5**k for k in range(51)]
 CURVES = [
@@ -34,14 +36,14 @@ BEGINNINGS = {"png": b"\x89PNG\r\n\x1a\n", "svg": b"<?xml", "pdf": b"%PDF-"}
 
 @pytest.fixture(autouse=True)
 def _no_warning():
-    """A missing glyph is one."""
+    """Warnings are errors, also the one about a missing glyph."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         yield
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_whole_file_and_twice_the_same(kind):
+def test_memory_picture_is_a_whole_file_and_repeats(kind):
     data = memory_picture(CURVES, 0.01, kind)
     assert data.startswith(BEGINNINGS[kind])
     assert data == memory_picture(CURVES, 0.01, kind)
@@ -56,7 +58,7 @@ def test_a_whole_file_and_twice_the_same(kind):
         assert data.rstrip().endswith(b"%%EOF")
 
 
-def test_what_is_in_the_picture():
+def test_content_of_the_memory_picture():
     figure = Figure()
     _draw_memory(figure, CURVES, 0.01)
     (axes,) = figure.axes
@@ -69,8 +71,10 @@ def test_what_is_in_the_picture():
     assert "as a part of that at" in axes.get_ylabel()
     assert len(axes.collections) == 3  # the bands
     assert [text.get_text() for text in axes.get_legend().get_texts()] == [
-        "rnn: 12", "gru: 12", "lstm, three: 12"
-    ]  # fmt: skip
+        "rnn: 12",
+        "gru: 12",
+        "lstm, three: 12",
+    ]
 
 
 def test_lines_differ_in_style_and_in_grey():
@@ -98,7 +102,7 @@ def test_lines_differ_in_style_and_in_grey():
         ("lstm, " + "a" * 200, "lstm, " + "a" * 53 + "…"),
     ],
 )
-def test_a_name_of_any_kind_is_drawn(name, drawn):
+def test_any_name_is_drawn(name, drawn):
     figure = Figure()
     curve = Curve(name, "below 1% from 12", FALLING, FALLING, FALLING)
     _draw_memory(figure, [curve], 0.01)
@@ -112,7 +116,7 @@ def test_a_name_of_any_kind_is_drawn(name, drawn):
 @pytest.mark.parametrize(
     "values", [[1.0, 0.5], [1.0, 0.0, 0.0], [1.0, 1e-300], [1.0, 1e250], [1.0, 1.0, 1.0]]
 )
-def test_numbers_at_the_edges(values):
+def test_extreme_numbers(values):
     data = memory_picture([Curve("lstm", "12", values, values, values)], 0.01, "svg")
     assert ElementTree.fromstring(data).tag.endswith("svg")
 
@@ -123,11 +127,11 @@ def test_curves_of_unequal_lengths():
     assert figure.axes[0].get_xlim() == (0, 50)
 
 
-def test_the_users_own_settings_do_not_matter_and_stay(monkeypatch):
-    wanted = memory_picture(CURVES, 0.01, "svg")
+def test_settings_of_the_user_are_ignored_and_kept(monkeypatch):
+    expected = memory_picture(CURVES, 0.01, "svg")
     for name, value in (("text.usetex", True), ("font.family", ["No Such Font"])):
         monkeypatch.setitem(rcParams, name, value)
-    assert memory_picture(CURVES, 0.01, "svg") == wanted
+    assert memory_picture(CURVES, 0.01, "svg") == expected
     assert rcParams["text.usetex"] is True
 
 
@@ -142,37 +146,52 @@ def test_neither_torch_nor_a_window_system_is_imported():
     assert done.stdout.split() == ["False", "True", "False", "False"], done.stderr
 
 
+LOSS, PERPLEXITY = Metric(name="loss"), Metric(name="perplexity")
+ACCURACY = Metric(name="accuracy", percent=True)
+F1 = Metric(name="f1", label="F1", percent=True)
 LEARNING = {
-    "one unit": {"train_perplexity": [9.0, 5.0, 4.0], "valid_perplexity": [8.0, None, 4.5]},
-    "two units": {"train_loss": [0.7, 0.5, 0.3], "valid_accuracy": [50.0, 70.0, 80.0]},
-    "never measured": {"train_loss": [0.7, 0.5, 0.3], "valid_f1": [None, None, None]},
+    "one metric": [
+        Series(PERPLEXITY, "train perplexity", [9.0, 5.0, 4.0]),
+        Series(PERPLEXITY, "valid perplexity", [8.0, None, 4.5]),
+    ],
+    "two metrics": [
+        Series(LOSS, "train loss", [0.7, 0.5, 0.3]),
+        Series(ACCURACY, "valid accuracy", [50.0, 70.0, 80.0]),
+    ],
+    "never measured": [
+        Series(LOSS, "train loss", [0.7, 0.5, 0.3]),
+        Series(F1, "valid F1", [None, None, None]),
+    ],
 }
 
 
-@pytest.mark.parametrize("figures", LEARNING.values(), ids=LEARNING)
+@pytest.mark.parametrize("series", LEARNING.values(), ids=LEARNING)
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_training_is_drawn_as_a_whole_file(kind, figures):
-    data = learning_picture([1, 2, 2.5], figures, "分 $x$ run", kind)
+def test_learning_picture_is_a_whole_file(kind, series):
+    data = learning_picture([1, 2, 2.5], series, "分 $x$ run", kind)
     assert data.startswith(BEGINNINGS[kind])
-    assert data == learning_picture([1, 2, 2.5], figures, "分 $x$ run", kind)
+    assert data == learning_picture([1, 2, 2.5], series, "分 $x$ run", kind)
 
 
-def test_figures_of_one_unit_share_their_axes_and_gaps_are_left_out():
+def drawn(name):
     figure = Figure()
-    _draw_learning(figure, [1, 2, 3], LEARNING["one unit"], "run")
-    (axes,) = figure.axes
+    _draw_learning(figure, [1, 2, 3], LEARNING[name], "run")
+    return figure.axes
+
+
+def test_series_of_one_metric_share_their_axes_and_gaps_are_left_out():
+    (axes,) = drawn("one metric")
     train, valid = axes.get_lines()
     assert list(train.get_ydata()) == [9.0, 5.0, 4.0]
     assert (list(valid.get_xdata()), list(valid.get_ydata())) == ([1, 3], [8.0, 4.5])
     assert axes.get_ylabel() == "perplexity"
-    figure = Figure()
-    _draw_learning(figure, [1, 2, 3], LEARNING["two units"], "run")
-    above, below = figure.axes
+    above, below = drawn("two metrics")
     assert (above.get_ylabel(), below.get_ylabel()) == ("loss", "accuracy (%)")
     assert list(below.get_lines()[0].get_ydata()) == [50.0, 70.0, 80.0]
+    assert drawn("never measured")[1].get_ylabel() == "F1 (%)"
 
 
 @pytest.mark.parametrize("epochs", [[], [1], [0.001, 0.002]])
-def test_a_training_of_hardly_any_measures(epochs):
-    figures = {"train_loss": [0.5] * len(epochs), "valid_f1": [50.0] * len(epochs)}
-    assert learning_picture(epochs, figures, "run", "png").startswith(BEGINNINGS["png"])
+def test_learning_picture_of_few_reports(epochs):
+    series = [Series(LOSS, "loss", [0.5] * len(epochs)), Series(F1, "F1", [50.0] * len(epochs))]
+    assert learning_picture(epochs, series, "run", "png").startswith(BEGINNINGS["png"])

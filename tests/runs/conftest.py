@@ -1,16 +1,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from charlm.config import LanguageModelConfig
-from charlm.corpus import Corpus, load_corpus
-from charlm.errors import CharlmError
-from charlm.runs import Run, load_run_corpus
+from charlm.runs import Run
+from charlm.tasks import LANGUAGE_MODEL
+from charlm.tasks.language_model.config import LanguageModelConfig
+from charlm.tasks.language_model.corpus import Corpus, load_corpus
 from charlm.training import train
 
 TEXT = "the time traveller for so it will be convenient to speak of him 分开\n" * 5
@@ -22,18 +21,19 @@ TRAINED = {
     "corpus": {"max_chars": 4000},
     "model": {"cell": "gru", "hidden_size": 4, "embedding_size": 4},
     "training": {
-        "epochs": 2, "batch_size": 8, "seq_len": 20, "prefixes": ["the "], "sample_length": 20,
-        "sample_every": 1, "save_steps": 15,
+        "epochs": 2,
+        "batch_size": 8,
+        "seq_len": 20,
+        "prefixes": ["the "],
+        "sample_length": 20,
+        "sample_every": 1,
+        "save_steps": 15,
     },
-}  # fmt: skip
+}
 
 
 @pytest.fixture(autouse=True)
-def working_folder(tmp_path, monkeypatch) -> Path:
-    """An empty working folder, so that no run and no corpus of the user's is seen."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("CHARLM_CORPORA", raising=False)
-    return tmp_path
+def _in_an_empty_folder(working_folder: Path) -> None: ...
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def text() -> str:
 
 @pytest.fixture
 def novel(tmp_path) -> Path:
-    """A text of one's own."""
+    """A text file of the user."""
     path = tmp_path / "novel.txt"
     path.write_bytes(TEXT.encode())
     return path
@@ -61,12 +61,12 @@ def config(novel) -> LanguageModelConfig:
 
 @pytest.fixture
 def corpus(config) -> Corpus:
-    return load_run_corpus(config.corpus, None, None)
+    return LANGUAGE_MODEL.load_corpus(config, None)
 
 
 @pytest.fixture
 def run(config, corpus, tmp_path) -> Run:
-    """A new one, on the novel."""
+    """A new run on the novel, without a checkpoint."""
     return Run.create(tmp_path / "run", config, corpus)
 
 
@@ -86,20 +86,7 @@ def _trained(tmp_path_factory, traveller) -> Path:
 
 @pytest.fixture
 def trained(_trained, tmp_path) -> Run:
-    """A run that was really trained, on 4,000 characters, with two checkpoints."""
+    """A run that was trained on 4,000 characters, with two checkpoints."""
     folder = tmp_path / "trained"
     shutil.copytree(_trained, folder)
     return Run.open(folder)
-
-
-@pytest.fixture
-def one_line() -> Callable[[CharlmError], str]:
-    """Gives an error's message, which, as its hint, is a line."""
-
-    def check(error: CharlmError) -> str:
-        for line in (error.message, error.hint or "-"):
-            assert line
-            assert line.isprintable()
-        return error.message
-
-    return check

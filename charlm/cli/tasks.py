@@ -1,0 +1,293 @@
+"""The commands of every task: ``train``, ``eval`` and ``predict``."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import shlex
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from charlm.cli.interrupts import StopFlag, polled
+from charlm.cli.options import (
+    CorporaDir,
+    Device,
+    DryRun,
+    NewRun,
+    Resume,
+    RunFolder,
+    Split,
+    chosen_split,
+    lines_given,
+    open_run,
+    takes_output,
+)
+from charlm.cli.output import Output, clock
+from charlm.cli.progress import ProgressBar
+from charlm.cli.settings import takes_section, takes_settings, warn_of_idle_settings
+from charlm.config import Settings
+from charlm.corpus import SPLITS
+from charlm.errors import RunError, Stopped
+from charlm.task import Plan, Task, samples_by_prefix
+
+if TYPE_CHECKING:
+    import torch
+
+    from charlm.runs import Run
+    from charlm.training import Finished, Started
+
+
+def add_commands(app: typer.Typer, task: Task) -> None:
+    """Add the commands of a task to an app."""
+    app.command("train", help=inspect.cleandoc(task.train_help))(_train_command(task))
+    app.command("eval", help=inspect.cleandoc(task.eval_help))(_eval_command(task))
+    if task.predict_argument is not None:
+        app.command("predict", help=task.predict_help)(_predict_command(task))
+
+
+def _train_command(task: Task) -> Any:
+    @takes_output
+    @takes_settings(task.config_type)
+    def train(
+        given: list[Settings],
+        run: NewRun = None,
+        resume: Resume = False,
+        dry_run: DryRun = False,
+        corpora_dir: CorporaDir = None,
+        *,
+        output: Output,
+    ) -> None:
+        opened = _open_to_resume(task, run, given, output) if resume else None
+        if opened is None:
+            plan = task.plan(given, corpora_dir, progress=not output.quiet)
+        else:
+            corpus = opened.load_corpus(corpora_dir, progress=not output.quiet)
+            plan = task.complete(opened.config, corpus)
+        for notice in plan.corpus.notices:
+            output.note(notice)
+        for warning in plan.warnings:
+            output.warn(warning)
+        warn_of_idle_settings(plan.config, given, output)
+        from charlm.device import select_device, select_precision
+        from charlm.runs import Run
+
+        device = select_device(plan.config.training.device)
+        select_precision(plan.config.training.precision, device)  # before a run folder is made
+        if dry_run:
+            _show_plan(task, plan, str(device), output)
+            return
+        trained = opened or Run.create(run, plan.config, plan.corpus)
+        trained.config = plan.config
+        with polled() as stop:
+            started, finished = _follow(trained, plan.corpus, device, stop, output)
+            scores = _test_scores(trained, plan.corpus, device, stop, finished)
+            _conclude(trained, plan.corpus, started, finished, scores, output)
+            output.text(f"next: {task.next_command(trained)}{run_option(trained)}")
+            # A signal that came after the end of the training does not matter.
+            if finished.interrupted or None in scores.values():
+                stop.raise_if_set()
+
+    return train
+
+
+def _open_to_resume(task: Task, folder: Path | None, given: list[Settings], output: Output) -> Run:
+    """The run to resume, or the newest one of the task, with the settings that may change."""
+    from charlm.runs import run_folders
+
+    if folder is None:
+        folder = next(iter(run_folders(task)), None)
+        if folder is None:
+            raise RunError("there is no run to resume", f"train one: {task.command} train")
+    run = open_run(task, folder, output)
+    run.change(task.config_type.from_settings([run.config.to_dict(), *given]))
+    return run
+
+
+def _show_plan(task: Task, plan: Plan, device: str, output: Output) -> None:
+    """Print the data, the model and all settings, for ``--dry-run``."""
+    corpus, (words, facts) = plan.corpus, task.facts(plan.corpus)
+    parameters = task.build_model(plan.config, corpus.vocabulary).num_parameters()
+    sizes = dict(zip(SPLITS, corpus.split_sizes, strict=True))
+    content = {"task": task.name, "corpus": corpus.name, **facts, "split": sizes}
+    content |= {"vocabulary": len(corpus.vocabulary), "parameters": parameters, "device": device}
+    output.json(content | {"config": plan.config.to_dict()})
+    output.text(
+        f"corpus {corpus.name}: {words} ({', '.join(f'{k} {n:,}' for k, n in sizes.items())}), "
+        f"vocabulary {len(corpus.vocabulary):,}"
+    )
+    output.text(f"model: {parameters:,} parameters, on {device}")
+    output.settings(plan.config)
+
+
+def _follow(
+    run: Run, corpus: Any, device: torch.device, stop: StopFlag, output: Output
+) -> tuple[Started, Finished]:
+    """Train, and show the events: a progress bar on a terminal, metrics and samples."""
+    from charlm.training import Finished, Measured, Sampled, Started, Stepped, train
+
+    stepped = False
+    with ProgressBar(output, run.task) as bar:
+        for event in train(run, corpus, device=device, should_stop=stop):
+            match event:
+                case Started():
+                    started = event
+                    model = run.config.model
+                    output.note(
+                        f"training {model.cell} ({model.backend}), {event.parameters:,} "
+                        f"parameters, on {event.train_size:,} {run.task.unit} of {corpus.name}, "
+                        f"{event.device}; run: {run.folder}"
+                    )
+                    for notice in event.notices:
+                        output.warn(notice)
+                    if event.epoch:
+                        output.note(f"resuming after {event.epoch:.4g} epochs")
+                case Stepped():
+                    stepped = True
+                    bar.update(event)
+                case Measured():
+                    bar.measured(event)
+                case Sampled():
+                    bar.sampled(event)
+                case Finished():
+                    if not stepped and not event.interrupted:
+                        hint = "give more --epochs or --minutes to train longer"
+                        if event.out_of_patience:
+                            hint = "it stopped improving; give a larger --patience to train longer"
+                        output.note(f"this training is already complete; {hint}")
+                    return started, event
+    raise AssertionError("training ends with a Finished event")
+
+
+def _test_scores(
+    run: Run, corpus: Any, device: torch.device, stop: StopFlag, finished: Finished
+) -> dict[str, float | None]:
+    """The metric of the test split; None if there is no such split, or a signal came first."""
+    if not run.task.tests_at_end:
+        return {}
+    key = run.task.valid_metric.key("test")
+    if corpus.split_sizes[SPLITS.index("test")] >= run.task.min_split and not finished.interrupted:
+        with suppress(Stopped):
+            return {key: run.task.evaluate(run, corpus, "test", device, stop).content[key]}
+    return {key: None}
+
+
+def _conclude(
+    run: Run,
+    corpus: Any,
+    started: Started,
+    finished: Finished,
+    scores: dict[str, Any],
+    output: Output,
+) -> None:
+    """Write and show the summary."""
+    from charlm.runs.files import write_json
+
+    task = run.task
+    metrics = dict(zip(task.metric_keys, (finished.train, finished.valid), strict=True))
+    per_second = round(finished.items / finished.seconds)
+    summary = {
+        "run": str(run.folder),
+        "task": task.name,
+        "corpus": corpus.name,
+        "cell": run.config.model.cell,
+        "backend": run.config.model.backend,
+        "parameters": started.parameters,
+        "device": started.device,
+        "seed": run.config.training.seed,
+        "epochs": finished.epochs,
+        f"{task.unit}_seen": finished.items,
+        "seconds": round(finished.seconds, 2),
+        f"{task.unit}_per_second": per_second,
+        **metrics,
+        "interrupted": finished.interrupted,
+        **scores,
+    }
+    if task.has_samples:
+        summary["samples"] = samples_by_prefix(run.samples)
+    write_json(run.folder / "summary.json", summary)
+    output.json(summary)
+    how = "stopped" if finished.interrupted else "trained"
+    if finished.out_of_patience:
+        how = "stopped improving: ended"
+    output.text(
+        f"{how} after {finished.epochs:.4g} epochs, {clock(finished.seconds)}, "
+        f"{per_second:,} {task.unit}/s"
+    )
+    lines = [(task.train_metric, "train", finished.train)]
+    lines += [(task.valid_metric, "valid", finished.valid)]
+    lines += [(task.valid_metric, "test", value) for value in scores.values()]
+    for metric, split, value in lines:
+        if value is not None:
+            output.text(f"{metric.title(split)} {metric.text(value)}")
+    output.text(f"run {run.folder}")
+    if finished.interrupted:
+        output.text(f"to resume: {task.command} train --resume{run_option(run)}")
+
+
+def run_option(run: Run) -> str:
+    """The ``--run`` option that a next command needs; empty for the newest run."""
+    from charlm.runs import run_folders
+
+    newest = run.folder in run_folders(run.task)[:1]
+    return "" if newest else f" --run {shlex.quote(str(run.folder))}"
+
+
+def _eval_command(task: Task) -> Any:
+    help = "Where the run's data is now, if it has moved."
+    moved = typer.Option(None, task.source_option, metavar="PATH", help=help)
+
+    @takes_output
+    @takes_section(task.eval_options)
+    def evaluate(
+        options: Any,
+        source: str | None = moved,
+        run: RunFolder = None,
+        split: Split = None,
+        device: Device = "auto",
+        corpora_dir: CorporaDir = None,
+        *,
+        output: Output,
+    ) -> None:
+        from charlm.device import select_device
+
+        begun = time.monotonic()
+        if options is not None:
+            options.check_split(split)
+        opened = open_run(task, run, output)
+        if source is not None:
+            section = dataclasses.replace(opened.config.corpus, source=source)
+            opened.config = dataclasses.replace(opened.config, corpus=section)
+        corpus = opened.load_corpus(corpora_dir, progress=not output.quiet)
+        name = chosen_split(split, corpus.split_sizes, task.min_split)
+        with polled() as stop:
+            report = task.evaluate(opened, corpus, name, select_device(device), stop, options)
+        output.report(opened, report, time.monotonic() - begun)
+
+    return evaluate
+
+
+def _predict_command(task: Task) -> Any:
+    assert task.predict_argument is not None
+    metavar, help = task.predict_argument
+    argument = typer.Argument(..., metavar=metavar, help=help)
+
+    @takes_output
+    def predict(
+        texts: list[str] = argument,
+        run: RunFolder = None,
+        device: Device = "auto",
+        *,
+        output: Output,
+    ) -> None:
+        from charlm.device import select_device
+
+        begun = time.monotonic()
+        opened = open_run(task, run, output)
+        report = task.predict(opened, lines_given(texts), select_device(device))
+        output.report(opened, report, time.monotonic() - begun)
+
+    return predict

@@ -1,1 +1,0 @@
-"""Generating text with a trained language model."""

@@ -1,0 +1,198 @@
+"""The settings of a classifier of texts."""
+
+from __future__ import annotations
+
+import os.path
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from charlm.config.data import DataSection
+from charlm.config.merging import Settings, TaskConfig
+from charlm.config.network import SequenceNetworkSection
+from charlm.config.settings import PROBABILITY, SIZE, check, setting
+from charlm.config.training import TrainingSection
+
+FEATURES = ("last", "all", "mean", "max", "mean-max")
+
+SETTINGS_FOR_CHARACTERS: Settings = {"corpus": {"length": 1_500}}  # about as much as 300 words
+"""What suits texts that are read as characters better than the defaults."""
+
+SETTINGS_FOR_PRETRAINED: Settings = {
+    **SETTINGS_FOR_CHARACTERS,
+    # The states of a language model vary little around large constants, and it was trained on whole
+    # texts, without gaps in them.
+    "model": {"standardise": True, "word_dropout": 0.0, "input_dropout": 0.0},
+}
+"""What suits a classifier that starts from a language model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledTextsSection(DataSection):
+    """The labelled texts, and how they become sequences of token ids."""
+
+    source: str = setting(
+        "imdb",
+        "The labelled texts: imdb; a folder or .tar.gz with train/LABEL/*.txt; or a .csv or .jsonl "
+        "file of texts and labels.",
+        option="--data",
+        metavar="NAME|FOLDER|FILE",
+    )
+    text_column: str | None = setting(
+        None,
+        "Column of the texts in a .csv or .jsonl file.",
+        option="--text-column",
+        metavar="NAME",
+        none_means="the first of text, review, sentence, ...",
+    )
+    label_column: str | None = setting(
+        None,
+        "Column of the labels in a .csv or .jsonl file.",
+        option="--label-column",
+        metavar="NAME",
+        none_means="the first of label, sentiment, class, ...",
+    )
+    valid: float = setting(
+        0.1,
+        "Fraction of the train texts used for validation, if the data has no valid split.",
+        **PROBABILITY,
+    )
+    test: float = setting(
+        0.1,
+        "Fraction of the train texts used for the test, if the data has no test split.",
+        **PROBABILITY,
+    )
+    tokens: str = setting(
+        "words",
+        "Read a text as lower-case words or as characters.",
+        option="--tokens",
+        choices=("words", "characters"),
+    )
+    punctuation: bool = setting(False, "Keep punctuation marks as words.")
+    cleaning: str = setting(
+        "none",
+        "How a text is cleaned when it is read as characters; see charlm train.",
+        choices=("letters", "spaces", "none"),
+    )
+    vocabulary_size: int | None = setting(
+        20_000,
+        "Number of word ids, padding and unknown included. The most frequent words of the train "
+        "split have one.",
+        none_means="all words",
+        at_least=3,
+        at_most=1_000_000,
+    )
+    length: int = setting(
+        400,
+        "Keep this many words or characters of a text; 1,500 by default with --tokens characters "
+        "or --from-run.",
+        option="--length",
+        **SIZE,
+    )
+    cut: str = setting(
+        "before",
+        "Where a longer text is cut. before: keep its end. after: keep its start.",
+        choices=("before", "after"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierSection(SequenceNetworkSection):
+    """The classifier: embedding, recurrent layers, features of their outputs, output layer."""
+
+    hidden_size: int = 64
+    embedding: str = setting(
+        "learned",
+        "The input. learned: an embedding. one-hot: no embedding.",
+        choices=("learned", "one-hot"),
+    )
+    ngrams: int = setting(
+        2,
+        "Add an embedding of the n tokens that end at each token, hashed, for n from 2 to this "
+        "(Joulin et al. 2017); 1: none.",
+        at_least=1,
+        at_most=5,
+    )
+    buckets: int = setting(
+        65_536, "Hash buckets for each n of ngrams.", at_least=1, at_most=10_000_000
+    )
+    features: str = setting(
+        "mean-max",
+        "The features of a text, made from the outputs of the top layer. last: the last output of "
+        "each direction. all: all outputs, concatenated. mean, max: the mean or the maximum over "
+        "time. mean-max: both.",
+        option="--features",
+        choices=FEATURES,
+    )
+    padding: str = setting("after", "Where shorter texts are padded.", choices=("before", "after"))
+    skip_padding: bool = setting(True, "Leave the padding out of the recurrent layers.")
+    standardise: bool = setting(
+        False,
+        "Scale each feature to mean 0 and standard deviation 1 on the train texts; true by default "
+        "with --from-run.",
+    )
+    dense_size: int = setting(
+        0,
+        "Units of a ReLU layer before the output layer; 0: there is none.",
+        at_least=0,
+        at_most=1_000_000,
+    )
+    initialisation: str = "glorot"
+    input_dropout: float = 0.3
+    dropout: float = 0.3
+    output_dropout: float = 0.3
+    weight_dropout: float = 0.0
+    from_run: str | None = setting(
+        None,
+        "Start with the embedding and recurrent layers of this language model.",
+        option="--from-run",
+        metavar="FOLDER",
+        none_means="random weights",
+    )
+    freeze: bool = setting(
+        False,
+        "With --from-run, keep its layers fixed and train only the output layer.",
+        option="--frozen",
+    )
+
+    @classmethod
+    def convert(cls, key: str, value: Any) -> Any:
+        """As every section; the path of ``from_run`` becomes absolute.
+
+        So a run can be resumed from another working folder.
+        """
+        value = super().convert(key, value)
+        return os.path.abspath(value) if key == "from_run" and value is not None else value
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(
+            self.ngrams == 1 or self.embedding == "learned",
+            f"model.ngrams is {self.ngrams}, but one-hot tokens have no vectors to add theirs to",
+            "set model.ngrams=1, or model.embedding=learned",
+        )
+        check(
+            not self.freeze or self.from_run is not None,
+            f"{self.name_of('freeze')} is true, but there are no trained layers to freeze",
+            "give --from-run a language model",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierTrainingSection(TrainingSection):
+    """Optimisation, with defaults for some thousands of texts."""
+
+    batch_size: int = 64
+    epochs: int | None = 8
+    minutes: float | None = None
+    lr: float = 0.002
+    beta2: float = 0.999
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassificationConfig(TaskConfig):
+    """The whole configuration of a classifier."""
+
+    task: ClassVar[str] = "classify"
+    corpus: LabelledTextsSection = field(default_factory=LabelledTextsSection)
+    model: ClassifierSection = field(default_factory=ClassifierSection)
+    training: ClassifierTrainingSection = field(default_factory=ClassifierTrainingSection)

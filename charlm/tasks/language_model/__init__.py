@@ -1,0 +1,271 @@
+"""Language models: predict each character of a text from the characters before it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from charlm.config import Section, Settings, setting
+from charlm.corpus import Vocabulary, catalogue
+from charlm.errors import CorpusError, UsageError
+from charlm.task import Metric, Plan, Report, Table, Task, with_absolute_source
+from charlm.tasks.language_model.config import LanguageModelConfig, settings_for_text
+from charlm.tasks.language_model.corpus import Corpus, load_corpus
+
+if TYPE_CHECKING:
+    import torch
+
+    from charlm.runs import Run
+    from charlm.tasks.language_model.model import LanguageModel
+    from charlm.tasks.language_model.objective import NextCharacter
+
+PERPLEXITY = Metric(name="perplexity")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalOptions(Section, section="eval"):
+    """The additional options of ``charlm eval``."""
+
+    text: str | None = setting(
+        None,
+        "Score this text instead of a split of the run's corpus; - reads standard input.",
+        option="--text",
+        metavar="FILE",
+        none_means="a split of the corpus",
+    )
+    encoding: str | None = setting(
+        None,
+        "The encoding of --text.",
+        option="--encoding",
+        metavar="NAME",
+        none_means="that of the corpus",
+    )
+
+    def check_split(self, split: str | None) -> None:
+        """Raise a UsageError if both a split of the corpus and another text are given."""
+        if split is not None and self.text is not None:
+            raise UsageError(
+                "--split is a split of the run's corpus, and --text is another text",
+                "give only one of them",
+            )
+
+
+class LanguageModelTask(Task):
+    """Predict the next character."""
+
+    command = "charlm"
+    help = "Train, inspect and compare character-level recurrent language models."
+    train_help = """Train a language model.
+
+    With no options it trains for about 30 seconds on a bundled short story. On other texts it
+    trains for 40 epochs or 96 seconds, whichever ends first, unless --epochs or --minutes is given.
+
+    Settings come from the defaults (some depend on the length of the text), then --preset, then
+    --config, then the options, then --set; later ones win. --dry-run shows all settings.
+    """
+    eval_help = """Score a language model, and compare it with simpler predictors.
+
+    The simpler predictors are trained on the same train split: character frequencies (unigram),
+    n-grams of up to six characters (ngram, modified Kneser-Ney smoothing), and the compressor xz.
+    """
+    config_type = LanguageModelConfig
+    preset_package = __name__
+    eval_options = EvalOptions
+    source_option = "--corpus"
+    unit = "characters"
+    short_unit = "chars"
+    train_metric = PERPLEXITY
+    valid_metric = PERPLEXITY
+    has_samples = True
+    tests_at_end = False
+    corpus_facts: ClassVar[Mapping[str, tuple[type, ...]]] = {
+        "cleaning": (str,),
+        "characters": (int,),
+    }
+    min_split = 2
+
+    def load_corpus(
+        self,
+        config: LanguageModelConfig,
+        corpora_dir: Path | None,
+        *,
+        vocabulary: Vocabulary | None = None,
+        kept: Path | None = None,
+        progress: bool = False,
+    ) -> Corpus:
+        """The text; its vocabulary is made anew, so that a changed text is noticed."""
+        section = config.corpus
+        source = str(kept) if kept is not None and section.source == "-" else section.source
+        return load_corpus(
+            source,
+            corpora_dir=corpora_dir,
+            cleaning=section.cleaning,
+            encoding=section.encoding,
+            max_chars=section.max_chars,
+            vocabulary_from=section.vocabulary_from,
+            split=section.split,
+            progress=progress,
+        )
+
+    def read_vocabulary(self, content: Any) -> Vocabulary:
+        """The characters."""
+        return Vocabulary.from_json(content)
+
+    def plan(
+        self, settings: Sequence[Settings], corpora_dir: Path | None, *, progress: bool
+    ) -> Plan:
+        """As every task, with defaults that suit the length of the text."""
+        config = self.config_type.from_settings(settings)
+        corpus = self.load_corpus(config, corpora_dir, progress=progress)
+        suited = settings_for_text(corpus.split_sizes[0], len(corpus.vocabulary))
+        plan = self.complete(self.config_type.from_settings([suited, *settings]), corpus)
+        from charlm.tasks.language_model.objective import check_train_split
+
+        check_train_split(plan.config.training, corpus.split_sizes[0])
+        return plan
+
+    def complete(self, config: LanguageModelConfig, corpus: Corpus) -> Plan:
+        """Fill in the absolute source and the prefixes of the samples."""
+        from charlm.tasks.language_model.prefix import prepare_prefix
+
+        entry = catalogue().get(config.corpus.source)
+        wanted = config.training.prefixes or (entry.prefixes if entry else ())
+        if not wanted:
+            wanted = (_beginning(corpus.text("valid") or corpus.text("train")),)
+        prefixes = [prepare_prefix(each, corpus.cleaning, corpus.vocabulary) for each in wanted]
+        training = dataclasses.replace(
+            config.training, prefixes=tuple(prefix.text for prefix in prefixes)
+        )
+        return Plan(
+            config=dataclasses.replace(with_absolute_source(config, corpus), training=training),
+            corpus=corpus,
+            warnings=[notice for prefix in prefixes for notice in prefix.notices],
+        )
+
+    def facts(self, corpus: Corpus) -> tuple[str, dict[str, Any]]:
+        """The number of characters."""
+        return f"{corpus.characters:,} characters", {"characters": corpus.characters}
+
+    def build_model(self, config: LanguageModelConfig, vocabulary: Vocabulary) -> LanguageModel:
+        """A freshly initialised model; torch's global generator decides its weights."""
+        from charlm.tasks.language_model.model import build_language_model
+
+        return build_language_model(config.model, len(vocabulary))
+
+    def objective(self, run: Run, corpus: Corpus, device: torch.device) -> NextCharacter:
+        """Batches of characters."""
+        from charlm.tasks.language_model.objective import NextCharacter
+
+        return NextCharacter(run, corpus, device)
+
+    def evaluate(
+        self,
+        run: Run,
+        corpus: Corpus,
+        split: str,
+        device: torch.device,
+        should_stop: Callable[[], bool],
+        options: EvalOptions | None = None,
+    ) -> Report:
+        """The cross-entropy of a split, or of another text, in all its units, beside baselines.
+
+        Raises:
+            CorpusError: the text has fewer than two characters.
+        """
+        import torch
+
+        from charlm.tasks.language_model.baselines import baselines
+        from charlm.tasks.language_model.perplexity import evaluate
+
+        scored, where, what = corpus, {"split": split}, f"{corpus.name}, {split} split"
+        warnings: Sequence[str] = ()
+        if options is not None and options.text is not None:
+            scored, split = self._own_text(run, options.text, options.encoding), "train"
+            where, what, warnings = {"text": options.text}, options.text, scored.notices
+        ids, characters = scored.split(split), scored.text(split)
+        if len(ids) < 2:
+            counted = "one character" if len(ids) else "no character"
+            raise CorpusError(f"{what} has {counted}; scoring needs at least two")
+        model = run.load_model().to(device)
+        loss = evaluate(model, torch.from_numpy(ids.copy()).to(device), should_stop=should_stop)
+        others = baselines(
+            corpus.split("train"),
+            ids,
+            len(corpus.vocabulary),
+            train_text=corpus.text("train"),
+            scored_text=characters,
+        )
+        num_bytes = len(characters[1:].encode("utf-8", "surrogatepass"))
+        content: dict[str, Any] = {
+            **where,
+            "characters": loss.count,
+            **_units(loss.mean, loss.count, num_bytes),
+            "baselines": {
+                name: {**_units(other.nats_per_char, loss.count, num_bytes), "detail": other.detail}
+                for name, other in others.items()
+            },
+        }
+        rows = {f"this model ({run.config.model.cell})": content, **content["baselines"]}
+        return Report(
+            content=content,
+            warnings=warnings,
+            blocks=[
+                f"{what}: {loss.count:,} characters predicted",
+                Table(
+                    ("", "perplexity", "nats/char", "bits/char", "bits/byte"),
+                    [(label, *_cells(row)) for label, row in rows.items()],
+                ),
+            ],
+        )
+
+    def _own_text(self, run: Run, text: str, encoding: str | None) -> Corpus:
+        """A text of the user's, cleaned and encoded as the run's corpus; all of it is "train"."""
+        if not (text == "-" or (text and Path(text).exists())):
+            raise CorpusError(f"no file {text!r}", "give --text a file, or - for standard input")
+        return load_corpus(
+            text if text == "-" else str(Path(text).resolve()),
+            cleaning=run.corpus["cleaning"],
+            encoding=encoding or run.config.corpus.encoding,
+            split=(1.0, 0.0, 0.0),
+            vocabulary=run.vocabulary,
+        )
+
+    def next_command(self, run: Run) -> str:
+        """Generate text."""
+        return f"charlm generate --prefix {shlex.quote(run.config.training.prefixes[0])}"
+
+
+def _beginning(text: str) -> str:
+    """One or two words from the start of a text, as a prefix for samples."""
+    words = text[:200].split()
+    if not words:
+        return text[:1]
+    words = words[1:] or words  # the text may begin within a word
+    start = " ".join(words[:2])
+    return start if len(start) <= 12 else words[0][:12]
+
+
+def _units(nats_per_char: float, count: int, num_bytes: int) -> dict[str, float]:
+    """A mean cross-entropy in nats per character, and in the other usual units."""
+    from charlm.training.loss import perplexity
+
+    bits = nats_per_char / math.log(2)
+    return {
+        "nats_per_char": nats_per_char,
+        "perplexity": perplexity(nats_per_char),
+        "bits_per_char": bits,
+        "bits_per_byte": bits * count / num_bytes,
+    }
+
+
+def _cells(row: Mapping[str, float]) -> tuple[str, ...]:
+    units = ("nats_per_char", "bits_per_char", "bits_per_byte")
+    return PERPLEXITY.text(row["perplexity"]), *(f"{row[unit]:.4f}" for unit in units)
+
+
+LANGUAGE_MODEL = LanguageModelTask()

@@ -1,0 +1,111 @@
+"""Random and consecutive sampling of subsequences from one long sequence of token ids.
+
+Dive into Deep Learning, section 8.3 (0.17) and 6.3 (v1 of the Chinese edition). A batch is an
+index into the corpus tensor, on its device; nothing is copied into Python.
+
+T steps, B batch, N tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from charlm.errors import CorpusError
+
+
+class Batch(NamedTuple):
+    """Token ids, and for each the id that follows it."""
+
+    inputs: Tensor  # (T, B) int64
+    targets: Tensor  # (T, B) int64
+
+
+def draw_offset(sampling: str, seq_len: int, generator: torch.Generator) -> int:
+    """The number of tokens to skip at the start of an epoch, uniform, drawn as in d2l 0.17.0."""
+    highest = seq_len - 1 if sampling == "random" else seq_len
+    return int(torch.randint(highest + 1, (), generator=generator))
+
+
+def check_length(num_tokens: int, *, batch_size: int, seq_len: int, highest_offset: int) -> None:
+    """Check that a text fills one whole batch from every offset.
+
+    Raises:
+        CorpusError: the text is too short; the message says how many characters are needed.
+    """
+    needed = batch_size * seq_len + 1 + highest_offset
+    if num_tokens < needed:
+        raise CorpusError(
+            f"the train split has {num_tokens:,} characters, but a batch of {batch_size} rows of "
+            f"{seq_len} steps needs {needed:,}",
+            "use a longer text, or a smaller --batch-size or --seq-len",
+        )
+
+
+class Batches:
+    """The batches of an epoch, in order. A batch is made when it is indexed."""
+
+    def __init__(self, number: int, make: Callable[[int], Batch]) -> None:
+        self._number = number
+        self._make = make
+
+    def __len__(self) -> int:
+        return self._number
+
+    def __getitem__(self, index: int) -> Batch:
+        if not 0 <= index < self._number:
+            raise IndexError(index)
+        return self._make(index)
+
+
+def random_batches(
+    ids: Tensor,
+    *,
+    batch_size: int,
+    seq_len: int,
+    generator: torch.Generator,
+    offset: int = 0,
+    drop_last: bool = False,
+) -> Batches:
+    """Every subsequence of ``seq_len`` tokens after ``offset``, once, in shuffled order.
+
+    Args:
+        ids: (N,) int64, on any device.
+        batch_size: B; the last batch may be smaller.
+        seq_len: T.
+        generator: draws the order, on the CPU.
+        offset: the number of tokens to skip at the start.
+        drop_last: leave out a smaller last batch, as the book does.
+    """
+    num_subsequences = max(0, len(ids) - offset - 1) // seq_len
+    order = torch.randperm(num_subsequences, generator=generator)
+    starts = (offset + order * seq_len).to(ids.device)  # (number of subsequences,)
+    steps = torch.arange(seq_len, device=ids.device).unsqueeze(1)  # (T, 1)
+
+    def make(index: int) -> Batch:
+        chosen = starts[index * batch_size : (index + 1) * batch_size]  # (B,)
+        positions = chosen + steps  # (T, B)
+        return Batch(ids[positions], ids[positions + 1])
+
+    rest = 0 if drop_last else batch_size - 1
+    return Batches((num_subsequences + rest) // batch_size, make)
+
+
+def consecutive_batches(ids: Tensor, *, batch_size: int, seq_len: int, offset: int = 0) -> Batches:
+    """The sequence as B long rows: row b of each batch continues row b of the batch before.
+
+    The ends of the rows after the last whole batch are left out; see `random_batches`.
+    """
+    row_length = max(0, len(ids) - offset - 1) // batch_size
+    end = offset + row_length * batch_size
+    inputs = ids[offset:end].view(batch_size, row_length).T  # (row length, B)
+    targets = ids[offset + 1 : end + 1].view(batch_size, row_length).T
+
+    def make(index: int) -> Batch:
+        rows = slice(index * seq_len, (index + 1) * seq_len)
+        return Batch(inputs[rows], targets[rows])
+
+    return Batches(row_length // seq_len, make)

@@ -1,0 +1,165 @@
+"""The settings of a language model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from charlm.config.data import DataSection
+from charlm.config.merging import Settings, TaskConfig
+from charlm.config.network import NetworkSection
+from charlm.config.settings import COUNT, check, setting
+from charlm.config.training import TrainingSection
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextSection(DataSection):
+    """The text of a language model, and how it is read."""
+
+    source: str = setting(
+        "traveller",
+        "The text: the name of a corpus (see charlm corpus list), a text file, a folder of text "
+        "files, or - for standard input.",
+        option="--corpus",
+        metavar="NAME|FILE|FOLDER",
+    )
+    cleaning: str | None = setting(
+        None,
+        "How the text is cleaned. letters: lower-case a to z and single spaces; spaces: line "
+        "breaks become spaces; none: nothing is changed.",
+        option="--cleaning",
+        choices=("letters", "spaces", "none"),
+        none_means="the corpus's own; for your own text: none",
+    )
+    max_chars: int | None = setting(
+        None,
+        "Keep only the first N characters of the cleaned text.",
+        option="--max-chars",
+        none_means="all",
+        at_least=1,
+        at_most=10**12,
+    )
+    vocabulary_from: str = setting(
+        "whole",
+        "Make the vocabulary from the whole text (d2l 0.17), or only from the max_chars "
+        "characters that are kept.",
+        choices=("whole", "kept"),
+    )
+    split: tuple[float, ...] | None = setting(
+        None,
+        "Sizes of the train, valid and test splits: three fractions with the sum 1, or numbers of "
+        "characters.",
+        none_means="the corpus's own; for your own text: 0.9,0.05,0.05",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(
+            self.split is None or len(self.split) == 3,
+            f"corpus.split has {len(self.split or ())} parts; it needs three: train, valid, test",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageModelSection(NetworkSection):
+    """The language model: embedding, recurrent layers, output layer."""
+
+    embedding: str = setting(
+        "learned",
+        "The input. one-hot: no embedding. learned: an embedding of its own. tied: the transposed "
+        "weights of the output layer (Press and Wolf 2017).",
+        choices=("one-hot", "learned", "tied"),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(
+            self.embedding == "learned" or self.embedding_size in (None, self.hidden_size),
+            f"model.embedding_size is {self.embedding_size}, but the embedding is "
+            f"{self.embedding}: only a learned one has a size of its own",
+            "set model.embedding=learned, or leave the size out",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageTrainingSection(TrainingSection):
+    """Optimisation, the batches of a text, and the samples."""
+
+    sampling: str = setting(
+        "consecutive",
+        "How batches are drawn. consecutive: each batch continues where the one before ended, and "
+        "the hidden state is carried over. random: sequences in random order, each from a zero "
+        "state.",
+        option="--sampling",
+        choices=("random", "consecutive"),
+    )
+    seq_len: int = setting(
+        64,
+        "Length of a sequence in characters, for truncated back-propagation through time.",
+        option=("--seq-len", "--num-steps"),
+        **COUNT,
+    )
+    offset: str = setting(
+        "random",
+        "Where an epoch starts in the text. random: within the first seq_len characters, drawn "
+        "anew for each epoch (d2l 0.17). none: at the first character (first Chinese edition).",
+        choices=("random", "none"),
+    )
+    drop_last: bool = setting(
+        False, "With random sampling, leave out the last batch if it is smaller than the others."
+    )
+    prefixes: tuple[str, ...] = setting(
+        (),
+        "Text that a sample continues. With --set, commas separate several texts.",
+        option="--prefix",
+        none_means="the corpus's own, or the start of the validation text",
+        resumable=True,
+    )
+    sample_every: int | None = setting(
+        None,
+        "Epochs between samples.",
+        none_means="about five times in all",
+        resumable=True,
+        **COUNT,
+    )
+    sample_length: int = setting(
+        100, "Characters of a sample after its prefix.", resumable=True, at_least=0, at_most=10**6
+    )
+    sample_temperature: float = setting(
+        0.7, "Temperature of the samples; 0: greedy.", resumable=True, at_least=0
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        length = sum(map(len, self.prefixes))
+        ok = length <= 10**5
+        check(ok, f"training.prefixes have {length:,} characters; they must have at most 100,000")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageModelConfig(TaskConfig):
+    """The whole configuration of a language model."""
+
+    task: ClassVar[str] = "language-model"
+    corpus: TextSection = field(default_factory=TextSection)
+    model: LanguageModelSection = field(default_factory=LanguageModelSection)
+    training: LanguageTrainingSection = field(default_factory=LanguageTrainingSection)
+
+
+def settings_for_text(train_characters: int, vocabulary_size: int) -> Settings:
+    """Settings that suit a text better than the defaults; ``charlm train`` merges them first.
+
+    The defaults suit a novel. A short text is overfitted sooner. So is a text with many distinct
+    characters, such as Chinese, because most of them are rare. Both take more dropout, and with
+    many characters it helps to tie the embedding to the output layer. A short training sees each
+    part of a long text only a few times, so dropout only slows it down. See docs/results.md for
+    measurements.
+    """
+    many = vocabulary_size > 256
+    model: dict[str, Any] = {"embedding": "tied"} if many else {}
+    if train_characters > 500_000:
+        model |= {"input_dropout": 0.0, "output_dropout": 0.1, "weight_dropout": 0.0}
+    elif many or train_characters < 50_000:
+        model |= {"input_dropout": 0.4 if many else 0.2}
+        model |= {"output_dropout": 0.6, "weight_dropout": 0.5}
+    return {"model": model}

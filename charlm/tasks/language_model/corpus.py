@@ -1,0 +1,151 @@
+"""A corpus ready for training: a cleaned text as token ids, in three splits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from charlm.corpus.cleaning import clean
+from charlm.corpus.sources import find_source
+from charlm.corpus.splits import DEFAULT_SPLIT, SPLITS, split_sizes
+from charlm.corpus.text import read_text, source_words
+from charlm.corpus.vocabulary import Vocabulary
+from charlm.errors import CorpusError, UsageError, did_you_mean
+from charlm.tasks.language_model.config import LanguageModelConfig
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Corpus:
+    """A text as token ids. No character is in two splits."""
+
+    name: str  # a short name, for run folders
+    source: str  # the path of the text, or ``-`` for standard input
+    cleaning: str  # the name of the cleaning
+    sha256: str  # the hash of the raw text, as in ``SourceText``
+    vocabulary: Vocabulary
+    kept: str = field(repr=False)  # the N characters after cleaning and ``max_chars``
+    ids: NDArray[np.int64] = field(repr=False)  # the ids of ``kept``, (N,), read-only
+    split_sizes: tuple[int, int, int]  # characters in train, valid and test; they sum to N
+    notices: tuple[str, ...] = ()  # what the user should know about the reading, one line each
+    raw: bytes | None = field(default=None, repr=False)  # standard input; None for other sources
+
+    @property
+    def characters(self) -> int:
+        """N, the number of characters."""
+        return len(self.ids)
+
+    def describe(self) -> dict[str, Any]:
+        """The facts that identify the corpus, for run.json."""
+        return {
+            "name": self.name,
+            "source": self.source,
+            "sha256": self.sha256,
+            "cleaning": self.cleaning,
+            "characters": self.characters,
+            "split": list(self.split_sizes),
+        }
+
+    def split(self, name: str) -> NDArray[np.int64]:
+        """The ids of a split, (length,), as a view of ``ids``; a UsageError for another name."""
+        return self.ids[self._part(name)]
+
+    def text(self, split: str) -> str:
+        """The characters of a split, known or not; a UsageError as in ``split``."""
+        return self.kept[self._part(split)]
+
+    def _part(self, split: str) -> slice:
+        if split not in SPLITS:
+            raise UsageError(f"unknown split {split!r}", did_you_mean(split, SPLITS))
+        index = SPLITS.index(split)
+        start = sum(self.split_sizes[:index])
+        return slice(start, start + self.split_sizes[index])
+
+
+def load_corpus(
+    source: str,
+    *,
+    corpora_dir: Path | None = None,
+    cleaning: str | None = None,
+    encoding: str | None = None,
+    max_chars: int | None = None,
+    vocabulary_from: str = "whole",
+    split: Sequence[float] | None = None,
+    vocabulary: Vocabulary | None = None,
+    progress: bool = False,
+) -> Corpus:
+    """Find, read, clean, encode and split a text.
+
+    Args:
+        source, corpora_dir, progress: as in ``find_source``.
+        cleaning: a name in ``CLEANINGS``; None is the catalogue's cleaning, or ``none``.
+        encoding: as in ``read_text``.
+        max_chars: the number of characters of the cleaned text to keep; None keeps all.
+        vocabulary_from: ``whole`` takes the vocabulary from the whole cleaned text, so that ids
+            do not depend on ``max_chars``, as d2l 0.17 does; ``kept`` takes it from the kept
+            characters, as d2l-zh v1 does.
+        split: as in ``split_sizes``; None is the catalogue's split, or ``DEFAULT_SPLIT``. Counts
+            are scaled if ``max_chars`` shortened the text; the catalogue's counts always are.
+        vocabulary: the vocabulary to use, to evaluate a text with a trained model.
+
+    Raises:
+        CorpusError: the text is not found, cannot be read, or is empty after cleaning.
+        FetchError: a catalogued text could not be downloaded.
+        UsageError: an argument is invalid, or the catalogued corpus is for another task.
+    """
+    if max_chars is not None and max_chars < 1:
+        raise UsageError(f"max_chars must be at least 1, not {max_chars}")
+    if vocabulary_from not in ("whole", "kept"):
+        hint = did_you_mean(vocabulary_from, ("whole", "kept"))
+        raise UsageError(f"unknown vocabulary_from {vocabulary_from!r}", hint)
+    found = find_source(
+        source, LanguageModelConfig.task, corpora_dir, texts=True, progress=progress
+    )
+    entry = found.entry
+    raw = read_text(found.path, encoding=encoding)
+    if cleaning is None:
+        cleaning = (entry and entry.cleaning) or "none"
+    whole = clean(raw.text, cleaning)
+    if not whole:
+        raise CorpusError(
+            f"the cleaning {cleaning!r} leaves nothing of {source_words(found.path)}",
+            "try --cleaning none",
+        )
+    kept = whole[:max_chars]
+    sizes = split_sizes(
+        len(kept),
+        split if split is not None else (entry and entry.split) or DEFAULT_SPLIT,
+        scale_counts=split is None or len(kept) < len(whole),
+    )
+    vocabulary = vocabulary or Vocabulary.from_text(whole if vocabulary_from == "whole" else kept)
+    ids = vocabulary.encode(kept)
+    ids.setflags(write=False)
+    return Corpus(
+        name=found.name,
+        source=str(found.path),
+        cleaning=cleaning,
+        sha256=raw.sha256,
+        vocabulary=vocabulary,
+        kept=kept,
+        ids=ids,
+        split_sizes=sizes,
+        notices=(*found.notices, *raw.notices, *_count_notices(kept, ids, max_chars)),
+        raw=raw.raw,
+    )
+
+
+def _count_notices(kept: str, ids: NDArray[np.int64], max_chars: int | None) -> Iterator[str]:
+    import numpy as np
+
+    if max_chars is not None and max_chars > len(ids):
+        yield f"the text has {len(ids):,} characters, fewer than {max_chars:,}: all kept"
+    unknown = len(ids) - int(np.count_nonzero(ids))
+    if unknown:
+        yield f"{unknown:,} of {len(ids):,} characters are not in the vocabulary"
+    elif len(ids) > 1 and ids.min() == ids.max():
+        yield f"the text repeats {kept[0]!r} and has no other character"

@@ -1,0 +1,47 @@
+"""When a training writes a checkpoint."""
+
+from __future__ import annotations
+
+import time
+
+from charlm.runs import Run
+from charlm.training.trainer import Trainer
+from charlm.training.training_state import save_state
+
+SAVING = 0.05  # the largest share of the time for the checkpoints at the ends of epochs
+
+
+class Saver:
+    """Writes the checkpoints of one training."""
+
+    def __init__(self, run: Run, trainer: Trainer) -> None:
+        self._run, self._trainer = run, trainer
+        self._saved = self._standing() if run.checkpoint else None
+        self._saved_at, self._saving_seconds = time.monotonic(), 0.0
+
+    def save_when_due(self) -> None:
+        """Write a checkpoint at the end of an epoch, and regularly inside a long one."""
+        trainer = self._trainer
+        config, since = trainer.config, time.monotonic() - self._saved_at
+        # With very short epochs, saving each of them would take longer than training.
+        due = trainer.epoch_over and since * SAVING >= self._saving_seconds
+        due |= config.save_minutes is not None and since >= 60 * config.save_minutes
+        due |= config.save_steps is not None and trainer.progress.step % config.save_steps == 0
+        if due:
+            self.save()
+
+    def save(self) -> None:
+        """Write a checkpoint, unless nothing has changed since the last one; see `save_state`."""
+        if self._standing() == self._saved or not self._trainer.whole:
+            return
+        begun, state = time.monotonic(), self._trainer.state_dict()
+        # An older checkpoint is worth more than numbers that have overflowed.
+        parts = ("weights", "average", "optimiser", "carried")
+        if not all(bool(each.isfinite().all()) for part in parts for each in state[part].values()):
+            return
+        save_state(self._run, state)
+        self._saved, self._saved_at = self._standing(), time.monotonic()
+        self._saving_seconds = self._saved_at - begun
+
+    def _standing(self) -> tuple[int, int]:
+        return self._trainer.progress.step, self._trainer.progress.measured_step
