@@ -27,17 +27,12 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils.data import DataLoader, TensorDataset
 
-from charlm.config import (
-    ClassificationConfig,
-    ClassifierSection,
-    preset_names,
-    settings_from_preset,
-)
-from charlm.corpus.reviews import Reviews, load_reviews
 from charlm.device import select_precision
-from charlm.runs import ClassifierRun
-from charlm.training.classification import Classification
-from charlm.training.trainer import Trainer
+from charlm.runs import Run
+from charlm.task import preset_names, settings_from_preset
+from charlm.tasks.classification.config import ClassificationConfig, ClassifierSection
+from charlm.tasks.classification.reviews import Reviews, load_reviews
+from charlm.training.loop import open_trainer
 
 CPU = torch.device("cpu")
 
@@ -96,14 +91,14 @@ def our_batches(
     config: ClassificationConfig, corpus: Reviews, folder: Path
 ) -> Callable[[int], int]:
     """A function that trains on a number of batches and returns their number of reviews."""
-    run = ClassifierRun.create(folder, config, corpus)
-    trainer = Trainer(run, Classification(run, corpus, CPU), CPU)
+    run = Run.create(folder, config, corpus)
+    trainer = open_trainer(run, corpus, CPU)[0]
 
     def train(batches: int) -> int:
-        before = trainer.position.items
+        before = trainer.progress.items
         for _ in range(batches):
             trainer.update()
-        return trainer.position.items - before
+        return trainer.progress.items - before
 
     return train
 

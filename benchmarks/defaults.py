@@ -20,8 +20,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from charlm.config import LanguageTrainingSection
 from charlm.corpus import catalogue, locate
+from charlm.tasks.language_model.config import LanguageTrainingSection
 
 PAGE = Path(__file__).parents[1] / "docs" / "results.md"
 REVIEWS = 5_000_000  # bytes

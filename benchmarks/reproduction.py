@@ -1,4 +1,4 @@
-"""Train the presets with published figures, and write docs/reproduction.md.
+"""Train the presets with published results, and write docs/reproduction.md.
 
     python benchmarks/reproduction.py            trains the missing runs, then writes the page
     python benchmarks/reproduction.py --table    writes the page from the existing runs
@@ -11,17 +11,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charlm.config import preset, preset_names
 from charlm.corpus import catalogue
+from charlm.task import Metric, Task, preset, preset_names
+from charlm.tasks import CLASSIFICATION, LANGUAGE_MODEL, TAGGING
 
 RUNS = Path("checkpoints/reproduction")
 PAGE = Path("docs/reproduction.md")
@@ -34,56 +37,58 @@ NOT_ON_CUDA = "The presets have not been run on a CUDA card yet."
 class Table:
     """A task and the metric that its presets are compared by."""
 
-    task: str
-    command: tuple[str, ...]
-    figure: str
+    task: Task
+    split: str
     title: str
     quantity: str
-    higher_is_better: bool
-    digits: int
+
+    @property
+    def metric(self) -> Metric:
+        """The metric of the task."""
+        return self.task.valid_metric
+
+    @property
+    def key(self) -> str:
+        """The key of the metric in a summary."""
+        return self.metric.key(self.split)
+
+    @property
+    def digits(self) -> int:
+        """The digits of a published value after the point."""
+        return 2 if self.metric.percent else 3
 
     @property
     def bound(self) -> str:
         """The key of the bound in a preset."""
-        return "at_least" if self.higher_is_better else "at_most"
+        return "at_least" if self.metric.higher_is_better else "at_most"
 
     def within(self, value: float, bound: float) -> bool:
-        """Whether a measured figure meets its bound."""
-        # Compare the printed digits: the bounds have no more.
+        """Whether a measured value meets its bound; the printed digits are compared."""
         value = round(value, self.digits)
-        return value >= bound if self.higher_is_better else value <= bound
+        return value == bound or self.metric.is_better(value, bound)
 
 
 TABLES = (
     Table(
-        "language-model",
-        ("train",),
-        "train_perplexity",
+        LANGUAGE_MODEL,
+        "train",
         title="Language models",
         quantity="Train perplexity of the last epoch: exp of the mean cross-entropy in nats per "
-        "character over its batches. The bound allows for the rounding of the published figure.",
-        higher_is_better=False,
-        digits=3,
+        "character over its batches. The bound allows for the rounding of the published value.",
     ),
     Table(
-        "classify",
-        ("classify", "train"),
-        "test_accuracy",
+        CLASSIFICATION,
+        "test",
         title="Reviews: positive or negative",
         quantity="Accuracy on the 25,000 test reviews of IMDB, in percent. The weights are those "
         "with the best accuracy on the validation part of the train reviews.",
-        higher_is_better=True,
-        digits=2,
     ),
     Table(
-        "tag",
-        ("tag", "train"),
-        "test_f1",
+        TAGGING,
+        "test",
         title="Slots of questions about flights",
         quantity="F1 of the spans in the 893 test sentences of ATIS, in percent, as `conlleval` "
         "computes it. The weights are those with the best F1 on the 500 validation sentences.",
-        higher_is_better=True,
-        digits=2,
     ),
 )
 
@@ -93,12 +98,13 @@ def train(table: Table, name: str, seed: int, device: str, imdb: str | None) -> 
     folder = RUNS / device / f"{name}-seed{seed}"
     if (folder / "summary.json").exists():
         return
-    command = [sys.executable, "-m", "charlm", *table.command, "--preset", name]
+    command = [sys.executable, "-m", *table.task.command.split(), "train", "--preset", name]
     command += ["--seed", str(seed), "--device", device, "--run", str(folder), "--quiet"]
-    if table.task == "classify" and imdb:
+    if table.task is CLASSIFICATION and imdb:
         command += ["--data", imdb]
     print(" ".join(command[1:]), file=sys.stderr, flush=True)
-    subprocess.run(command, check=True)
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, check=True, env=one_thread)
 
 
 def read(name: str, device: str) -> list[dict[str, Any]]:
@@ -110,14 +116,14 @@ def read(name: str, device: str) -> list[dict[str, Any]]:
 
 def row(table: Table, name: str, device: str) -> str:
     """One row of the table."""
-    published = preset(table.task, name)["published"]
+    published = preset(table.task.name, name)["published"]
     runs = read(name, device)
-    measured = [run[table.figure] for run in runs]
-    figures = {run["seed"]: f"{run[table.figure]:.{table.digits}f}" for run in runs}
+    measured = [run[table.key] for run in runs]
+    by_seed = {run["seed"]: f"{run[table.key]:.{table.digits}f}" for run in runs}
     cells = [f"`{name}`", published["source"], str(published.get("value", "not given"))]
     bound = published.get(table.bound)
     cells.append("" if bound is None else str(bound))
-    cells += [figures.get(seed, "not yet") for seed in SEEDS]
+    cells += [by_seed.get(seed, "not yet") for seed in SEEDS]
     if measured:
         low, middle, high = (
             f"{value:.{table.digits}f}"
@@ -149,7 +155,7 @@ def misses(name: str, device: str) -> list[str]:
                 f"`{name}`, seed {run['seed']}, misses its bound with "
                 f"{run['train_perplexity']:.3f}. Its perplexity varies from epoch to epoch: over "
                 f"the last {LAST_EPOCHS} epochs it is between {min(last):.3f} and {max(last):.3f}, "
-                f"with a median of {statistics.median(last):.3f}. The published figure is also "
+                f"with a median of {statistics.median(last):.3f}. The published value is also "
                 "that of a single epoch."
             )
     return lines
@@ -172,7 +178,7 @@ def section(table: Table, device: str) -> list[str]:
         + " | ".join(f"seed {seed}" for seed in SEEDS)
         + " | median | spread | seconds | within |"
     )
-    names = preset_names(table.task)
+    names = preset_names(table.task.name)
     return [
         f"## {table.title}",
         "",
@@ -183,6 +189,14 @@ def section(table: Table, device: str) -> list[str]:
         *(row(table, name, device) for name in names),
         "",
     ]
+
+
+def on_cuda() -> list[str]:
+    """The tables of the runs on a CUDA card, if there are any."""
+    if not (RUNS / "cuda").exists():
+        return [NOT_ON_CUDA, ""]
+    tables = [section(table, "cuda") for table in TABLES]
+    return ["# On a CUDA card", "", *(line for table in tables for line in table)]
 
 
 def page(device: str) -> str:
@@ -199,8 +213,8 @@ def page(device: str) -> str:
             f"{platform.machine()}. Seconds are the wall time of training, with one thread on a "
             'shared machine. "within" counts the seeds that meet the bound.',
             "",
-            *([] if (RUNS / "cuda").exists() else [NOT_ON_CUDA, ""]),
             *(line for table in TABLES for line in section(table, device)),
+            *on_cuda(),
             *(f"{line}\n" for name in names for line in misses(name, device)),
             "## Texts of the language models",
             "",
@@ -214,17 +228,20 @@ def page(device: str) -> str:
 
 def main() -> None:
     """Parse the command line, train, write."""
-    presets = {name: table for table in TABLES for name in preset_names(table.task)}
+    presets = {name: table for table in TABLES for name in preset_names(table.task.name)}
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--table", action="store_true", help="write the page without training")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--imdb", metavar="FILE", help="a local file with the reviews")
     parser.add_argument("--preset", action="append", choices=[*presets])
+    parser.add_argument("--jobs", type=int, default=1, help="trainings that run side by side")
     arguments = parser.parse_args()
     if not arguments.table:
-        for seed in SEEDS:
-            for name in arguments.preset or presets:
-                train(presets[name], name, seed, arguments.device, arguments.imdb)
+        chosen = [(name, seed) for seed in SEEDS for name in arguments.preset or presets]
+        with ThreadPoolExecutor(arguments.jobs) as pool:
+            for name, seed in chosen:
+                where = (arguments.device, arguments.imdb)
+                pool.submit(train, presets[name], name, seed, *where)
     PAGE.write_text(page(arguments.device).rstrip() + "\n", encoding="utf-8")
     print(PAGE)
 

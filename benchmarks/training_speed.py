@@ -21,11 +21,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from charlm.config import LanguageModelConfig
-from charlm.corpus import Corpus, load_corpus
 from charlm.runs import Run
-from charlm.training.language import LanguageModelling
-from charlm.training.trainer import Trainer
+from charlm.tasks.language_model.config import LanguageModelConfig
+from charlm.tasks.language_model.corpus import Corpus, load_corpus
+from charlm.training.loop import open_trainer
 
 HIDDEN, BATCH, STEPS = 256, 32, 35
 
@@ -48,13 +47,13 @@ def our_epoch(corpus: Corpus, cell: str, backend: str, folder: Path, device: tor
     training |= {"schedule": "constant", "warmup": 0, "precision": "float32", "epochs": 1}
     config = LanguageModelConfig.from_settings([{"model": model, "training": training}])
     run = Run.create(folder, config, corpus)
-    trainer = Trainer(run, LanguageModelling(run, corpus, device), device)
+    trainer = open_trainer(run, corpus, device)[0]
 
     def epoch() -> int:
-        before = trainer.position.items
+        before = trainer.progress.items
         for _ in range(len(trainer.batches)):
             trainer.update()
-        return trainer.position.items - before
+        return trainer.progress.items - before
 
     return epoch
 
@@ -135,10 +134,8 @@ def main() -> None:
     )
     print("| network | charlm characters/s | d2l characters/s | ratio | least to greatest |")
     print("| --- | --- | --- | --- | --- |")
-    for cell, backend in [
-        ("rnn", "scratch"),
-        *((cell, "torch") for cell in ("rnn", "gru", "lstm")),
-    ]:
+    networks = [("rnn", "scratch"), ("rnn", "torch"), ("gru", "torch"), ("lstm", "torch")]
+    for cell, backend in networks:
         with tempfile.TemporaryDirectory() as folder:
             ours = our_epoch(corpus, cell, backend, Path(folder), device)
             theirs = their_epoch(d2l, corpus, cell, backend, device)
