@@ -171,6 +171,11 @@ def _shown(text: str, *, as_json: bool = False) -> str:
     return printable(text, as_json=as_json) if sys.stdout.isatty() else text
 
 
+def epochs_text(epochs: float) -> str:
+    """A number of epochs as text: 1 epoch, 7.583 epochs."""
+    return f"{epochs:.4g} epoch{'' if epochs == 1 else 's'}"
+
+
 def clock(seconds: float) -> str:
     """Seconds as text: 0:07, 12:34 or 1:02:03."""
     minutes, rest = divmod(round(seconds), 60)

@@ -26,7 +26,7 @@ from charlm.cli.options import (
     open_run,
     takes_output,
 )
-from charlm.cli.output import Output, clock
+from charlm.cli.output import Output, clock, epochs_text
 from charlm.cli.progress import ProgressBar
 from charlm.cli.settings import takes_section, takes_settings, warn_of_idle_settings
 from charlm.config import Settings
@@ -144,7 +144,7 @@ def _follow(
                     for notice in event.notices:
                         output.warn(notice)
                     if event.epoch:
-                        output.note(f"resuming after {event.epoch:.4g} epochs")
+                        output.note(f"resuming after {epochs_text(event.epoch)}")
                 case Stepped():
                     stepped = True
                     bar.update(event)
@@ -214,7 +214,7 @@ def _conclude(
     if finished.out_of_patience:
         how = "stopped improving: ended"
     output.text(
-        f"{how} after {finished.epochs:.4g} epochs, {clock(finished.seconds)}, "
+        f"{how} after {epochs_text(finished.epochs)}, {clock(finished.seconds)}, "
         f"{per_second:,} {task.unit}/s"
     )
     lines = [(task.train_metric, "train", finished.train)]

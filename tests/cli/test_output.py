@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from charlm.cli import run
-from charlm.cli.output import ClosedPipe, Output, clock, printable, tell_error
+from charlm.cli.output import ClosedPipe, Output, clock, epochs_text, printable, tell_error
 from charlm.errors import CharlmError
 from charlm.task import Metric
 
@@ -233,6 +233,13 @@ def test_a_table_on_a_terminal_is_aligned_with_its_escapes(monkeypatch):
 )
 def test_clock(seconds, shown):
     assert clock(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("epochs", "shown"), [(0.5, "0.5 epochs"), (1, "1 epoch"), (7.58333, "7.583 epochs")]
+)
+def test_one_epoch_is_not_plural(epochs, shown):
+    assert epochs_text(epochs) == shown
 
 
 @pytest.mark.parametrize(
