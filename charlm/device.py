@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -65,6 +66,7 @@ def select_precision(name: str, device: torch.device) -> Precision:
     return Precision(bfloat16=name == "bfloat16")
 
 
+@cache
 def computes_in_bfloat16(device: torch.device) -> bool:
     """Whether a small training step in bfloat16 works on the device; it draws no random numbers.
 

@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from charlm.config import Settings, TaskConfig
+from charlm.config import Section, Settings, TaskConfig
 from charlm.config.merging import parse_toml
 from charlm.config.settings import check_known
 from charlm.corpus import catalogue
@@ -114,6 +114,14 @@ class Plan:
     warnings: Sequence[str] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class EvalOptions(Section, section="eval"):
+    """The base of a task's additional options of ``eval``."""
+
+    def check_split(self, split: str | None) -> None:
+        """Raise a UsageError if the options contradict the given --split, or None."""
+
+
 class Task(ABC):
     """One task. The rest of the program knows only the attributes and methods below."""
 
@@ -123,7 +131,7 @@ class Task(ABC):
     eval_help: ClassVar[str]
     predict_help: ClassVar[str] = ""
     config_type: ClassVar[type[TaskConfig]]
-    eval_options: ClassVar[type | None] = None  # a section with the additional options of ``eval``
+    eval_options: ClassVar[type[EvalOptions]] = EvalOptions
     source_option: ClassVar[str] = "--data"  # the option that names the data
     unit: ClassVar[str]  # what training counts: characters, texts, words
     short_unit: ClassVar[str] = ""  # the same for the progress bar; empty: ``unit``
@@ -221,9 +229,9 @@ class Task(ABC):
         split: str,
         device: torch.device,
         should_stop: Callable[[], bool],
-        options: Any = None,
+        options: EvalOptions | None = None,
     ) -> Report:
-        """Score the best weights on a split; ``options`` is an ``eval_options`` or None.
+        """Score the best weights on a split; ``options`` are ``eval_options``; None: the defaults.
 
         The content of the report has ``valid_metric.key(split)`` where ``tests_at_end`` is true.
 

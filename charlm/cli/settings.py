@@ -36,19 +36,17 @@ def takes_settings(config: type[TaskConfig]) -> Callable[[Command], Command]:
     return lambda command: replace_parameter(command, "given", parameters, build)
 
 
-def takes_section(section: type[Section] | None) -> Callable[[Command], Command]:
+def takes_section(section: type[Section]) -> Callable[[Command], Command]:
     """A decorator that gives a command the options of one section.
 
-    The command's parameter ``options`` receives the section; None if ``section`` is None.
+    The command's parameter ``options`` receives the section.
     """
 
-    def build(**values: Any) -> Section | None:
-        if section is None:
-            return None
+    def build(**values: Any) -> Section:
         given = {key: value for key, value in values.items() if value is not None}
         return section(**{key: section.convert(key, value) for key, value in given.items()})
 
-    parameters = [] if section is None else list(_section_parameters(section))
+    parameters = list(_section_parameters(section))
     return lambda command: replace_parameter(command, "options", parameters, build)
 
 

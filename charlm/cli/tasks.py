@@ -32,7 +32,7 @@ from charlm.cli.settings import takes_section, takes_settings, warn_of_idle_sett
 from charlm.config import Settings
 from charlm.corpus import SPLITS
 from charlm.errors import RunError, Stopped
-from charlm.task import Plan, Task, samples_by_prefix
+from charlm.task import EvalOptions, Plan, Task, samples_by_prefix
 
 if TYPE_CHECKING:
     import torch
@@ -243,7 +243,7 @@ def _eval_command(task: Task) -> Any:
     @takes_output
     @takes_section(task.eval_options)
     def evaluate(
-        options: Any,
+        options: EvalOptions,
         source: str | None = moved,
         run: RunFolder = None,
         split: Split = None,
@@ -255,8 +255,7 @@ def _eval_command(task: Task) -> Any:
         from charlm.device import select_device
 
         begun = time.monotonic()
-        if options is not None:
-            options.check_split(split)
+        options.check_split(split)
         opened = open_run(task, run, output)
         if source is not None:
             section = dataclasses.replace(opened.config.corpus, source=source)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from charlm.config import Settings
 from charlm.errors import UsageError
-from charlm.task import Metric, Plan, Report, Table, Task
+from charlm.task import EvalOptions, Metric, Plan, Report, Table, Task
 from charlm.tasks.classification.config import (
     SETTINGS_FOR_CHARACTERS,
     SETTINGS_FOR_PRETRAINED,
@@ -131,7 +131,7 @@ class ClassificationTask(Task):
         split: str,
         device: torch.device,
         should_stop: Callable[[], bool],
-        options: Any = None,
+        options: EvalOptions | None = None,
     ) -> Report:
         """Accuracy and loss, the confusion matrix, and precision, recall and F1 of each label."""
         from charlm.tasks.classification.objective import load_sequences

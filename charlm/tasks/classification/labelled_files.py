@@ -36,7 +36,7 @@ def read_folder(folder: Path, encoding: str | None, notices: list[str]) -> Itera
     linked folders are not.
 
     Raises:
-        CorpusError: there are no such texts, or a text cannot be read, is too large or not text.
+        CorpusError: there is no such file, or one is unreadable, too large or not text.
     """
     texts: list[Parts] = []
     skipped: Counter[str] = Counter()

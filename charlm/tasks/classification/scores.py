@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from charlm.tasks.classification.model import Classifier
+from charlm.tasks.counts import Counts
 from charlm.tasks.sequences import ROWS, Sequences, compute_in_batches
 
 
@@ -44,13 +45,12 @@ class ClassScores:
 
     def of_label(self, label: int) -> tuple[float, float, float]:
         """Precision, recall and F1 of a label, in percent; 0 where the denominator is 0."""
-        right = self.confusion[label][label]
-        predicted = sum(row[label] for row in self.confusion)
-        present = sum(self.confusion[label])
-        precision = 100 * right / predicted if predicted else 0.0
-        recall = 100 * right / present if present else 0.0
-        f1 = 200 * right / (predicted + present) if right else 0.0
-        return precision, recall, f1
+        counts = Counts(
+            correct=self.confusion[label][label],
+            found=sum(row[label] for row in self.confusion),
+            gold=sum(self.confusion[label]),
+        )
+        return counts.precision, counts.recall, counts.f1
 
 
 def batch_inputs(model: Classifier, sequences: Sequences, rows: Tensor) -> tuple[Tensor, Tensor]:

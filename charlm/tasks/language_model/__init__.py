@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from charlm.config import Section, Settings, setting
+from charlm.config import Settings, setting
 from charlm.corpus import Vocabulary, catalogue
 from charlm.errors import CorpusError, UsageError
-from charlm.task import Metric, Plan, Report, Table, Task, with_absolute_source
+from charlm.task import EvalOptions, Metric, Plan, Report, Table, Task, with_absolute_source
 from charlm.tasks.language_model.config import LanguageModelConfig, settings_for_text
 from charlm.tasks.language_model.corpus import Corpus, load_corpus
 
@@ -28,7 +28,7 @@ PERPLEXITY = Metric(name="perplexity")
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalOptions(Section, section="eval"):
+class TextOptions(EvalOptions):
     """The additional options of ``charlm eval``."""
 
     text: str | None = setting(
@@ -75,7 +75,7 @@ class LanguageModelTask(Task):
     """
     config_type = LanguageModelConfig
     preset_package = __name__
-    eval_options = EvalOptions
+    eval_options = TextOptions
     source_option = "--corpus"
     unit = "characters"
     short_unit = "chars"
@@ -184,7 +184,7 @@ class LanguageModelTask(Task):
 
         scored, where, what = corpus, {"split": split}, f"{corpus.name}, {split} split"
         warnings: Sequence[str] = ()
-        if options is not None and options.text is not None:
+        if isinstance(options, TextOptions) and options.text is not None:
             scored, split = self._own_text(run, options.text, options.encoding), "train"
             where, what, warnings = {"text": options.text}, options.text, scored.notices
         ids, characters = scored.split(split), scored.text(split)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charlm.errors import UsageError, shown
-from charlm.task import Metric, Report, Table, Task
+from charlm.task import EvalOptions, Metric, Report, Table, Task
 from charlm.tasks.tagging.config import TaggingConfig
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class TaggingTask(Task):
         split: str,
         device: torch.device,
         should_stop: Callable[[], bool],
-        options: Any = None,
+        options: EvalOptions | None = None,
     ) -> Report:
         """Precision, recall and F1 of all spans and of each kind, and the words' accuracy."""
         from charlm.tasks.tagging.scores import Sentences, predict_tags, tags_of, words_of

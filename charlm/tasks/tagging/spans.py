@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from charlm.tasks.counts import Counts
 
 
 class Span(NamedTuple):
@@ -41,36 +42,11 @@ def spans(tags: Sequence[str]) -> list[Span]:
     return found
 
 
-@dataclass(frozen=True)
-class SpanCounts:
-    """Counts of gold spans, of predicted spans, and of correct predictions."""
-
-    correct: int = 0  # predicted spans whose start, end and kind are those of a gold span
-    found: int = 0  # predicted spans
-    gold: int = 0  # spans in the data
-
-    @property
-    def precision(self) -> float:
-        """The percentage of predicted spans that are correct; 0 if no span was predicted."""
-        return 100 * self.correct / self.found if self.found else 0.0
-
-    @property
-    def recall(self) -> float:
-        """The percentage of gold spans that were found; 0 if there is no gold span."""
-        return 100 * self.correct / self.gold if self.gold else 0.0
-
-    @property
-    def f1(self) -> float:
-        """The harmonic mean of precision and recall, in percent; 0 if both are 0."""
-        both = self.found + self.gold
-        return 200 * self.correct / both if both else 0.0
-
-
 class SpanScores(NamedTuple):
     """The counts over all spans, and over the spans of each kind."""
 
-    overall: SpanCounts
-    kinds: dict[str, SpanCounts]  # sorted by kind; only kinds with a gold or a predicted span
+    overall: Counts
+    kinds: dict[str, Counts]  # sorted by kind; only kinds with a gold or a predicted span
 
 
 def score_spans(gold: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]) -> SpanScores:
@@ -88,7 +64,7 @@ def score_spans(gold: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]
         found.update(span.kind for span in got_spans)
         correct.update(span.kind for span in set(expected_spans) & set(got_spans))
     kinds = {
-        kind: SpanCounts(correct[kind], found[kind], total[kind])
+        kind: Counts(correct[kind], found[kind], total[kind])
         for kind in sorted(total.keys() | found.keys())
     }
-    return SpanScores(SpanCounts(correct.total(), found.total(), total.total()), kinds)
+    return SpanScores(Counts(correct.total(), found.total(), total.total()), kinds)

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charlm.tasks.tagging.spans import Span, SpanCounts, score_spans, spans
+from charlm.tasks.counts import Counts
+from charlm.tasks.tagging.spans import Span, score_spans, spans
 
 
 @pytest.mark.parametrize(
@@ -56,25 +57,25 @@ def test_counted_by_hand():
     gold = ["B-a I-a O B-b", "B-a B-a", "O O O", "B-b O B-b I-b"]
     predicted = ["B-a I-a O B-a", "B-a I-a", "O I-c O", "I-b O I-b I-b"]
     overall, kinds = score_spans(map(str.split, gold), map(str.split, predicted))
-    assert overall == SpanCounts(correct=3, found=6, gold=6)
+    assert overall == Counts(correct=3, found=6, gold=6)
     assert (overall.precision, overall.recall, overall.f1) == (50, 50, 50)
-    assert kinds == {"a": SpanCounts(1, 3, 3), "b": SpanCounts(2, 2, 3), "c": SpanCounts(0, 1, 0)}
+    assert kinds == {"a": Counts(1, 3, 3), "b": Counts(2, 2, 3), "c": Counts(0, 1, 0)}
     assert list(kinds) == ["a", "b", "c"]
     assert kinds["b"].precision == 100
     assert kinds["b"].recall == pytest.approx(200 / 3)
     assert kinds["b"].f1 == pytest.approx(80)
-    assert kinds["c"] == SpanCounts(found=1)
+    assert kinds["c"] == Counts(found=1)
     assert (kinds["c"].precision, kinds["c"].recall, kinds["c"].f1) == (0, 0, 0)
 
 
 def test_span_ends_with_its_sentence():
     """Two sentences of one word each are two spans; as one sentence they would be one."""
-    assert score_spans([["B-a"], ["I-a"]], [["I-a"], ["I-a"]]).overall == SpanCounts(2, 2, 2)
-    assert score_spans([["B-a", "I-a"]], [["I-a", "I-a"]]).overall == SpanCounts(1, 1, 1)
+    assert score_spans([["B-a"], ["I-a"]], [["I-a"], ["I-a"]]).overall == Counts(2, 2, 2)
+    assert score_spans([["B-a", "I-a"]], [["I-a", "I-a"]]).overall == Counts(1, 1, 1)
 
 
 def test_scores_without_spans():
-    nothing = SpanCounts()
+    nothing = Counts()
     assert score_spans([], []) == (nothing, {})
     assert score_spans([["O"], []], [["O"], []]) == (nothing, {})
     assert (nothing.precision, nothing.recall, nothing.f1) == (0, 0, 0)
@@ -82,8 +83,8 @@ def test_scores_without_spans():
 
 def test_kind_that_training_never_saw_counts_as_missed():
     overall, kinds = score_spans([["B-new", "O", "B-a"]], [["O", "O", "B-a"]])
-    assert overall == SpanCounts(1, 1, 2)
-    assert kinds["new"] == SpanCounts(0, 0, 1)
+    assert overall == Counts(1, 1, 2)
+    assert kinds["new"] == Counts(0, 0, 1)
 
 
 def test_sides_of_different_lengths_are_refused():
@@ -114,7 +115,7 @@ def kind_of(tag: str) -> str:
 
 def count_by_walking(
     gold: list[list[str]], predicted: list[list[str]]
-) -> tuple[SpanCounts, dict[str, SpanCounts]]:
+) -> tuple[Counts, dict[str, Counts]]:
     """The counts by conlleval's algorithm, with an O between sentences."""
     counts: dict[str, list[int]] = {}
 
@@ -142,8 +143,8 @@ def count_by_walking(
         if started[0]:
             add(now[0], 2)
         before = now
-    kinds = {kind: SpanCounts(*counts[kind]) for kind in sorted(counts)}
-    return SpanCounts(*(sum(column) for column in zip(*counts.values(), strict=True))), kinds
+    kinds = {kind: Counts(*counts[kind]) for kind in sorted(counts)}
+    return Counts(*(sum(column) for column in zip(*counts.values(), strict=True))), kinds
 
 
 TAG = st.sampled_from(["O", "O", "B-a", "I-a", "B-b", "I-b", "B-a-b", "I-a-b"])
