@@ -29,17 +29,16 @@ def list_(corpora_dir: CorporaDir = None, *, output: Output) -> None:
 
     rows = []
     for entry in catalogue().values():
-        where = "comes with charlm" if entry.bundled else "on this machine"
+        where = "bundled" if entry.bundled else "downloaded"
         if locate(entry, corpora_dir) is None:
-            where = "downloaded when first used"
+            where = "not here"
         rows.append((entry.name, entry.task, where, entry.description))
     rows += [
         (name, LANGUAGE_MODEL.name, "added", "your own text") for name in corpus_names(corpora_dir)
     ]
     names = ("name", "task", "where", "about")
     output.json({"corpora": [dict(zip(names, row, strict=True)) for row in rows]})
-    for name, task, where, about in rows:
-        output.text(f"{name:<16} {task:<15} {where:<27} {about}")
+    output.table(names, rows, left=len(names))
 
 
 @app.command()

@@ -76,7 +76,11 @@ def inspect(
     output.json({"threshold": THRESHOLD, "runs": contents})
     output.text("norm of d h_t / d x_(t-k) relative to k = 0, median over the positions t")
     rows = [*_rows(list(memories.values())), ("split", *(each + BLANK for each in splits.values()))]
-    output.table(("k", *memories), rows)
+    if len(memories) > 1:
+        output.numbered([*memories])
+        output.table(("k", *(f"{n}{BLANK}" for n in range(1, len(memories) + 1))), rows)
+    else:
+        output.table(("k", *memories), rows)
     if plot:
         from charlm.report.plots import Curve, memory_picture
 

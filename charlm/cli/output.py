@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from charlm.config.settings import value_text
 from charlm.errors import CharlmError
 from charlm.strict_json import dumps
 
@@ -46,15 +48,20 @@ def printable(text: str, *, as_json: bool = False) -> str:
 
 def tell(message: str) -> None:
     """Write a line to stderr. If stderr cannot be written, the command continues without it."""
+    _print(printable(message))
+
+
+def _print(line: str) -> None:
     with suppress(OSError):
-        print(printable(message), file=sys.stderr, flush=True)
+        print(line, file=sys.stderr, flush=True)
 
 
 def tell_error(message: str, hint: str | None = None) -> None:
     """Write an error and its hint to stderr, each as one line even if a file name has several."""
-    for kind, words in (("error", message), ("hint", hint)):
+    for kind, colour, words in (("error", "bold red", message), ("hint", "cyan", hint)):
         if words:
-            tell(f"{kind}: {words}".replace("\n", r"\n"))
+            line = printable(words).replace("\n", r"\n")
+            _print(styled(f"{kind}:", colour, sys.stderr) + f" {line}")
 
 
 class ClosedPipe(BaseException):
@@ -96,7 +103,7 @@ class Output:
     def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
         self.as_json = as_json
         self.quiet = quiet
-        self.show: Callable[[str], None] = tell
+        self.show: Callable[[str], None] = _print
         """Writes a line to stderr; a progress bar replaces it."""
 
     def text(self, text: str, end: str = "\n") -> None:
@@ -135,26 +142,43 @@ class Output:
                 self.table(block.header, block.rows, left=block.left)
 
     def table(self, header: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> None:
-        """Write a table: the first ``left`` columns are left-aligned, the others right-aligned."""
+        """Write a table: the first ``left`` columns are left-aligned, the others right-aligned.
+
+        On a terminal it fits the width (`charlm.cli.tables`); in a pipe each row is one line.
+        """
         if self.as_json:
             return
-        from rich.cells import cell_len  # a Chinese character is two columns wide
+        from charlm.cli.tables import table_lines
 
-        lines = [[_shown(cell) for cell in line] for line in (header, *rows)]
-        widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
-        for line in lines:
-            cells = []
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True)):
-                space = " " * (width - cell_len(cell))
-                cells.append(cell + space if column < left else space + cell)
-            self.text("  ".join(cells).rstrip())
+        shown = [[_shown(cell) for cell in row] for row in rows]
+        first, *others = table_lines(header, shown, left=left, width=_width())
+        self._write("\n".join([styled(first, "bold", sys.stdout), *others]) + "\n")
+
+    def numbered(self, names: Sequence[str]) -> None:
+        """Write the names with their numbers, which head the columns of the next table."""
+        rows = [(str(number), name) for number, name in enumerate(names, start=1)]
+        self.table(("", "run"), rows, left=2)
+        self.text("")
 
     def settings(self, config: TaskConfig) -> None:
         """Write all settings of a configuration, section by section."""
         for section, values in config.to_dict().items():
             self.text(f"\n[{section}]")
             for key, value in values.items():
-                self.text(f"{key} = {value}")
+                self.text(f"{key} = {value_text(value)}")
+
+    def explained_settings(
+        self, config: TaskConfig, origins: Mapping[str, Mapping[str, str]]
+    ) -> None:
+        """Write all settings, each with its meaning and where its value is from."""
+        for section, values in config.to_dict().items():
+            self.text(f"\n[{section}]")
+            about = config.sections()[section].settings()
+            rows = [
+                (key, value_text(value), origins[section][key], about[key].summary)
+                for key, value in values.items()
+            ]
+            self.table(("setting", "value", "from", "meaning"), rows, left=4)
 
     def note(self, message: str) -> None:
         """Write a note to stderr, unless the command is quiet."""
@@ -163,7 +187,31 @@ class Output:
 
     def warn(self, message: str) -> None:
         """Write a warning to stderr."""
-        self.show(printable(f"warning: {message}"))
+        self.show(styled("warning:", "yellow", sys.stderr) + printable(f" {message}"))
+
+
+def styled(text: str, style: str, stream: Any) -> str:
+    """The text in one of rich's styles, if the stream is a terminal with colours.
+
+    The environment variable NO_COLOR turns styles off.
+    """
+    if not stream.isatty() or os.environ.get("NO_COLOR"):
+        return text
+    from rich.console import Console
+
+    console = Console(file=stream, soft_wrap=True, highlight=False, markup=False, emoji=False)
+    if console.legacy_windows:
+        return text
+    with console.capture() as capture:
+        console.print(text, style=style, end="")
+    return capture.get()
+
+
+def _width() -> int | None:
+    """The width for tables on stdout: $COLUMNS, or the terminal's; None in a pipe or a file."""
+    if not (sys.stdout.isatty() or os.environ.get("COLUMNS")):
+        return None
+    return shutil.get_terminal_size().columns
 
 
 def _shown(text: str, *, as_json: bool = False) -> str:

@@ -10,6 +10,7 @@ import typer
 from charlm.cli.options import command_group, takes_output
 from charlm.cli.output import Output, clock
 from charlm.cli.pictures import Plot, picture_kind, write_picture
+from charlm.config.settings import value_text
 from charlm.errors import CharlmError, UsageError
 from charlm.task import TASKS, samples_by_prefix
 
@@ -113,17 +114,22 @@ def compare(
         if any(setting.get(key) != settings[0].get(key) for setting in settings)
     }
     output.json({"runs": rows, "differing": differing})
-    output.table(_HEADER, [_cells(row) for row in rows])
+    numbers = [str(number) for number in range(1, len(opened) + 1)]
+    output.numbered([run.folder.name for run in opened])
+    columns = zip(_HEADER[1:], *(_cells(row)[1:] for row in rows), strict=True)
+    settings_rows = [
+        (key, *map(value_text, values)) for key, values in differing.items() if key != "model.cell"
+    ]
+    short = [row for row in settings_rows if max(map(len, row[1:])) <= WIDE]
+    output.table(("", *numbers), [*columns, *short])
+    for key, *values in (row for row in settings_rows if row not in short):
+        output.text(f"\n{key}")
+        output.table(("", "value"), [*zip(numbers, values, strict=True)], left=2)
     if len({run.corpus["sha256"] for run in opened}) > 1:
         output.warn("the runs were trained on different data, so their metrics cannot be compared")
-    if differing:
-        output.text("")
-        names = [run.folder.name for run in opened]
-        output.table(
-            ("setting", *names), [(key, *map(str, values)) for key, values in differing.items()]
-        )
 
 
+WIDE = 16  # longer values of `compare` do not go into columns side by side
 _HEADER = ("run", "cell", "parameters", "epochs", "train", "valid", "time")
 
 

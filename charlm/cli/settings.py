@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ _METAVARS = {int: "N", float: "F", str: "TEXT", bool: None}
 def takes_settings(config: type[TaskConfig]) -> Callable[[Command], Command]:
     """A decorator that gives a train command the options of a task's settings.
 
-    The command's parameter ``given`` receives what the user gave, as a list of `Settings`, in the
-    order in which they are merged: preset, file, options, ``--set``.
+    The command's parameter ``given`` receives what the user gave, as `Settings` by their source,
+    in the order in which they are merged: "preset", "file", "option", "--set".
     """
 
     parameters = [
@@ -57,19 +57,20 @@ def _given(
     file: Path | None,
     assignments: list[str] | None,
     **options: Any,
-) -> list[Settings]:
-    """What the user gave; a UsageError if there is no such preset, file or setting."""
-    sources: list[Settings] = []
+) -> dict[str, Settings]:
+    """What the user gave, by source; a UsageError if there is no such preset, file or setting."""
+    sources: dict[str, Settings] = {}
     if preset is not None:
-        sources.append(settings_from_preset(config.task, preset))
+        sources["preset"] = settings_from_preset(config.task, preset)
     if file is not None:
-        sources.append(settings_from_toml(file))
+        sources["file"] = settings_from_toml(file)
     by_option: dict[str, dict[str, Any]] = {}
     for name, value in options.items():
         section, _, key = name.partition("__")
         if value not in (None, []):
             by_option.setdefault(section, {})[key] = value
-    return [*sources, by_option, config.settings_from_assignments(assignments or [])]
+    assigned = config.settings_from_assignments(assignments or [])
+    return sources | {"option": by_option, "--set": assigned}
 
 
 def _section_parameters(section: type[Section], prefix: str = "") -> Iterator[inspect.Parameter]:
@@ -125,9 +126,11 @@ def _help(setting: Setting, value: Any, default: Any) -> str:
     return f"{setting.help}{more} [default: {words}]"
 
 
-def warn_of_idle_settings(config: TaskConfig, given: list[Settings], output: Output) -> None:
+def warn_of_idle_settings(
+    config: TaskConfig, given: Mapping[str, Settings], output: Output
+) -> None:
     """Warn of each setting that the user gave and that has no effect in this network."""
     model = config.to_dict()["model"]
     for key, reason in config.model.idle().items():
-        if model[key] and any(key in settings.get("model", {}) for settings in given):
+        if model[key] and any(key in settings.get("model", {}) for settings in given.values()):
             output.warn(f"{config.model.name_of(key)} is {model[key]} but has no effect: {reason}")

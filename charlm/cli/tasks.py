@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import shlex
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,7 +54,7 @@ def _train_command(task: Task) -> Any:
     @takes_output
     @takes_settings(task.config_type)
     def train(
-        given: list[Settings],
+        given: dict[str, Settings],
         run: NewRun = None,
         resume: Resume = False,
         dry_run: DryRun = False,
@@ -63,7 +64,7 @@ def _train_command(task: Task) -> Any:
     ) -> None:
         opened = _open_to_resume(task, run, given, output) if resume else None
         if opened is None:
-            plan = task.plan(given, corpora_dir, progress=not output.quiet)
+            plan = task.plan([*given.values()], corpora_dir, progress=not output.quiet)
         else:
             corpus = opened.load_corpus(corpora_dir, progress=not output.quiet)
             plan = task.complete(opened.config, corpus)
@@ -78,7 +79,8 @@ def _train_command(task: Task) -> Any:
         device = select_device(plan.config.training.device)
         select_precision(plan.config.training.precision, device)  # before a run folder is made
         if dry_run:
-            _show_plan(task, plan, str(device), output)
+            sources = {"run": opened.config.to_dict()} if opened else {}
+            _show_plan(task, plan, sources | given, str(device), output)
             return
         trained = opened or Run.create(run, plan.config, plan.corpus)
         trained.config = plan.config
@@ -94,7 +96,9 @@ def _train_command(task: Task) -> Any:
     return train
 
 
-def _open_to_resume(task: Task, folder: Path | None, given: list[Settings], output: Output) -> Run:
+def _open_to_resume(
+    task: Task, folder: Path | None, given: Mapping[str, Settings], output: Output
+) -> Run:
     """The run to resume, or the newest one of the task, with the settings that may change."""
     from charlm.runs import run_folders
 
@@ -103,24 +107,27 @@ def _open_to_resume(task: Task, folder: Path | None, given: list[Settings], outp
         if folder is None:
             raise RunError("there is no run to resume", f"train one: {task.command} train")
     run = open_run(task, folder, output)
-    run.change(task.config_type.from_settings([run.config.to_dict(), *given]))
+    run.change(task.config_type.from_settings([run.config.to_dict(), *given.values()]))
     return run
 
 
-def _show_plan(task: Task, plan: Plan, device: str, output: Output) -> None:
+def _show_plan(
+    task: Task, plan: Plan, sources: Mapping[str, Settings], device: str, output: Output
+) -> None:
     """Print the data, the model and all settings, for ``--dry-run``."""
     corpus, (words, facts) = plan.corpus, task.facts(plan.corpus)
     parameters = task.build_model(plan.config, corpus.vocabulary).num_parameters()
     sizes = dict(zip(SPLITS, corpus.split_sizes, strict=True))
     content = {"task": task.name, "corpus": corpus.name, **facts, "split": sizes}
     content |= {"vocabulary": len(corpus.vocabulary), "parameters": parameters, "device": device}
-    output.json(content | {"config": plan.config.to_dict()})
+    origins = plan.config.origins(sources)
+    output.json(content | {"config": plan.config.to_dict(), "origins": origins})
     output.text(
         f"corpus {corpus.name}: {words} ({', '.join(f'{k} {n:,}' for k, n in sizes.items())}), "
         f"vocabulary {len(corpus.vocabulary):,}"
     )
     output.text(f"model: {parameters:,} parameters, on {device}")
-    output.settings(plan.config)
+    output.explained_settings(plan.config, origins)
 
 
 def _follow(

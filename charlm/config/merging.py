@@ -70,6 +70,30 @@ class TaskConfig:
                 merged[name] |= dict.fromkeys(replaced) | given
         return cls(**{name: section(**merged[name]) for name, section in sections.items()})
 
+    def origins(self, sources: Mapping[str, Settings]) -> dict[str, dict[str, str]]:
+        """Where the value of each setting comes from, by section and key.
+
+        That is the name of one of the ``sources``, or "default", or "data" for a value that was
+        chosen for the data.
+
+        Args:
+            sources: by name, in the order in which they were merged.
+        """
+        found: dict[str, dict[str, str]] = {}
+        for section, values in self.to_dict().items():
+            kind = self.sections()[section]
+            about, defaults = kind.settings(), kind.defaults()
+            found[section] = {
+                key: "default" if value == defaults[key] else "data"
+                for key, value in values.items()
+            }
+            for name, settings in sources.items():
+                given = settings.get(section, {})
+                groups = {about[key].group for key in given} - {None}
+                replaced = (key for key in about if about[key].group in groups)
+                found[section] |= dict.fromkeys([*given, *replaced], name)
+        return found
+
     @classmethod
     def settings_from_assignments(cls, assignments: Iterable[str]) -> Settings:
         """Settings from ``KEY=VALUE`` words; the key with or without its section.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -99,11 +100,22 @@ class Setting:
         """A value as a user would write it, or what happens where it is unset."""
         if value in (None, ()) and self.none_means is not None:
             return self.none_means
-        if isinstance(value, bool):
-            return str(value).lower()
-        if value is None:
-            return "none"
-        return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        return value_text(value)
+
+    @property
+    def summary(self) -> str:
+        """The first sentence of the help, and what an unset value means."""
+        first = re.split(r"(?<! al)\. ", self.help)[0].removesuffix(".") + "."
+        return f"{first} none: {self.none_means}." if self.none_means else first
+
+
+def value_text(value: Any) -> str:
+    """A value as ``--set`` takes it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if value is None:
+        return "none"
+    return ",".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
 
 
 _KEY = "setting"

@@ -19,19 +19,19 @@ def test_list_shows_tasks(charlm, tmp_path):
     assert tasks["imdb"] == "classify"
     assert tasks["atis"] == "tag"
     assert tasks["traveller"] == tasks["timemachine"] == tasks["mine"] == "language-model"
-    assert rows["atis"]["where"] == "downloaded when first used"
+    assert rows["atis"]["where"] == "not here"
     code, out, _ = charlm("corpus", "list")
     assert code == 0
-    lines = {line.split()[0]: line for line in out.splitlines()}
+    lines = {line.split()[0]: line for line in out.splitlines()[1:]}
     assert list(lines) == list(rows)
-    assert lines["imdb"].split()[1:3] == ["classify", "downloaded"]
+    assert lines["imdb"].split()[1:4] == ["classify", "not", "here"]
     assert lines["mine"].endswith("your own text")
 
 
 def test_list_finds_the_folder(charlm, atis):
     found = charlm("corpus", "list", "--json", "--corpora-dir", atis).json["corpora"]
     rows = {row["name"]: row for row in found}
-    assert rows["atis"]["where"] == "on this machine"
+    assert rows["atis"]["where"] == "downloaded"
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import math
+import re
 import sys
 
 import pytest
@@ -219,12 +220,41 @@ def test_a_chinese_character_is_two_columns_wide(capsys):
 
 def test_a_table_on_a_terminal_is_aligned_with_its_escapes(monkeypatch):
     monkeypatch.setattr(sys, "stdout", Terminal())
+    monkeypatch.setenv("NO_COLOR", "1")
     Output().table(("run", "n"), [("\x1b[2J", "1"), ("a\u202eb", "22")])
     assert sys.stdout.getvalue().splitlines() == [
         "run        n",
         r"\x1b[2J    1",
         r"a\u202eb  22",
     ]
+
+
+@pytest.mark.parametrize(
+    ("environment", "coloured"),
+    [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False), ({"NO_COLOR": ""}, True)],
+)
+def test_a_terminal_gets_colours_unless_they_are_turned_off(monkeypatch, environment, coloured):
+    for name, value in ({"TERM": "xterm"} | environment).items():
+        monkeypatch.setenv(name, value)
+    for stream, colours in ((Terminal(), coloured), (io.StringIO(), False)):
+        monkeypatch.setattr(sys, "stdout", stream)
+        monkeypatch.setattr(sys, "stderr", stream)
+        Output().table(("a", "b"), [("1", "2")])
+        Output().warn("mind\x1b[2J")
+        tell_error("wrong", "right")
+        shown = stream.getvalue()
+        assert ("\x1b[1m" in shown, "\x1b[33mwarning:\x1b[0m" in shown) == (colours, colours)
+        plain = re.sub(r"\x1b\[[\d;]*m", "", shown)
+        assert plain == "a  b\n1  2\nwarning: mind\\x1b[2J\nerror: wrong\nhint: right\n"
+
+
+def test_a_pipe_gets_one_line_for_each_row_unless_columns_is_set(monkeypatch, capsys):
+    header, rows = ("name", "about"), [("a", "word " * 30 + "end")]
+    Output().table(header, rows, left=2)
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    monkeypatch.setenv("COLUMNS", "80")
+    Output().table(header, rows, left=2)
+    assert len(capsys.readouterr().out.splitlines()) == 4
 
 
 @pytest.mark.parametrize(

@@ -200,6 +200,8 @@ def test_dry_run_writes_nothing(kind, data, charlm, folder):
     assert out.startswith("corpus mine: ")
     assert re.search(r"^model: [\d,]+ parameters, on cpu$", out, re.MULTILINE)
     assert "\n[training]\n" in out
+    line = next(line for line in out.splitlines() if line.startswith("device "))
+    assert line.split(maxsplit=3)[1:] == ["cpu", "option", "The device to train on."]
     assert sorted(folder.rglob("*")) == before
 
 
@@ -209,8 +211,13 @@ def test_a_configuration_file_and_options_over_it(kind, data, charlm):
         "[training]\nepochs = 7\nseed = 5\n"
     )
     options = ("--config", "mine.toml", "--hidden-size", 12, "--set", "seed=9")
-    config = charlm(*kind.command, "train", *options, "--dry-run", "--json").json["config"]
+    plan = charlm(*kind.command, "train", *options, "--dry-run", "--json").json
+    config, origins = plan["config"], plan["origins"]
     assert config["corpus"]["source"] == str(data)
+    assert origins.keys() == config.keys()
+    assert origins["corpus"]["source"] == origins["model"]["cell"] == "file"
+    assert (origins["model"]["hidden_size"], origins["training"]["seed"]) == ("option", "--set")
+    assert (origins["training"]["minutes"], origins["training"]["lr"]) == ("file", "default")
     assert (config["model"]["cell"], config["model"]["hidden_size"]) == ("rnn", 12)
     training = config["training"]
     assert (training["epochs"], training["minutes"], training["seed"]) == (7, None, 9)
@@ -340,7 +347,7 @@ def test_out_of_patience(charlm, folder):
 # Runs
 
 
-def test_runs_of_all_tasks_are_listed_shown_and_compared(trained, charlm):
+def test_runs_of_all_tasks_are_listed_shown_and_compared(trained, charlm, monkeypatch):
     assert "no runs under checkpoints" in charlm("runs", "list").err
     Path("checkpoints").mkdir()
     for name in NAMES:
@@ -363,6 +370,16 @@ def test_runs_of_all_tasks_are_listed_shown_and_compared(trained, charlm):
     assert compared.json["differing"]["model.features"] == ["mean-max", None]
     assert "warning: the runs were trained on different data" in compared.err
     assert "model.features" in charlm("runs", "compare", "classify", "tag").out
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = charlm("runs", "compare", "classify", "tag", "tag", "classify").out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert [line.split() for line in lines[1:5]] == [
+        ["1", "classify"], ["2", "tag"], ["3", "tag"], ["4", "classify"],
+    ]  # fmt: skip
+    assert lines[6].split() == ["1", "2", "3", "4"]
+    values = {line.split()[0]: line.split()[1:] for line in lines[7 : lines.index("", 7)]}
+    assert values["cell"] == ["lstm"] * 4
+    assert values["model.features"] == ["mean-max", "none", "none", "mean-max"]
     assert charlm("runs", "compare", "tag", "tag", "--json").json["differing"] == {}
     assert charlm("runs", "compare", "tag").error == "a comparison needs at least two runs"
 

@@ -65,6 +65,12 @@ def controls(text):
     return {character for character in text if is_control(character)}
 
 
+@pytest.fixture(autouse=True)
+def plain(monkeypatch):
+    """No colours, so that every control character on a terminal is somebody else's."""
+    monkeypatch.setenv("NO_COLOR", "1")
+
+
 @pytest.fixture(scope="module")
 def scalars():
     """All of Unicode's scalar values."""
