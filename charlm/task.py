@@ -111,6 +111,7 @@ class Plan:
 
     config: Any
     corpus: Any
+    notices: Sequence[str] = ()
     warnings: Sequence[str] = ()
 
 

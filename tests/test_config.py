@@ -261,7 +261,8 @@ CHOICES = [each for each in of_type(str) if about(*each).choices is not None]
 
 def test_texts_without_choices_are_checked_where_they_are_used():
     assert {key for _, _, key in of_type(str)} - {key for _, _, key in CHOICES} == {
-        "source", "encoding", "text_column", "label_column", "from_run", "device",
+        "source", "encoding", "text_column", "label_column", "word_column", "tag_column",
+        "class_weights", "from_run", "device",
     }  # fmt: skip
     for kind in (TextSection, LabelledTextsSection):
         assert [*kind.settings()["cleaning"].choices] == [*CLEANINGS]

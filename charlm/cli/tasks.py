@@ -68,7 +68,7 @@ def _train_command(task: Task) -> Any:
         else:
             corpus = opened.load_corpus(corpora_dir, progress=not output.quiet)
             plan = task.complete(opened.config, corpus)
-        for notice in plan.corpus.notices:
+        for notice in (*plan.corpus.notices, *plan.notices):
             output.note(notice)
         for warning in plan.warnings:
             output.warn(warning)

@@ -139,6 +139,27 @@ def test_dry_run_names_the_labels(charlm):
     assert plan["parameters"] > 30 * 4 * 64
 
 
+def test_class_weights_are_stated(folder, charlm):
+    options = ("--class-weights", "good=2", "--epochs", 1, "--run", "r")
+    found = charlm(*TRAIN, *options)
+    assert "weights in the training loss, not in the scores: 'bad' 1, 'good' 2" in found.err
+    assert charlm(*TRAIN, "--class-weights", "balanced", "--dry-run", "--json").code == 0
+    refused = charlm(*TRAIN, "--class-weights", "god=2", "--run", "s")
+    assert (refused.code, refused.hint) == (2, "did you mean good?")
+    assert not Path("s").exists()
+
+
+def test_a_csv_without_a_header(folder, charlm):
+    Path("a.csv").write_text("".join(f"{row['label']},{row['text']}\n" for row in rows()))
+    words = ("classify", "train", "--data", "a.csv", *SMALL, "--dry-run")
+    found = charlm(*words, "--json")
+    assert found.json["labels"] == ["bad", "good"]
+    assert "its first row was taken for a text (if not: --header yes)" in found.err
+    refused = charlm(*words, "--header", "yes")
+    assert refused.error.startswith("no column of texts in a.csv")
+    assert charlm(*words, "--header", "maybe").code == 2
+
+
 @pytest.mark.parametrize(
     ("options", "length"),
     [((), 400), (("--tokens", "characters"), 1500), (("--tokens", "characters", "--length", 9), 9)],
@@ -161,7 +182,7 @@ def test_predict_one_text_several_texts_and_lines(trained, charlm):
 
 
 def test_predict_json(trained, charlm):
-    texts = ["good", "坏 film", "a\nbad\ttext", ""]
+    texts = ["good", "坏 film", "a\nbad\ttext", "?"]
     found = charlm(*PREDICT, "--json", *texts)
     assert (found.json["run"], found.json["task"]) == ("classifier", "classify")
     for text, row in zip(texts, found.json["predictions"], strict=True):
@@ -169,10 +190,24 @@ def test_predict_json(trained, charlm):
         assert row["labels"].keys() == {"bad", "good"}
         assert sum(row["labels"].values()) == pytest.approx(1)
         assert row["label"] == max(row["labels"], key=row["labels"].get)
-    assert found.err == "warning: no word of '' is in the vocabulary: the label is a guess\n"
+    assert found.err == "warning: no word of '?' is in the vocabulary: the label is a guess\n"
 
 
-@pytest.mark.parametrize("text", ["", "?", "xyzzy plugh", "好片", "\0", "🎬" * 100])
+def test_predict_has_a_row_for_each_line(trained, charlm):
+    stdin = b"the film was bad\n\n \t\ngood\n\n"
+    rows = charlm(*PREDICT, "--json", "-", stdin=stdin).json["predictions"]
+    assert [row["text"] for row in rows] == ["the film was bad", "", " \t", "good", ""]
+    assert [row["label"] for row in rows] == ["bad", None, None, "good", None]
+    assert rows[1]["labels"] == {}
+    code, out, err = charlm(*PREDICT, "-", stdin=stdin)
+    assert (code, err) == (0, "")
+    assert [line[:4].strip() for line in out.split("\n")] == ["bad", "", "", "good", "", ""]
+    for nothing in (("", " "), ("-",)):
+        refused = charlm(*PREDICT, *nothing, stdin=b"\n \n")
+        assert (refused.code, refused.error) == (2, "there is no text to label")
+
+
+@pytest.mark.parametrize("text", ["?", "xyzzy plugh", "好片", "\0", "🎬" * 100])
 def test_the_label_of_unknown_words_is_a_guess(trained, charlm, text):
     code, out, err = charlm(*PREDICT, text)
     assert code == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -14,6 +15,7 @@ TINY = shlex.split(
     "--hidden-size 8 --set embedding_size=8 --set buckets=50 --set min_count=1 --batch-size 8 "
     "--device cpu --lr 0.05"
 )
+SENTENCES = ("to new york", "from Boston to denver", "to Dallas")
 NO_DROPOUT = shlex.split("--set input_dropout=0 --set output_dropout=0 --set word_dropout=0")
 TRAIN = [
     f"{first} {place} {second} {other}|O B-{first} {rest}O B-{second}"
@@ -80,21 +82,26 @@ def test_predict_one_sentence(trained, charlm):
 
 
 def test_predict_several_sentences_as_json(trained, charlm):
-    sentences = ("to new york", "from Boston to denver")
+    sentences = (" to new  york", "from Boston to denver")
     result = charlm("tag", "predict", *sentences, "--run", trained, "--json").json
     assert (result["run"], result["task"]) == (str(trained), "tag")
-    assert result["predictions"] == [
-        {
-            "words": ["to", "new", "york"],
-            "tags": ["O", "B-to", "I-to"],
-            "spans": [{"kind": "to", "text": "new york"}],
-        },
-        {
-            "words": ["from", "Boston", "to", "denver"],
-            "tags": ["O", "B-from", "O", "B-to"],
-            "spans": [{"kind": "from", "text": "Boston"}, {"kind": "to", "text": "denver"}],
-        },
-    ]
+    first, second = result["predictions"]
+    assert first == {
+        "text": " to new  york",
+        "words": ["to", "new", "york"],
+        "tags": ["O", "B-to", "I-to"],
+        "spans": [
+            {"label": "to", "text": "new  york", "start": 4, "end": 13, "start_word": 1,
+             "end_word": 3},
+        ],
+    }  # fmt: skip
+    assert second["tags"] == ["O", "B-from", "O", "B-to"]
+    assert [span["label"] for span in second["spans"]] == ["from", "to"]
+    for row in (first, second):
+        for span in row["spans"]:
+            assert row["text"][span["start"] : span["end"]] == span["text"]
+            words = row["words"][span["start_word"] : span["end_word"]]
+            assert words == span["text"].split()
 
 
 def test_predict_lines_of_standard_input(trained, charlm):
@@ -102,12 +109,14 @@ def test_predict_lines_of_standard_input(trained, charlm):
     words = ("tag", "predict", "--run", trained)
     rows = charlm(*words, "-", "--json", stdin=text).json["predictions"]
     assert [" ".join(row["words"]) for row in rows] == [
-        "from Boston", "to new york", "to unseen 分开",
+        "from Boston", "", "", "to new york", "to unseen 分开",
     ]  # fmt: skip
     assert all(len(row["tags"]) == len(row["words"]) for row in rows)
-    assert rows[1:2] == charlm(*words, "to new york", "--json").json["predictions"]
+    assert rows[2] == {"text": "  ", "words": [], "tags": [], "spans": []}
+    assert rows[3:4] == charlm(*words, "to new york", "--json").json["predictions"]
     blocks = charlm(*words, "-", stdin=text).out.split("\n\n")
-    assert blocks[1].splitlines()[1].split() == ["to", "O"]
+    assert blocks[1].split() == ["word", "tag"]
+    assert blocks[3].splitlines()[1].split() == ["to", "O"]
 
 
 @pytest.mark.parametrize(
@@ -174,6 +183,50 @@ def test_a_slot_may_be_called_all(folder, charlm, write_tagged):
     assert charlm("tag", "eval", "--json").json["slots"].keys() == {"all", "to"}
 
 
+# Tags of words
+
+TAGGED = "\n".join(
+    f"1\tthe\t_\tDET\t_\t_\t2\tdet\t_\t_\n2\t{noun}\t_\tNOUN\t_\t_\t3\tnsubj\t_\t_\n"
+    f"3\t{verb}\t_\tVERB\t_\t_\t0\troot\t_\t_\n"
+    for noun in ("dog", "cat", "bird", "fish")
+    for verb in ("sleeps", "eats", "sees", "swims", "flies")
+)
+
+
+def test_parts_of_speech(folder, charlm):
+    for split in ("train", "dev", "test"):
+        Path(f"x-ud-{split}.conllu").write_text(TAGGED)
+    train = charlm("tag", "train", "--data", ".", *TINY, *NO_DROPOUT, "--epochs", 8, "--json")
+    assert train.json["test_f1"] > 90
+    assert "the tags are of single words" in train.err
+    scores = charlm("tag", "eval", "--json").json
+    assert scores["test_f1"] == scores["word_accuracy"] == train.json["test_f1"]
+    assert scores["slots"].keys() == {"DET", "NOUN", "VERB"}
+    out = charlm("tag", "eval").out
+    assert "of 60 words in 20 sentences" in out
+    assert re.search(r"^tag +words +precision", out, re.MULTILINE)
+    (row,) = charlm("tag", "predict", "the dog  sees", "--json").json["predictions"]
+    assert row["tags"] == ["DET", "NOUN", "VERB"]
+    assert row["spans"][2] == {
+        "label": "VERB", "text": "sees", "start": 9, "end": 13, "start_word": 2, "end_word": 3,
+    }  # fmt: skip
+    plan = charlm("tag", "train", "--data", ".", "--tag-column", "deprel", "--dry-run", "--json")
+    assert plan.json["tags"] == ["det", "nsubj", "root"]
+
+
+def test_predictions_can_be_read_back(trained, charlm):
+    rows = charlm("tag", "predict", *SENTENCES, "--run", trained, "--json").json["predictions"]
+    for name, keys in (("spans", ("text", "spans")), ("tags", ("words", "tags"))):
+        Path(f"{name}.json").write_text(
+            json.dumps([{key: row[key] for key in keys} for row in rows])
+        )
+    found = [
+        charlm("tag", "train", "--data", f"{name}.json", *TINY, "--epochs", 1, "--json").json
+        for name in ("spans", "tags")
+    ]
+    assert found[0]["train_loss"] == found[1]["train_loss"]
+
+
 # Bad input
 
 
@@ -182,11 +235,13 @@ def test_a_slot_may_be_called_all(folder, charlm, write_tagged):
     [
         ("--data nowhere", 1, "no corpus, file or folder is called 'nowhere'"),
         ("--data=", 1, "no corpus, file or folder is called ''"),
-        ("--data here", 1, "here is not a folder"),
+        ("--data here", 1, "here is empty"),
         ("--data imdb", 2, "imdb is a corpus for the task classify, not tag"),
         ("--data traveller", 2, "traveller is a corpus for the task language-model, not tag"),
         ("--data empty", 1, "empty has neither train/seq.in and train/seq.out nor .*"),
         ("--data good --encoding utf-9", 2, "unknown encoding 'utf-9'"),
+        ("--data good --tag-column 2", 2, "good/train/seq.out has no columns"),
+        ("--data good --set scheme=bio", 2, "corpus.scheme is 'bio'; it can be auto, .*"),
         ("--preset atis-bilst", 2, "unknown preset: 'atis-bilst'"),
         ("--preset imdb-best", 2, "the preset imdb-best is for another task"),
         ("--data good --window -1", 2, "model.window is -1; it must be from 0 to 100"),

@@ -17,7 +17,8 @@ import pytest
 
 from charlm.corpus import archives
 from charlm.errors import CorpusError, UsageError
-from charlm.tasks.classification import labelled_files, labelled_tables
+from charlm.tasks import tables
+from charlm.tasks.classification import labelled_files
 from charlm.tasks.classification.labelled_texts import load_labelled
 
 GOOD = [("train/neg/a.txt", b"bad"), ("train/pos/a.txt", b"good"), ("test/pos/a.txt", b"fine")]
@@ -75,7 +76,7 @@ def texts(found) -> list[str]:
         ("a.jsonl", '{"text": "a", "label": NaN}', "line 1: not JSON: invalid number", "object"),
         ("a.jsonl", f'{{"text": "a", "label": {"9" * 5000}}}', "not JSON: invalid number", "obj"),
         ("a.jsonl", "[" * 100_000, "line 1: nested too deeply", "object"),
-        ("a.jsonl", '["a", 1]', r"line 1: \['a', 1\] is not an object", "object"),
+        ("a.jsonl", '["a", 1]', "line 1: 'a' is not an object", "object"),
         ("a.jsonl", '{"texts": "a", "label": 1}', "no column of texts", "did you mean texts"),
         ("a.jsonl", '{"text": "a", "label": 1}\n{"text": "b"}', "line 2: no key 'label'", "text"),
         ("a.jsonl", '{"text": ["a"], "label": 1}', r"line 1: 'text' is \['a'\], not", "string"),
@@ -110,8 +111,8 @@ def test_columns_that_are_not_there(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("text,label,grade\na,x,1\nb,y,2\n")
     error = refusal(path, label_column="grad")
-    assert error.message == f"no column 'grad' in {path}"
-    assert error.hint.endswith("did you mean grade?")
+    assert error.message.startswith(f"no column 'grad' in {path}; its first row was taken for a")
+    assert "did you mean grade?; or give --header no if" in error.hint
     assert "cannot be both" in refusal(path, label_column="text").message
     (tmp_path / "b").mkdir()
     with pytest.raises(UsageError, match="is not a table, so it has no columns"):
@@ -141,11 +142,11 @@ def test_tables_that_are_too_large(tmp_path, monkeypatch):
     path = tmp_path / "a.jsonl"
     line = json.dumps({"text": "good", "label": "x"})
     path.write_text(f"{line}\n{line}\n")
-    monkeypatch.setattr(labelled_tables, "_MAX_LINES", 1)
+    monkeypatch.setattr(tables, "_MAX_LINES", 1)
     assert "has more than 1 lines" in refusal(path).message
-    monkeypatch.setattr(labelled_tables, "MAX_FILE_BYTES", 20)
+    monkeypatch.setattr(tables, "MAX_FILE_BYTES", 20)
     assert "line 1 is longer than 20 characters" in refusal(path).message
-    monkeypatch.setattr(labelled_tables, "MAX_BYTES", 40)
+    monkeypatch.setattr(tables, "MAX_BYTES", 40)
     assert "is larger than" in refusal(path).message
 
 
@@ -191,7 +192,7 @@ def put(root: Path, name: str, data: bytes = b"good") -> Path:
 def test_folders_of_another_layout(tmp_path, name):
     error = refusal(put(tmp_path / "data", name))
     assert error.message == f"no labelled text in {tmp_path / 'data'}"
-    assert error.hint == "expected: train/LABEL/*.txt and test/LABEL/*.txt, or LABEL/*.txt"
+    assert error.hint.startswith("expected: train/LABEL/*.txt and test/LABEL/*.txt, or LABEL/*")
 
 
 def test_folders_with_too_little(tmp_path):

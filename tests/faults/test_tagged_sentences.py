@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from charlm.errors import CharlmError, CorpusError
 from charlm.tasks.tagging.tagged_sentences import load_tagged
 
-module = sys.modules["charlm.tasks.tagging.tagged_sentences"]
+modules = [
+    sys.modules[f"charlm.tasks.tagging.{name}"] for name in ("tagged_files", "tagged_sentences")
+]
 
 GOOD = {
     "train/seq.in": b"to boston\nfares\n",
@@ -66,12 +68,12 @@ FAULTS = [
           "FOLDER/train/seq.out, line 2: 2 tags for 1 words"),
     Fault("a line without tags", {"train/seq.out": b"\nO\n"},
           "FOLDER/train/seq.out, line 1: 0 tags for 2 words"),
-    Fault("a tag without a kind", {"train/seq.out": b"O B\nO\n"},
-          "FOLDER/train/seq.out, line 1: 'B' is not a tag"),
+    Fault("a tag without a kind", {"valid/seq.out": b"B\n"},
+          "FOLDER/valid/seq.out, line 1: 'B' is not a tag of a span, but 'B-city' is"),
     Fault("a tag with an empty kind", {"train/seq.out": b"O B-\nO\n"},
-          "FOLDER/train/seq.out, line 1: 'B-' is not a tag"),
-    Fault("another scheme", {"train/seq.out": b"O S-city\nO\n"},
-          "FOLDER/train/seq.out, line 1: 'S-city' is not a tag"),
+          "FOLDER/train/seq.out, line 1: 'B-' is not a tag of a span"),
+    Fault("another scheme", {"valid/seq.out": b"X-city\n"},
+          "FOLDER/valid/seq.out, line 1: 'X-city' is not a tag of a span, but 'B-city' is"),
     Fault("small letters", {"valid/seq.out": b"o\n"},
           "FOLDER/valid/seq.out, line 1: 'o' is not a tag"),
     Fault("a hostile tag", {"valid/seq.out": b"\x1b[31m" + b"x" * 900 + b"\n"},
@@ -91,9 +93,11 @@ FAULTS = [
           "FOLDER has only one train sentence and no valid split"),
     Fault("a column alone", COLUMNS | {"train.txt": b"to O\nboston\n"},
           "FOLDER/train.txt, line 2: 'boston' has no tag"),
-    Fault("columns with a bad tag", COLUMNS | {"train.txt": b"\nto O\nboston X B_city\n\nx O\n"},
+    Fault("a column too many", COLUMNS | {"train.txt": b"\nto O\nboston X B-city\n\nx O\n"},
+          "FOLDER/train.txt, line 3 has 3 columns, but others have 2"),
+    Fault("columns with a bad tag", COLUMNS | {"train.txt": b"\nto O\nboston B_city\n\nx B-y\n"},
           "FOLDER/train.txt, line 3: 'B_city' is not a tag"),
-    Fault("columns with a bad tag at the end", COLUMNS | {"train.txt": b"a O\n\nto O\nb NN"},
+    Fault("columns with a bad tag at the end", COLUMNS | {"train.txt": b"a B-x\n\nto O\nb NN"},
           "FOLDER/train.txt, line 4: 'NN' is not a tag"),
     Fault("document marks alone", COLUMNS | {"train.txt": b"-DOCSTART- -X- O\n\n"},
           "no sentence in train of FOLDER"),
@@ -132,6 +136,7 @@ LIMITS = [
 @pytest.mark.parametrize("limit", LIMITS, ids=lambda limit: limit.limit)
 def test_limits(tmp_path, monkeypatch, limit):
     write(tmp_path, GOOD)
+    (module,) = (module for module in modules if hasattr(module, limit.limit))
     monkeypatch.setattr(module, limit.limit, limit.allowed)
     assert len(load_tagged(str(tmp_path)).splits["train"]) == 2
     for path in tmp_path.rglob("*.*"):
@@ -160,25 +165,46 @@ def test_odd_files_are_refused_at_once(tmp_path, make: Callable[[Path], object])
 
 
 LINES = st.lists(
-    st.sampled_from([b"O", b"B-x", b"I-x", b"a", b" ", b"\t", b"\n", b"\r", b"\xff", b"\0", b"-"]),
+    st.sampled_from(
+        [
+            b"O",
+            b"B-x",
+            b"I-x",
+            b"a",
+            b" ",
+            b"\t",
+            b"\n",
+            b"\r",
+            b"\xff",
+            b"\0",
+            b"-",
+            b'[{"words":"a","tags":',
+            b'"O"',
+            b"}",
+            b"]",
+            b",",
+            b"1\ta" + b"\t_" * 8,
+        ]
+    ),
     max_size=12,
 ).map(b"".join)
 
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(words=LINES, tags=LINES, columns=st.booleans())
-def test_any_bytes_are_read_or_refused(tmp_path, words, tags, columns):
+@given(words=LINES, tags=LINES, name=st.sampled_from(["", "txt", "conllu", "json", "csv"]))
+def test_any_bytes_are_read_or_refused(tmp_path, words, tags, name):
     """The error is a CharlmError; sentences that are read have a tag for each word."""
     write(tmp_path, GOOD | {"test/seq.in": words, "test/seq.out": tags})
-    if columns:
+    file = tmp_path / f"test.{name}"
+    if name:
         (tmp_path / "test" / "seq.in").unlink()
         (tmp_path / "test" / "seq.out").unlink()
-        (tmp_path / "test.txt").write_bytes(words)
+        file.write_bytes(words)
     try:
         test = load_tagged(str(tmp_path)).splits["test"]
     except CharlmError:
         return
     finally:
-        (tmp_path / "test.txt").unlink(missing_ok=True)
+        file.unlink(missing_ok=True)
     assert test
     assert all(len(sentence.words) == len(sentence.tags) > 0 for sentence in test)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charlm.config import Settings
-from charlm.errors import UsageError
+from charlm.errors import UsageError, shown
 from charlm.task import EvalOptions, Metric, Plan, Report, Table, Task
 from charlm.tasks.classification.config import (
     SETTINGS_FOR_CHARACTERS,
@@ -95,6 +95,21 @@ class ClassificationTask(Task):
         corpus = load_reviews(config.corpus, corpora_dir, tokens=tokens, progress=progress)
         return dataclasses.replace(self.complete(config, corpus), warnings=warnings)
 
+    def complete(self, config: ClassificationConfig, corpus: Reviews) -> Plan:
+        """As every task; states the class weights.
+
+        Raises:
+            UsageError: the class weights are not those of labels.
+        """
+        plan = super().complete(config, corpus)
+        if config.training.class_weights is None:
+            return plan
+        weights = corpus.class_weights(config.training.class_weights).items()
+        some = ", ".join(f"{shown(label)} {weight:.3g}" for label, weight in [*weights][:10])
+        more = ", ..." if len(weights) > 10 else ""
+        notice = f"weights in the training loss, not in the scores: {some}{more}"
+        return dataclasses.replace(plan, notices=(notice,))
+
     def facts(self, corpus: Reviews) -> tuple[str, dict[str, Any]]:
         """The labels."""
         labels = list(corpus.data.labels)
@@ -175,31 +190,43 @@ class ClassificationTask(Task):
         )
 
     def predict(self, run: Run, texts: Sequence[str], device: torch.device) -> Report:
-        """The most probable label of each text, and the probabilities of all labels."""
+        """The most probable label of each text, and the probabilities of all labels.
+
+        A blank text has no label.
+
+        Raises:
+            UsageError: all texts are blank.
+        """
         import torch
 
         from charlm.tasks.classification.scores import class_logits
         from charlm.tasks.sequences import Sequences
 
         labels, unknown = run.vocabulary.labels, run.vocabulary.unknown
-        encoded = [run.vocabulary.encode(text, run.config.corpus) for text in texts]
+        written = [text for text in texts if text.strip()]
+        if not written:
+            raise UsageError("there is no text to label", 'for example: "a quiet film"')
+        encoded = [run.vocabulary.encode(text, run.config.corpus) for text in written]
         sequences = Sequences([torch.from_numpy(ids) for ids in encoded], device)
         logits = class_logits(run.load_model().to(device), sequences)
-        predictions = []
-        for text, probabilities in zip(texts, logits.double().softmax(1).tolist(), strict=True):
-            by_label = dict(zip(labels, probabilities, strict=True))
-            best = max(by_label, key=by_label.__getitem__)
+        predictions: list[dict[str, Any]] = []
+        rows = iter(logits.double().softmax(1).tolist())
+        for text in texts:
+            by_label = dict(zip(labels, next(rows), strict=True)) if text.strip() else {}
+            best = max(by_label, key=by_label.__getitem__, default=None)
             predictions.append({"text": text, "label": best, "labels": by_label})
         return Report(
             content={"predictions": predictions},
             warnings=[
                 f"no word of {text[:40]!r} is in the vocabulary: the label is a guess"
-                for text, ids in zip(texts, encoded, strict=True)
+                for text, ids in zip(written, encoded, strict=True)
                 if (ids == unknown).all()
             ],
             blocks=[
                 f"{row['label']}  {100 * row['labels'][row['label']]:.1f}%"
                 + ("" if len(texts) == 1 else f"  {' '.join(row['text'][:60].split())}")
+                if row["labels"]
+                else ""
                 for row in predictions
             ],
         )

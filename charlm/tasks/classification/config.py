@@ -32,24 +32,31 @@ class LabelledTextsSection(DataSection):
 
     source: str = setting(
         "imdb",
-        "The labelled texts: imdb; a folder or .tar.gz with train/LABEL/*.txt; or a .csv or .jsonl "
-        "file of texts and labels.",
+        "The labelled texts: imdb; a folder or .tar.gz with train/LABEL/*.txt, or with LABEL.txt "
+        "files of a text on each line; or a .csv, .tsv, .json, .jsonl or .parquet file.",
         option="--data",
         metavar="NAME|FOLDER|FILE",
     )
     text_column: str | None = setting(
         None,
-        "Column of the texts in a .csv or .jsonl file.",
+        "Column of the texts in a table; a number if a .csv file has no header.",
         option="--text-column",
         metavar="NAME",
         none_means="the first of text, review, sentence, ...",
     )
     label_column: str | None = setting(
         None,
-        "Column of the labels in a .csv or .jsonl file.",
+        "Column of the labels in a table; a number if a .csv file has no header.",
         option="--label-column",
         metavar="NAME",
         none_means="the first of label, sentiment, class, ...",
+    )
+    header: str = setting(
+        "auto",
+        "Whether the first row of a .csv or .tsv file names its columns. auto: it does if a name "
+        "is known, or if none of its values stands again in its column.",
+        option="--header",
+        choices=("auto", "yes", "no"),
     )
     valid: float = setting(
         0.1,
@@ -186,6 +193,14 @@ class ClassifierTrainingSection(TrainingSection):
     minutes: float | None = None
     lr: float = 0.002
     beta2: float = 0.999
+    class_weights: str | None = setting(
+        None,
+        "Weights of the labels in the training loss. balanced: texts / (labels * texts of the "
+        "label). Or label=weight pairs with commas, such as spam=2,ham=0.5; other labels have 1.",
+        option="--class-weights",
+        metavar="balanced|LABEL=F,...",
+        none_means="all labels have 1",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,7 @@
-"""Labelled texts with one file per text, in a folder per label, or in a tar archive of folders."""
+"""Labelled texts in text files, in a folder or in a tar archive of one.
+
+Each label has a folder with a file for each text, or a file with a text on each line.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from charlm.corpus.archives import MAX_BYTES, MAX_FILE_BYTES, MAX_FILES, read_tar, too_large
-from charlm.corpus.text import Parts, decode, reading, walk
+from charlm.corpus.text import Parts, decode, normalised, reading, walk
 from charlm.errors import CorpusError, counted, shown
-
-SPLIT_CALLED = {"train": "train", "training": "train", "test": "test"}
-SPLIT_CALLED |= dict.fromkeys(("valid", "validation", "val", "dev"), "valid")
-"""The split, by the name of a folder or by a value in a column ``split``."""
+from charlm.tasks.tables import SPLIT_CALLED
 
 _UNLABELLED = "unsup"  # the folder of the unlabelled reviews in IMDB
 _DEEPEST = 4  # the most parts of a path: FOLDER/train/LABEL/name.txt
+_NO_LABELS = {_UNLABELLED, "readme", "license", "licence", *SPLIT_CALLED}  # names of other files
 
 
 class Found(NamedTuple):
@@ -30,10 +31,11 @@ class Found(NamedTuple):
 
 
 def read_folder(folder: Path, encoding: str | None, notices: list[str]) -> Iterator[Found]:
-    """The texts of ``{train,valid,test}/LABEL/*.txt`` or ``LABEL/*.txt``, sorted by path.
+    """The texts of one of four layouts, sorted by path.
 
-    The layout may be in the folder itself or in one folder inside it. Linked files are read,
-    linked folders are not.
+    They are ``LABEL/*.txt`` and ``LABEL.txt`` with a text on each line, for each of the splits, as
+    in ``train/LABEL.txt``, or without splits. The layout may be in the folder itself or in one
+    folder inside it. Linked files are read, linked folders are not.
 
     Raises:
         CorpusError: there is no such file, or one is unreadable, too large or not text.
@@ -53,18 +55,18 @@ def read_folder(folder: Path, encoding: str | None, notices: list[str]) -> Itera
                 skipped[_UNLABELLED if kind == _UNLABELLED else "other"] += 1
     total = 0
 
-    def read(parts: Parts) -> tuple[str, bytes]:
+    def read(parts: Parts, most: int) -> tuple[str, bytes]:
         nonlocal total
         where = f"{shown('/'.join(parts))} in {folder}"
         with reading(where), open(os.path.join(folder, *parts), "rb") as stream:
-            raw = stream.read(MAX_FILE_BYTES + 1)
-        if len(raw) > MAX_FILE_BYTES:
-            raise too_large(where)
+            raw = stream.read(most + 1)
         total += len(raw)
         if total > MAX_BYTES:
             raise CorpusError(
                 f"{folder} holds more than {MAX_BYTES >> 30} GiB of texts", "use a part of them"
             )
+        if len(raw) > most:
+            raise too_large(where)
         return where, raw
 
     return _texts(folder, texts, skipped, read, encoding, notices)
@@ -86,7 +88,7 @@ def read_archive(path: Path, encoding: str | None, notices: list[str]) -> Iterat
                 unlabelled = parts is not None and _kind(parts) == _UNLABELLED
                 skipped[_UNLABELLED if unlabelled else "other"] += 1
 
-    def read(parts: Parts) -> tuple[str, bytes]:
+    def read(parts: Parts, most: int) -> tuple[str, bytes]:
         return f"{shown('/'.join(parts))} in {path}", texts.pop(parts)
 
     return _texts(path, texts, skipped, read, encoding, notices)
@@ -95,51 +97,80 @@ def read_archive(path: Path, encoding: str | None, notices: list[str]) -> Iterat
 def _kind(parts: Parts) -> str:
     """By its path, whether a file may be a labelled text: ``text``, ``unsup`` or ``other``."""
     if (
-        not 2 <= len(parts) <= _DEEPEST
+        not 1 <= len(parts) <= _DEEPEST
         or not parts[-1].lower().endswith(".txt")
         or any(part.startswith(".") for part in parts)
     ):
         return "other"
-    return _UNLABELLED if parts[-2] == _UNLABELLED else "text"
+    return _UNLABELLED if _UNLABELLED in parts[-2:-1] else "text"
 
 
 def _texts(
     source: Path,
     texts: Collection[Parts],
     skipped: Counter[str],
-    read: Callable[[Parts], tuple[str, bytes]],
+    read: Callable[[Parts, int], tuple[str, bytes]],
     encoding: str | None,
     notices: list[str],
 ) -> Iterator[Found]:
     """The texts that are part of the layout, with their labels."""
-    in_splits, chosen = _laid_out(source, texts)
+    by_line, in_splits, chosen = _laid_out(source, texts)
     others = len(texts) - len(chosen) + skipped["other"]
-    notices.append(f"read {counted(len(chosen), 'file')} of {source}, skipped {others:,}")
+    how = "; each line is a text, its label is the file's name" if by_line else ""
+    notices.append(f"read {counted(len(chosen), 'file')} of {source}, skipped {others:,}{how}")
     if skipped[_UNLABELLED]:
         unlabelled = counted(skipped[_UNLABELLED], "file")
         notices.append(f"skipped {unlabelled} without a label, in {_UNLABELLED}")
     for parts in sorted(chosen, key="/".join):
-        where, raw = read(parts)
-        split = SPLIT_CALLED[parts[-3].casefold()] if in_splits else None
-        yield Found(split, parts[-2], decode(raw, where, encoding), where)
+        where, raw = read(parts, MAX_BYTES if by_line else MAX_FILE_BYTES)
+        text = decode(raw, where, encoding)
+        *above, label = (*parts[:-1], _stem(parts)) if by_line else parts[:-1]
+        split = SPLIT_CALLED[above[-1].casefold()] if in_splits else None
+        if not by_line:
+            yield Found(split, label, text, where)
+            continue
+        lines = normalised(text).removesuffix("\n").split("\n")
+        for number, line in enumerate(lines, start=1):
+            yield Found(split, label, line, f"{where}, line {number:,}")
 
 
-def _laid_out(source: Path, texts: Collection[Parts]) -> tuple[bool, list[Parts]]:
-    """Whether the layout has splits, and the texts in it, all below the same folder."""
-    in_splits: dict[Parts, list[Parts]] = defaultdict(list)
-    plain: dict[Parts, list[Parts]] = defaultdict(list)
+def _stem(parts: Parts) -> str:
+    return parts[-1][: -len(".txt")]
+
+
+def _laid_out(source: Path, texts: Collection[Parts]) -> tuple[bool, bool, list[Parts]]:
+    """Whether each line is a text, whether there are splits, and the files below one folder."""
+    found: dict[tuple[bool, bool], dict[Parts, dict[Parts, str]]] = {
+        (by_line, in_splits): defaultdict(dict)  # labels by file by folder
+        for by_line in (False, True)
+        for in_splits in (True, False)
+    }
     for parts in texts:
-        if len(parts) > 2 and parts[-3].casefold() in SPLIT_CALLED:
-            in_splits[parts[:-3]].append(parts)
-        elif len(parts) < _DEEPEST and parts[-2].casefold() not in SPLIT_CALLED:
-            plain[parts[:-2]].append(parts)
-    # A single folder of texts may be something else, such as notes beside the data.
-    several = {root: below for root, below in plain.items() if len({p[-2] for p in below}) > 1}
-    roots = in_splits or several or plain
-    if not roots:
+        split = [part.casefold() in SPLIT_CALLED for part in parts]
+        if len(parts) > 2 and split[-3]:
+            found[False, True][parts[:-3]][parts] = parts[-2]
+        elif 1 < len(parts) < _DEEPEST and not split[-2]:
+            found[False, False][parts[:-2]][parts] = parts[-2]
+        label = _stem(parts)
+        if len(parts) < _DEEPEST and label.casefold() not in _NO_LABELS:
+            in_splits = len(parts) > 1 and split[-2]
+            found[True, in_splits][parts[: -2 if in_splits else -1]][parts] = label
+    # A single folder or file of texts may be something else, such as notes beside the data.
+    several = {
+        kind: {root: below for root, below in each.items() if len({*below.values()}) > 1}
+        for kind, each in found.items()
+    }
+    choices = [((False, True), found[False, True]), ((False, False), several[False, False])]
+    choices += [(kind, several[kind]) for kind in ((True, True), (True, False))]
+    choices += [((False, False), found[False, False])]
+    for (by_line, in_splits), roots in choices:  # noqa: B007 - they are used after the loop
+        if roots:
+            break
+    else:
         raise CorpusError(
             f"no labelled text in {source}",
-            "expected: train/LABEL/*.txt and test/LABEL/*.txt, or LABEL/*.txt",
+            "expected: train/LABEL/*.txt and test/LABEL/*.txt, or LABEL/*.txt; "
+            "or LABEL.txt with a text on each line; or train.csv and test.csv",
         )
     depth = min(map(len, roots))
     highest = sorted(root for root in roots if len(root) == depth)
@@ -150,4 +181,4 @@ def _laid_out(source: Path, texts: Collection[Parts]) -> tuple[bool, list[Parts]
             f"{some}{', ...' if len(highest) > 3 else ''}",
             "name one of these folders",
         )
-    return bool(in_splits), roots[highest[0]]
+    return by_line, in_splits, list(roots[highest[0]])

@@ -16,7 +16,8 @@ from charlm.corpus.text import check_characters, check_encoding, normalised, rea
 from charlm.errors import CorpusError, UsageError, counted, shown
 from charlm.tasks.classification.config import ClassificationConfig
 from charlm.tasks.classification.labelled_files import Found, read_archive, read_folder
-from charlm.tasks.classification.labelled_tables import TABLE_SUFFIXES, read_table
+from charlm.tasks.classification.labelled_tables import USUAL, Columns, read_texts
+from charlm.tasks.tables import TABLE_SUFFIXES, is_table, split_files
 
 MAX_LABELS = 1000  # distinct ones; a column of numbers, names or texts has more
 _LONGEST_LABEL = 100  # characters
@@ -57,6 +58,7 @@ def load_labelled(
     test: float = 0.1,
     text_column: str | None = None,
     label_column: str | None = None,
+    header: str = "auto",
     progress: bool = False,
 ) -> LabelledTexts:
     r"""Labelled texts, found, read and split.
@@ -69,23 +71,24 @@ def load_labelled(
     order of the texts, and equal texts mostly stay together.
 
     Args:
-        source: a catalogue name; a folder with ``{train,valid,test}/LABEL/*.txt`` or
-            ``LABEL/*.txt``, or a folder that contains exactly one such folder; a ``.tar.gz``,
-            ``.tgz`` or ``.tar`` archive of such a folder; a ``.csv`` or ``.tsv`` file with a
-            header, or a ``.jsonl`` or ``.ndjson`` file with one object per line, also with
-            ``.gz`` at the end. A column ``split`` gives the split of each row.
+        source: a catalogue name; a folder as ``read_folder`` takes; a ``.tar.gz``, ``.tgz`` or
+            ``.tar`` archive of one; a table, which is a ``.csv`` or ``.tsv`` file, a ``.json``,
+            ``.jsonl`` or ``.ndjson`` file with an object for each text, also with ``.gz`` at the
+            end, or a ``.parquet`` file; or a folder of tables that are named after splits. A
+            column ``split`` gives the split of each row of a single table.
         corpora_dir, progress: as in ``find_source``.
         encoding: the name of a Python text encoding; None is strict UTF-8.
         valid: the fraction of the train texts to hold out as the valid split, from 0 to below 1.
         test: the fraction to hold out as the test split, before the valid split.
-        text_column, label_column: as in ``read_table``.
+        text_column, label_column: the columns of a table; None: as in ``read_texts``.
+        header: as in ``read_table``.
 
     Raises:
         CorpusError: the source is not found, cannot be read, is damaged, is not text in that
             encoding, has an unknown format, has no texts to train on, or has invalid labels.
         FetchError: a catalogued corpus could not be downloaded.
-        UsageError: the encoding is unknown, a fraction is out of range, a column is named but the
-            source is not a table, or the catalogued corpus is for another task.
+        UsageError: the encoding is unknown, a fraction is out of range, columns are described but
+            the source is not a table, or the catalogued corpus is for another task.
     """
     if encoding is not None:
         check_encoding(encoding)
@@ -94,7 +97,8 @@ def load_labelled(
             raise UsageError(f"{name} must be at least 0 and below 1, not {fraction}")
     found = find_source(source, ClassificationConfig.task, corpora_dir, progress=progress)
     path, notices = Path(found.path), list(found.notices)
-    splits = _gather(_read(path, encoding, notices, (text_column, label_column)), notices)
+    columns = Columns(text_column, label_column, header)
+    splits = _gather(_read(path, encoding, notices, columns), notices)
     labels = _labels(splits, path, notices)
     sha256 = _digest(splits)
     for name, fraction in (("test", test), ("valid", valid)):
@@ -117,24 +121,29 @@ def load_labelled(
 
 
 def _read(
-    path: Path,
-    encoding: str | None,
-    notices: list[str],
-    columns: tuple[str | None, str | None],
+    path: Path, encoding: str | None, notices: list[str], columns: Columns
 ) -> Iterator[Found]:
     """The texts of a source, by the reader for its kind."""
     with reading(path):
         mode = path.stat().st_mode
     name = path.name.lower()
-    regular = stat.S_ISREG(mode)
-    if regular and name.removesuffix(".gz").endswith(TABLE_SUFFIXES):
-        return read_table(path, encoding, notices, text_column=columns[0], label_column=columns[1])
-    if columns != (None, None):
+    regular, folder = stat.S_ISREG(mode), stat.S_ISDIR(mode)
+    if regular and is_table(path):
+        return read_texts(path, encoding, notices, columns)
+    tables = split_files(path, TABLE_SUFFIXES) if folder else {}
+    if "train" in tables:
+        return (
+            found._replace(split=split)
+            for split, paths in tables.items()
+            for each in paths
+            for found in read_texts(each, encoding, notices, columns)
+        )
+    if columns != USUAL:
         raise UsageError(
             f"{path} is not a table, so it has no columns",
             f"tables end in {' '.join(TABLE_SUFFIXES)}",
         )
-    if stat.S_ISDIR(mode):
+    if folder:
         return read_folder(path, encoding, notices)
     if regular and name.endswith(_ARCHIVES):
         return read_archive(path, encoding, notices)

@@ -33,6 +33,10 @@ class LabelOfText(SequenceObjective):
         self.train = load_sequences(corpus, "train", device)
         self.lengths = self.train.lengths
         self.targets = torch.tensor(corpus.labels("train"))
+        self.weights = None  # (C,) of the labels
+        if wanted := run.config.training.class_weights:
+            weights = corpus.class_weights(wanted)
+            self.weights = torch.tensor([*weights.values()], device=device)
         self.valid = load_sequences(corpus, "valid", device)
         self.valid_labels = corpus.labels("valid")
         self.train_size, self.valid_size = len(self.train), len(self.valid)
@@ -49,11 +53,12 @@ class LabelOfText(SequenceObjective):
     def loss(
         self, model: Classifier, batch: Tensor, state: StackState | None
     ) -> tuple[Tensor, int, None]:
-        """The cross-entropy of the labels."""
+        """The cross-entropy of the labels, each text's times the weight of its label."""
         inputs, lengths = batch_inputs(model, self.train, batch)
         targets = self.targets[batch].to(inputs.device)
         logits = model(inputs, lengths).float()
-        return F.cross_entropy(logits, targets, reduction="sum"), len(batch), None
+        nats = F.cross_entropy(logits, targets, self.weights, reduction="sum")
+        return nats, len(batch), None
 
     def score(self, model: Classifier, should_stop: Callable[[], bool]) -> float:
         """The accuracy on the validation split, in percent."""

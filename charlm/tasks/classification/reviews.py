@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from dataclasses import dataclass, field
+from math import inf, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from charlm.config.settings import check_known
 from charlm.corpus.cleaning import clean
 from charlm.corpus.vocabulary import Vocabulary
 from charlm.corpus.words import WordVocabulary, split_words
-from charlm.errors import CorpusError
+from charlm.errors import CorpusError, UsageError, shown
 from charlm.tasks.classification.config import LabelledTextsSection
 from charlm.tasks.classification.labelled_texts import MAX_LABELS, LabelledTexts, load_labelled
 from charlm.tasks.examples import Examples
@@ -95,6 +99,40 @@ class Reviews(Examples):
         """The label of each text of a split, as an index into the vocabulary's ``labels``."""
         return [text.label for text in self.data.splits[split]]
 
+    def class_weights(self, wanted: str) -> dict[str, float]:
+        """The weight of each label in the training loss, from the setting ``class_weights``.
+
+        With "balanced" each label has the same sum of weights over the train split, and the mean
+        weight of a text is 1; a label without train texts has weight 0.
+
+        Raises:
+            UsageError: ``wanted`` is neither "balanced" nor pairs of a label and a weight.
+        """
+        labels = self.vocabulary.labels
+        if wanted == "balanced":
+            counts = Counter(self.labels("train"))
+            share = counts.total() / len(counts)
+            return {label: share / (counts[i] or inf) for i, label in enumerate(labels)}
+        weights = dict.fromkeys(labels, 1.0)
+        example = f"balanced, or pairs such as {labels[0]}=2,{labels[1]}=0.5"
+        # A label may have commas and equals signs.
+        pairs = re.findall(r"(.+?)=([^=,]+)(?:,|$)", wanted)
+        if not pairs or ",".join(map("=".join, pairs)) != wanted.rstrip(","):
+            raise UsageError(f"training.class_weights is {shown(wanted)}", f"it can be {example}")
+        for label, number in pairs:
+            check_known(label.strip(), labels, "label in training.class_weights")
+            try:
+                weight = float(number)
+            except ValueError:
+                weight = nan
+            if not 0 < weight < inf:
+                raise UsageError(
+                    f"training.class_weights has {shown(number)} for {shown(label)}",
+                    f"a weight is a number above 0: {example}",
+                )
+            weights[label.strip()] = weight
+        return weights
+
 
 def tokens_of(text: str, config: LabelledTextsSection) -> list[str] | str:
     """The words or characters of a text."""
@@ -122,6 +160,7 @@ def load_reviews(
         test=config.test,
         text_column=config.text_column,
         label_column=config.label_column,
+        header=config.header,
         progress=progress,
     )
     if tokens is None:

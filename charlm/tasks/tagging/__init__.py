@@ -91,7 +91,10 @@ class TaggingTask(Task):
         should_stop: Callable[[], bool],
         options: EvalOptions | None = None,
     ) -> Report:
-        """Precision, recall and F1 of all spans and of each kind, and the words' accuracy."""
+        """Precision, recall and F1 of all spans and of each kind, and the words' accuracy.
+
+        If the tags are of words, each word with another tag than O is a span.
+        """
         from charlm.tasks.tagging.scores import Sentences, predict_tags, tags_of, words_of
         from charlm.tasks.tagging.spans import score_spans
 
@@ -102,7 +105,9 @@ class TaggingTask(Task):
         gold = tags_of(sentences)
         pairs = [*zip(chain(*gold), chain(*found), strict=True)]
         accuracy = 100 * sum(a == b for a, b in pairs) / len(pairs)
-        scores, text = score_spans(gold, found), self.valid_metric.text
+        of_words = vocabulary.tags_are_of_words(run.config.corpus)
+        scores, text = score_spans(gold, found, of_words=of_words), self.valid_metric.text
+        kind, unit = ("tag", "words") if of_words else ("slot", "spans")
         overall = scores.overall
         by_count = sorted(scores.kinds.items(), key=lambda item: -item[1].gold)
         return Report(
@@ -126,9 +131,9 @@ class TaggingTask(Task):
             blocks=[
                 f"{self.valid_metric.title(split)} {text(overall.f1)} (precision "
                 f"{text(overall.precision)}, recall {text(overall.recall)}) of {overall.gold:,} "
-                f"spans in {len(sentences):,} sentences; correct tags: {text(accuracy)}\n",
+                f"{unit} in {len(sentences):,} sentences; correct tags: {text(accuracy)}\n",
                 Table(
-                    ("slot", "spans", "precision", "recall", "F1"),
+                    (kind, unit, "precision", "recall", "F1"),
                     [
                         (kind, f"{of.gold:,}", text(of.precision), text(of.recall), text(of.f1))
                         for kind, of in by_count
@@ -140,14 +145,23 @@ class TaggingTask(Task):
     def predict(self, run: Run, texts: Sequence[str], device: torch.device) -> Report:
         """The most probable tag of each word, and the spans that the tags make.
 
+        A span has its label, its text, the first character of it in the sentence as it was given
+        and the one after the last, and the same of its words. A blank text has no words.
+
         Raises:
             UsageError: there is no word, or a sentence or a word is too long.
         """
         from charlm.tasks.tagging.scores import Sentences, predict_tags
         from charlm.tasks.tagging.spans import spans
+        from charlm.tasks.tagging.tagged_files import word_places
         from charlm.tasks.tagging.tagged_sentences import MAX_CHARACTERS, MAX_WORDS
 
-        sentences = [words for text in texts if (words := text.split())]
+        places = [word_places(text) for text in texts]
+        words_of = [
+            [text[slice(*place)] for place in each]
+            for text, each in zip(texts, places, strict=True)
+        ]
+        sentences = [words for words in words_of if words]
         if not sentences:
             example = 'for example: charlm tag predict "to boston"'
             raise UsageError("there is no word to tag", example)
@@ -158,16 +172,28 @@ class TaggingTask(Task):
                     f"{MAX_WORDS:,} words, or a word of more than {MAX_CHARACTERS:,} characters",
                     "write each sentence on a separate line",
                 )
-        read = Sentences(sentences, run.vocabulary, run.config.corpus, device)
-        tags = predict_tags(run.load_model().to(device), read, run.vocabulary.tags)
+        vocabulary = run.vocabulary
+        read = Sentences(sentences, vocabulary, run.config.corpus, device)
+        tags = iter(predict_tags(run.load_model().to(device), read, vocabulary.tags))
+        of_words = vocabulary.tags_are_of_words(run.config.corpus)
         predictions: list[dict[str, Any]] = []
         blocks: list[str | Table] = []
-        for words, found in zip(sentences, tags, strict=True):
-            texts_of_spans = [
-                {"kind": span.kind, "text": " ".join(words[span.start : span.end])}
-                for span in spans(found)
-            ]
-            predictions.append({"words": words, "tags": found, "spans": texts_of_spans})
+        for text, words, place in zip(texts, words_of, places, strict=True):
+            found = next(tags) if words else []
+            found_spans = []
+            for span in spans(found, of_words=of_words):
+                start, end = place[span.start][0], place[span.end - 1][1]
+                found_spans.append(
+                    {
+                        "label": span.kind,
+                        "text": text[start:end],
+                        "start": start,
+                        "end": end,
+                        "start_word": span.start,
+                        "end_word": span.end,
+                    }
+                )
+            predictions.append({"text": text, "words": words, "tags": found, "spans": found_spans})
             blocks += ["", Table(("word", "tag"), list(zip(words, found, strict=True)), left=2)]
         return Report(content={"predictions": predictions}, blocks=blocks[1:])
 

@@ -19,9 +19,32 @@ class TaggedSentencesSection(DataSection):
     source: str = setting(
         "atis",
         "The tagged sentences: atis; a folder with seq.in and seq.out in each of train, valid and "
-        "test; or a folder with train.txt, valid.txt and test.txt, one word and tag per line.",
+        "test; a folder with a file for each, such as train.txt, train.conllu or train.parquet; or "
+        "a file with a word and its tag in each line, .conllu, .json, .jsonl, .csv or .parquet.",
         option="--data",
-        metavar="NAME|FOLDER",
+        metavar="NAME|FOLDER|FILE",
+    )
+    word_column: str | None = setting(
+        None,
+        "Column of the words: a name, or a number if the columns have no names.",
+        option="--word-column",
+        metavar="NAME|N",
+        none_means="the first; form in CoNLL-U; the first of tokens, words, text, ... in a table",
+    )
+    tag_column: str | None = setting(
+        None,
+        "Column of the tags, or of spans with start, end and label: a name, or a number if the "
+        "columns have no names. CoNLL-U has upos, xpos, feats, deprel and more.",
+        option="--tag-column",
+        metavar="NAME|N",
+        none_means="the last; upos in CoNLL-U; the first of tags, ner_tags, ... in a table",
+    )
+    scheme: str = setting(
+        "auto",
+        "What the tags are of. spans: B-, I-, E-, S- and similar marks with the kind of a span, "
+        "and O. words: each tag is of a word, such as a part of speech. auto: spans if the tags "
+        "have such marks.",
+        choices=("auto", "spans", "words"),
     )
     valid: float = setting(
         0.1,

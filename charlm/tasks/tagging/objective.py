@@ -24,6 +24,7 @@ class TagOfWord(SequenceObjective):
     def __init__(self, run: Run, corpus: Slots, device: torch.device) -> None:
         self.task = run.task
         self.batch_size, self.tags = run.config.training.batch_size, run.vocabulary.tags
+        self.of_words = run.vocabulary.tags_are_of_words(run.config.corpus)
         splits, settings = corpus.data.splits, (run.vocabulary, run.config.corpus, device)
         self.train = Sentences(words_of(splits["train"]), *settings)
         self.valid = Sentences(words_of(splits["valid"]), *settings)
@@ -48,4 +49,4 @@ class TagOfWord(SequenceObjective):
     def score(self, model: Tagger, should_stop: Callable[[], bool]) -> float:
         """The F1 of the spans of the validation split, in percent."""
         found = predict_tags(model, self.valid, self.tags, should_stop=should_stop)
-        return score_spans(self.valid_tags, found).overall.f1
+        return score_spans(self.valid_tags, found, of_words=self.of_words).overall.f1

@@ -11,6 +11,7 @@ from charlm.corpus.words import WordVocabulary, ngram_ids, normalise_word, word_
 from charlm.errors import CorpusError
 from charlm.tasks.examples import Examples
 from charlm.tasks.tagging.config import TaggedSentencesSection
+from charlm.tasks.tagging.spans import is_iob
 from charlm.tasks.tagging.tagged_sentences import (
     MAX_CHARACTERS,
     MAX_TAGS,
@@ -43,6 +44,10 @@ class TaggerVocabulary:
         """The ids of tags; -1 for an unknown tag."""
         ids = {tag: index for index, tag in enumerate(self.tags)}
         return [ids.get(tag, -1) for tag in tags]
+
+    def tags_are_of_words(self, config: TaggedSentencesSection) -> bool:
+        """Whether each tag is of a single word, not of a span."""
+        return config.scheme == "words" or not all(map(is_iob, self.tags))
 
     def to_json(self) -> dict[str, Any]:
         """Words and tags, for JSON."""
@@ -98,6 +103,9 @@ def load_slots(
         corpora_dir=corpora_dir,
         encoding=config.encoding,
         valid=config.valid,
+        word_column=config.word_column,
+        tag_column=config.tag_column,
+        scheme=config.scheme,
         progress=progress,
     )
     train = (map(normalise_word, sentence.words) for sentence in data.splits["train"])

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from charlm.corpus import catalogue
-from charlm.errors import CorpusError, UsageError
+from charlm.errors import CorpusError, UsageError, counted
 from charlm.tasks.classification.labelled_texts import LabelledTexts, load_labelled
 
 Samples = list[tuple[str | None, str, str]]  # split, label, text
@@ -93,6 +93,11 @@ def json_lines(path: Path, samples: Samples, ensure_ascii: bool = False) -> Path
     ]
     lines = "\n".join(json.dumps(line, ensure_ascii=ensure_ascii) for line in objects)
     return written(path, lines)
+
+
+def json_list(path: Path, samples: Samples) -> Path:
+    lines = json_lines(path, samples).read_text("utf-8")
+    return written(path, "[" + lines.replace("}\n{", "},\n{") + "]\n")
 
 
 def pairs(found: LabelledTexts, split: str) -> list[tuple[str, str]]:
@@ -186,6 +191,53 @@ def test_linked_files_are_read_and_linked_folders_not(tmp_path):
     assert pairs(found, "train")[1:] == [("pos", "good\tindeed"), ("pos", "elsewhere")]
 
 
+LINES = {"neg.txt": "bad\n\nsad, so sad", "pos.txt": "\ufeffgood\r\nfine\n"}
+
+
+@pytest.mark.parametrize("below", ["", "names/"])
+@pytest.mark.parametrize("splits", [("",), ("train/", "test/")])
+@pytest.mark.parametrize("packed", [False, True], ids=["folder", "archive"])
+def test_file_for_each_label_with_a_text_on_each_line(tmp_path, below, splits, packed):
+    source = tmp_path / "data"
+    for split in splits:
+        for name, text in LINES.items():
+            put(source / below / split / name, text)
+    put(source / below / "README.txt", "about it\n")
+    put(source / below / splits[0] / "unsup.txt", "perhaps\n")
+    if packed:
+        source = tmp_path / "data.tar.gz"
+        with tarfile.open(source, "w:gz") as tar:
+            tar.add(tmp_path / "data", ".")
+    found = load_labelled(str(source), test=0, valid=0)
+    expected = [("neg", "bad"), ("neg", "sad, so sad"), ("pos", "good"), ("pos", "fine")]
+    assert pairs(found, "train") == expected
+    assert pairs(found, "test") == (expected if len(splits) > 1 else [])
+    assert found.notices[:2] == (
+        f"read {2 * len(splits)} files of {source}, skipped 2; each line is a text, its label is "
+        "the file's name",
+        f"skipped {counted(len(splits), 'empty text')}",
+    )
+
+
+def test_place_of_a_line_in_a_message(tmp_path):
+    put(tmp_path / "neg.txt", "bad\n")
+    put(tmp_path / "pos.txt", b"good\nfine \xff\n")
+    with pytest.raises(CorpusError, match=r"'pos.txt' in .* is not UTF-8: .* line 2"):
+        load_labelled(str(tmp_path))
+    (tmp_path / "pos.txt").unlink()
+    put(tmp_path / f"{'x' * 101}.txt", "a\n")
+    with pytest.raises(CorpusError, match=r"xxx.txt' in .*, line 1: .* is not a valid label"):
+        load_labelled(str(tmp_path))
+    with pytest.raises(CorpusError, match="no labelled text in"):  # one file is not a layout
+        load_labelled(str(put(tmp_path / "one" / "a.txt", "a\n").parent))
+
+
+def put(path: Path, text: str | bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
 def test_several_sets_of_texts_are_refused(tmp_path):
     for name in ("a", "b"):
         folder(tmp_path / name, SPLIT)
@@ -229,6 +281,60 @@ def test_last_of_several_members_with_one_name_counts(tmp_path):
 # Tables
 
 
+HEADERLESS = "5,a,the best film,en\n1,b,the worst film,en\n5,c,good,en\n1,d,bad,en\n"
+
+
+def test_csv_without_a_header(tmp_path):
+    path = written(tmp_path / "a.csv", HEADERLESS)
+    found = load_labelled(str(path), test=0, valid=0)
+    assert pairs(found, "train")[:2] == [("5", "the best film"), ("1", "the worst film")]
+    assert found.notices[0] == (
+        f"texts are column '3' and labels '1' of {path}; its first row was taken for a text (if "
+        "not: --header yes)"
+    )
+    named = load_labelled(str(path), test=0, valid=0, text_column="2", label_column="1")
+    assert pairs(named, "train")[:2] == [("5", "a"), ("1", "b")]
+    with pytest.raises(CorpusError, match="no column '7' in"):
+        load_labelled(str(path), text_column="7")
+
+
+def test_what_is_said_of_the_first_row_of_csv(tmp_path):
+    two = written(tmp_path / "two.csv", "the best film,5\nthe worst film,1\n")
+    with pytest.raises(CorpusError, match="its first row was taken for a header") as caught:
+        load_labelled(str(two))
+    assert caught.value.hint.endswith("or give --header no if the first row is an example")
+    found = load_labelled(str(two), header="no", test=0, valid=0)
+    assert pairs(found, "train") == [("5", "the best film"), ("1", "the worst film")]
+    with pytest.raises(CorpusError, match=r"no column of texts in .*, comment$"):
+        load_labelled(str(written(tmp_path / "a.csv", HEADERLESS)), header="yes")
+    with pytest.raises(UsageError, match="is not a table"):
+        load_labelled(str(folder(tmp_path / "folder", TWO)), header="no")
+
+
+def test_folder_of_tables(tmp_path):
+    for split in ("train", "test"):
+        table(tmp_path / f"{split}.csv", TWO, ("split", "label", "text"))
+    put(tmp_path / "pos" / "a.txt", "not read")
+    found = load_labelled(str(tmp_path), valid=0)
+    assert pairs(found, "train") == pairs(found, "test") == [
+        (label, text) for _, label, text in TWO
+    ]  # fmt: skip
+
+
+def test_parquet_of_a_data_set(tmp_path):
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    names = {"info": {"features": {"label": {"names": ["neg", "pos"], "_type": "ClassLabel"}}}}
+    columns = pyarrow.table({"text": ["good", "bad", "fine"], "label": [1, 0, 1]})
+    columns = columns.replace_schema_metadata({"huggingface": json.dumps(names)})
+    for part in range(2):
+        parquet.write_table(columns, tmp_path / f"train-0000{part}-of-00002.parquet")
+    found = load_labelled(str(tmp_path), test=0, valid=0)
+    assert pairs(found, "train") == [("pos", "good"), ("neg", "bad"), ("pos", "fine")] * 2
+    (tmp_path / "b.parquet").write_bytes(b"PAR1 no")
+    with pytest.raises(CorpusError, match="is not a parquet file"):
+        load_labelled(str(tmp_path / "b.parquet"))
+
+
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.csv.gz", "a.TSV"])
 def test_csv(tmp_path, name):
     path = tmp_path / name
@@ -236,7 +342,10 @@ def test_csv(tmp_path, name):
     found = load_labelled(str(path))
     assert found.name == "a"
     assert pairs(found, "train") == [("neg", "bad"), ("neg", "sad"), ("pos", "good")]
-    assert found.notices == (f"texts are column ' Review ' and labels 'Sentiment' of {path}",)
+    assert found.notices == (
+        f"texts are column ' Review ' and labels 'Sentiment' of {path}; "
+        "its first row was taken for a header (if not: --header no)",
+    )
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.ndjson", "a.jsonl.gz"])
@@ -349,6 +458,7 @@ def test_any_samples_through_any_kind_of_source(tmp_path_factory, drawn, fractio
         table(base / "a.tsv.gz", samples, ("split", "label", "text")),
         json_lines(base / "a.jsonl", samples),
         json_lines(base / "b.jsonl.gz", samples, ensure_ascii=True),
+        json_list(base / "a.json", samples),
     ]
     first, *others = [
         load_labelled(str(source), test=fractions[0], valid=fractions[1]) for source in sources

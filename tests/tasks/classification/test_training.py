@@ -105,6 +105,59 @@ def test_last_weights_are_the_best_without_a_validation_split(
     assert found["best.safetensors"] == found["last.safetensors"] == expected["last.safetensors"]
 
 
+def test_class_weights(write_texts, new_run, follow):
+    """Each text's loss is multiplied by the weight of its label; scores are not."""
+    rows = [("train", "good", "a b"), *[("train", "bad", f"c {n}") for n in range(3)]]
+    rows += [("valid", "good", "a"), ("test", "fair", "d")]
+    source = {"corpus": {"source": write_texts("few.jsonl", rows)}}
+    corpus = load_reviews(ClassificationConfig.from_settings([source]).corpus)
+    assert corpus.class_weights("balanced") == {"bad": 2 / 3, "fair": 0, "good": 2}
+    model = new_run(corpus, **source).new_model().eval()
+    losses = {}
+    for wanted in (None, "bad=1,good=1", "balanced", "good=3"):
+        run = new_run(corpus, **source, training={"class_weights": wanted})
+        objective = LabelOfText(run, corpus, CPU)
+        losses[wanted] = [
+            objective.loss(model, torch.tensor(batch), None)[0].item()
+            for batch in ([0], [1], [0, 1, 2, 3])
+        ]
+        assert objective.loss(model, torch.arange(4), None)[1] == 4
+    good, bad, everything = losses[None]
+    assert losses["bad=1,good=1"] == [good, bad, everything]
+    assert losses["good=3"] == pytest.approx([3 * good, bad, everything + 2 * good])
+    expected = [2 * good, bad * 2 / 3, 2 * good + (everything - good) * 2 / 3]
+    assert losses["balanced"] == pytest.approx(expected)
+    runs = [new_run(corpus, **source, training={"class_weights": w}) for w in (None, "bad=1")]
+    finished = [follow(run, corpus)[-1] for run in runs]
+    assert finished[0].train == finished[1].train
+    assert finished[0].valid == finished[1].valid
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ("good", "training.class_weights is 'good'"),
+        ("", "training.class_weights is ''"),
+        ("good=2,bad", "training.class_weights is 'good=2,bad'"),
+        ("god=2", "unknown label in training.class_weights: 'god'"),
+        ("good=two", "training.class_weights has 'two' for 'good'"),
+        *((f"good={n}", f"training.class_weights has '{n}'") for n in ("-1", "0", "nan", "inf")),
+    ],
+)
+def test_class_weights_that_are_none(corpus, wanted, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        corpus.class_weights(wanted)
+    assert caught.value.hint
+
+
+def test_class_weights_of_labels_with_commas(write_texts):
+    rows = [("train", label, "a") for label in ("yes, it is", "a=b")] * 2
+    source = {"corpus": {"source": write_texts("odd.jsonl", rows)}}
+    corpus = load_reviews(ClassificationConfig.from_settings([source]).corpus)
+    found = corpus.class_weights("yes, it is=2,a=b=0.5")
+    assert found == {"yes, it is": 2, "a=b": 0.5}
+
+
 # From a language model
 
 

@@ -194,6 +194,6 @@ def test_changed_data_is_refused(tagger, one_line, tmp_path, write_tagged, rows,
 def test_missing_data_is_an_error(tagger, tmp_path, one_line):
     source = dataclasses.replace(tagger.config.corpus, source=str(tmp_path / "gone"))
     tagger.config = dataclasses.replace(tagger.config, corpus=source)
-    with pytest.raises(CorpusError, match="is not a folder") as caught:
+    with pytest.raises(CorpusError, match="no such file or folder") as caught:
         tagger.load_corpus()
     one_line(caught.value)

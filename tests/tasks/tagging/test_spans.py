@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charlm.tasks.counts import Counts
-from charlm.tasks.tagging.spans import Span, score_spans, spans
+from charlm.tasks.tagging.spans import Span, score_spans, spans, to_iob
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,57 @@ def test_spans(tags, expected):
 def test_tag_of_another_form_is_refused(tag):
     with pytest.raises(ValueError, match="not a tag"):
         spans(["B-a", tag])
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        ("B-a I-a E-a S-a O S-b", "B-a I-a I-a B-a O B-b"),
+        ("B-a L-a U-a U-a", "B-a I-a B-a B-a"),
+        ("B-a M-a E-a W-b", "B-a I-a I-a B-b"),
+        ("I-a I-a B-a I-b", "B-a I-a B-a B-b"),  # IOB1
+        ("I-a E-a I-a O E-a", "B-a I-a B-a O B-a"),  # IOE
+        # Sequences that the schemes do not allow.
+        ("E-a E-a", "B-a B-a"),
+        ("S-a I-a E-a", "B-a B-a I-a"),
+        ("B-a O E-a", "B-a O B-a"),
+        ("B-a E-b", "B-a B-b"),
+        ("B-a S-a", "B-a B-a"),
+        ("B-x-y E-x-y", "B-x-y I-x-y"),
+    ],
+)
+def test_other_schemes(tags, expected):
+    assert to_iob(tags.split()) == expected.split()
+
+
+ANY_TAG = st.sampled_from(["O", *(f"{mark}-{kind}" for mark in "BIES" for kind in "ab")])
+
+
+@given(tags=st.lists(ANY_TAG, max_size=12))
+def test_other_schemes_are_read_as_seqeval_reads_them(tags):
+    """The rules of seqeval's start_of_chunk, which knows the marks B, I, E and S."""
+    starting = []
+    for before, tag in zip(["O", *tags], tags, strict=False):
+        (mark, _, kind), (mark_before, _, kind_before) = tag.partition("-"), before.partition("-")
+        starts = mark in ("B", "S")
+        starts |= mark_before in ("E", "S", "O") and mark in ("E", "I")
+        starts |= mark != "O" and kind != kind_before
+        starting.append(starts)
+    found = to_iob(tags)
+    assert [tag[0] == "B" for tag in found] == starting
+    assert [tag[2:] for tag in found] == [tag[2:] for tag in tags]
+    assert spans(found) == spans(to_iob(found))
+
+
+def test_tags_of_words():
+    """Each word with a tag other than O is a span. Without O, F1 is the accuracy."""
+    gold = [["DET", "NN", "VB"], ["NN"]]
+    found = [["DET", "VB", "VB"], ["NN"]]
+    scores = score_spans(gold, found, of_words=True)
+    assert scores.overall == Counts(correct=3, found=4, gold=4)
+    assert scores.overall.f1 == scores.overall.precision == scores.overall.recall == 75
+    assert scores.kinds["VB"] == Counts(correct=1, found=2, gold=1)
+    assert spans(["B-a", "O", "NN"], of_words=True) == [Span("B-a", 0, 1), Span("NN", 2, 3)]
 
 
 def test_counted_by_hand():

@@ -139,10 +139,17 @@ def test_hash_depends_on_words_tags_order_and_splits(tmp_path, write_tagged):
     assert {len(found) for found in hashes} == {64}
 
 
-def test_file_is_not_a_folder(tmp_path):
-    (tmp_path / "file").touch()
-    for name in ("file", "missing"):
-        with pytest.raises(CorpusError, match="is not a folder"):
+def test_sources_that_hold_no_sentence(tmp_path):
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "blank.txt").write_text("\n \n")
+    (tmp_path / "comments.conllu").write_text("# text = a\n\n")
+    for name, message in {
+        "missing": "no such file or folder",
+        "empty.txt": "empty.txt is empty",
+        "blank.txt": "no sentence in .*blank.txt",
+        "comments.conllu": "no sentence in .*comments.conllu",
+    }.items():
+        with pytest.raises(CorpusError, match=message):
             load_tagged(str(tmp_path / name))
 
 
