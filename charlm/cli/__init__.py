@@ -15,7 +15,7 @@ import typer
 
 from charlm.cli import corpus, explain, generate, inspect, runs, verify
 from charlm.cli.interrupts import Interrupted, catch_signals
-from charlm.cli.options import Version, command_group
+from charlm.cli.options import App, Version, command_group
 from charlm.cli.output import ClosedPipe, standard_streams, tell, tell_error
 from charlm.cli.tasks import add_commands
 from charlm.errors import CharlmError
@@ -26,13 +26,11 @@ PROGRAM = "charlm"
 
 def build_app() -> typer.Typer:
     """The app with all commands, those of every task in the registry included."""
-    app = typer.Typer(
+    app = App(
         name=PROGRAM,
         help=LANGUAGE_MODEL.help,
         callback=_common,
-        no_args_is_help=True,
         pretty_exceptions_enable=False,
-        rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     add_commands(app, LANGUAGE_MODEL)

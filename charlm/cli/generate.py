@@ -2,29 +2,63 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from charlm.cli.interrupts import polled
+from charlm.cli.files import check_file, write_whole
 from charlm.cli.options import Device, RunFolder, open_run, takes_output
 from charlm.cli.output import Output
-from charlm.errors import UsageError
+from charlm.cli.writer import Writer, blocks
+from charlm.corpus import read_text
+from charlm.errors import CorpusError, UsageError, shown
 from charlm.tasks import LANGUAGE_MODEL
+from charlm.tasks.language_model.config import TEMPERATURE, TOP_P
 
-TEMPERATURE = 0.7
+LENGTH = 300
+_ESCAPES = {"n": "\n", "t": "\t", "\\": "\\"}
 
 
 @takes_output
 def generate(
     prefix: Annotated[
         str | None,
-        typer.Option(metavar="TEXT", help="Text to continue. [default: the run's first prefix]"),
+        typer.Option(
+            metavar="TEXT",
+            help="Text to continue; an empty one starts a new text. [default: the run's first "
+            "prefix]",
+        ),
+    ] = None,
+    prefix_file: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Continue the text of this file, in UTF-8; - reads standard input. A line end at "
+            "the end of the file is left out.",
+        ),
     ] = None,
     run: RunFolder = None,
     length: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Number of characters to add.")
-    ] = 300,
+        int,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Number of characters to add. The text goes on to the next end of a sentence or "
+            "line.",
+        ),
+    ] = LENGTH,
+    exact_length: Annotated[
+        bool, typer.Option("--exact-length", help="Add exactly --length characters.")
+    ] = False,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT",
+            help=r"End before this text, which is left out; \n is a line end. Can be repeated.",
+        ),
+    ] = None,
     greedy: Annotated[
         bool, typer.Option("--greedy", help="Always choose the most probable character.")
     ] = False,
@@ -44,15 +78,30 @@ def generate(
         float | None,
         typer.Option(
             metavar="F",
-            help="Sample only from the most probable characters whose probabilities sum to F.",
+            help="Sample only from the most probable characters whose probabilities sum to F; 1: "
+            f"from all. [default: {TOP_P}]",
         ),
     ] = None,
     num_samples: Annotated[
         int, typer.Option(metavar="N", min=1, help="Number of continuations.")
     ] = 1,
     seed: Annotated[
-        int, typer.Option(metavar="N", min=0, max=2**63 - 1, help="Seed of the sampling.")
-    ] = 0,
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=0,
+            max=2**63 - 1,
+            help="Seed of the sampling. [default: a new one each time, printed on stderr]",
+        ),
+    ] = None,
+    interactive: Annotated[
+        bool,
+        typer.Option("--interactive", help="Continue each line that you type, until Ctrl-D."),
+    ] = False,
+    file: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="FILE", help="Write the text to this file, in UTF-8."),
+    ] = None,
     device: Device = "auto",
     *,
     output: Output,
@@ -63,39 +112,84 @@ def generate(
             "--greedy cannot be combined with --temperature, --top-k or --top-p",
             "leave out --greedy or the sampling options",
         )
+    if prefix is not None and prefix_file is not None:
+        raise UsageError("--prefix and --prefix-file are both given", "give only one of them")
+    if interactive:
+        _check_interactive(output.as_json, file, num_samples, prefix_file)
+    if file is not None:
+        check_file("--output", file)
     from charlm.device import select_device
-    from charlm.tasks.language_model import decoding
-    from charlm.tasks.language_model.prefix import prepare_prefix
+    from charlm.tasks.language_model.continuation import Ending
+    from charlm.tasks.language_model.decoding import GREEDY, Decoding
 
-    if temperature is None:
-        temperature = 0.0 if greedy else TEMPERATURE
-    how = decoding.Decoding(temperature=temperature, top_k=top_k, top_p=top_p)
+    decoding = GREEDY
+    if not greedy:
+        temperature = TEMPERATURE if temperature is None else temperature
+        decoding = Decoding(
+            temperature=temperature, top_k=top_k, top_p=TOP_P if top_p is None else top_p
+        )
+    stops = tuple(map(_unescaped, stop or ()))
+    ending = Ending(length=length, stops=stops, exact=exact_length)
+    if prefix_file is not None:
+        prefix = read_prefix(prefix_file)
     opened = open_run(LANGUAGE_MODEL, run, output)
+    for text in stops:
+        if unknown := opened.vocabulary.unknown_characters(text):
+            characters = ", ".join(map(repr, unknown))
+            output.warn(f"--stop {shown(text)} never comes: {characters} not in the vocabulary")
+    writer = Writer(opened, opened.load_model().to(select_device(device)), output)
+    if interactive:
+        from charlm.cli.interactive import interact
+
+        interact(writer, prefix, ending, decoding, seed)
+        return
     if prefix is None:
         prefix = next(iter(opened.config.training.prefixes), "")
-    prepared = prepare_prefix(prefix, opened.corpus["cleaning"], opened.vocabulary)
-    for notice in prepared.notices:
-        output.warn(notice)
-    model = opened.load_model().to(select_device(device))
-    steps = decoding.generate(
-        model, prepared.ids, length=length, decoding=how, num_samples=num_samples, seed=seed
-    )
-    # The first text is printed character by character, the others after it.
-    texts = [prepared.text] * num_samples
-    if num_samples > 1:
-        output.text("--- 1 ---")
-    output.text(prepared.text, end="")
-    with polled() as stop:
-        for chosen in steps:
-            characters = [opened.vocabulary.decode([token]) for token in chosen.tolist()]
-            texts = [text + character for text, character in zip(texts, characters, strict=True)]
-            output.text(characters[0], end="")
-            if stop():
-                break
-    output.text("")
-    stop.raise_if_set()
-    for number, text in enumerate(texts[1:], start=2):
-        output.text(f"--- {number} ---")
-        output.text(text)
-    content = {"run": str(opened.folder), "prefix": prefix, "text": texts[0]}
+    writer.silent = file is not None
+    texts, seed, flag = writer.write(prefix, ending, decoding, seed, num_samples)
+    flag.raise_if_set()
+    if file is not None:
+        write_whole(file, "".join(blocks(texts)).encode("utf-8", "surrogatepass"))
+        output.note(f"text: {file}")
+    content = {"run": str(opened.folder), "prefix": prefix, "text": texts[0], "seed": seed}
     output.json(content if num_samples == 1 else {**content, "samples": texts})
+
+
+def _unescaped(text: str) -> str:
+    r"""The text with ``\n``, ``\t`` and ``\\`` as the characters that they stand for."""
+    return re.sub(r"\\([nt\\])", lambda found: _ESCAPES[found[1]], text)
+
+
+def _check_interactive(
+    as_json: bool, file: Path | None, num_samples: int, prefix_file: str | None
+) -> None:
+    """Raise a UsageError for an option that has no meaning with --interactive."""
+    given = {
+        "--json": as_json,
+        "--output": file is not None,
+        "--num-samples": num_samples > 1,
+        "--prefix-file -": prefix_file == "-",
+    }
+    for option, is_given in given.items():
+        if is_given:
+            raise UsageError(
+                f"--interactive cannot be combined with {option}", "leave out one of them"
+            )
+
+
+def read_prefix(file: str) -> str:
+    """The text of a file, without a line end at its end, which editors add.
+
+    Raises:
+        CorpusError: the file is missing or empty, or it is not a text in UTF-8.
+    """
+    try:
+        if file != "-" and Path(file).is_dir():
+            raise CorpusError(f"{file} is a folder")
+        text = read_text(file).text.removesuffix("\n")
+        if not text:
+            raise CorpusError(f"{file} has an empty line and nothing else")
+    except CorpusError as error:  # whose hints are about corpora
+        what = "write a text in UTF-8 to it" if file == "-" else "name a text file in UTF-8"
+        raise CorpusError(error.message, what) from None
+    return text

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperOption
 
 from charlm.cli.output import Output
 from charlm.corpus import SPLITS, read_text
@@ -22,9 +23,33 @@ if TYPE_CHECKING:
 Command = Callable[..., None]
 
 
+class _Command(TyperCommand):
+    """A command that refuses an option with one value if it is given twice."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        _, _, given = self.make_parser(ctx).parse_args(list(args))
+        if not any(each.is_eager for each in given):  # such as --help
+            for each in given:
+                one = isinstance(each, TyperOption) and not (each.is_flag or each.multiple)
+                if one and given.count(each) > 1:
+                    raise UsageError(f"{' or '.join(each.opts)} is given twice", "give it once")
+        return super().parse_args(ctx, args)
+
+
+class App(typer.Typer):
+    """An app or a group of commands; it shows its help when no command is given."""
+
+    def __init__(self, **about: Any) -> None:
+        super().__init__(no_args_is_help=True, rich_markup_mode=None, **about)
+
+    def command(self, *name: Any, **about: Any) -> Any:
+        """A decorator that adds a command, as in typer."""
+        return super().command(*name, cls=_Command, **about)
+
+
 def command_group(help: str) -> typer.Typer:
     """A group of commands that shows its help when no command is given."""
-    return typer.Typer(help=help, no_args_is_help=True, rich_markup_mode=None)
+    return App(help=help)
 
 
 def replace_parameter(

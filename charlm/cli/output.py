@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
@@ -70,16 +71,22 @@ class ClosedPipe(BaseException):
 
 @contextmanager
 def standard_streams() -> Iterator[None]:
-    """Make the standard streams accept every character inside the block; flush them after it."""
+    """Make the standard streams accept every character inside the block; flush them after it.
+
+    Files and pipes are in UTF-8, whatever the code page of the system or ``PYTHONIOENCODING``. A
+    terminal keeps its own encoding, and gets an escape for a character that this encoding lacks.
+    """
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
             # Closed (`>&-`): else the next opened file gets its number, and the output with it.
             setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115
     streams = sys.stdout, sys.stderr
-    for stream in streams:
+    for stream in (sys.stdin, *streams):
         if hasattr(stream, "reconfigure"):
-            # A character that the stream's encoding lacks becomes an escape, not an error.
-            stream.reconfigure(errors="backslashreplace")
+            encoding = None if stream.isatty() else "utf-8"
+            errors = "replace" if stream is sys.stdin else "backslashreplace"
+            with suppress(io.UnsupportedOperation):  # standard input that has been read from
+                stream.reconfigure(encoding=encoding, errors=errors)
     try:
         yield
     finally:
@@ -114,7 +121,7 @@ class Output:
     def json(self, content: dict[str, Any]) -> None:
         """Write the result for programs, if JSON was asked for."""
         if self.as_json:
-            # Python's escapes of characters that stdout's encoding lacks are not JSON.
+            # A terminal may not be in UTF-8, and Python's escapes of characters are not JSON.
             is_utf8 = (sys.stdout.encoding or "utf-8").lower().replace("-", "") == "utf8"
             text = dumps(content, ensure_ascii=not is_utf8, indent=2)
             self._write(_shown(text, as_json=True) + "\n")

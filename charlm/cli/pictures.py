@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os.path
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from charlm.atomic_files import write_atomic
+from charlm.cli.files import check_file, write_whole
 from charlm.cli.output import Output
-from charlm.errors import CharlmError, UsageError, shown
+from charlm.errors import UsageError, shown
 
 Plot = Annotated[
     Path | None,
@@ -30,18 +29,11 @@ def picture_kind(plot: Path) -> str:
         raise UsageError(
             f"--plot {shown(str(plot))} has no known kind of picture", f"known: {known}"
         )
-    if not os.path.isdir(plot.parent) or os.path.isdir(plot):
-        wrong = "is a folder" if os.path.isdir(plot) else "is in a folder that does not exist"
-        raise UsageError(f"--plot {shown(str(plot))} {wrong}", "name a file to write")
+    check_file("--plot", plot)
     return kind
 
 
 def write_picture(plot: Path, data: bytes, output: Output) -> None:
     """Write the picture, or raise a CharlmError and leave an older picture as it is."""
-    try:
-        write_atomic(plot, data)
-    except OSError as error:
-        raise CharlmError(
-            f"cannot write {plot}: {error.strerror}", "free some space, or write to another folder"
-        ) from None
+    write_whole(plot, data)
     output.note(f"picture: {plot}")

@@ -28,9 +28,9 @@ def test_train_writes_samples(charlm):
     assert charlm("eval", "--split", "valid", "--json").json["perplexity"] == pytest.approx(
         result["valid_perplexity"], rel=1e-5
     )
-    code, out, err = charlm("generate", "--prefix", "time traveller", "--length", "40")
-    assert (code, len(out)) == (0, len("time traveller") + 40 + 1)
-    assert out.startswith("time traveller")
+    code, out, err = charlm(*["generate", "--prefix", "time", "--length", "40", "--exact-length"])
+    assert (code, len(out)) == (0, len("time") + 40 + 1)
+    assert out.startswith("time")
     assert err.startswith("run: checkpoints")
 
 
@@ -43,10 +43,13 @@ def test_dry_run_of_a_preset(charlm):
 
 
 def test_generate_json_and_several_samples(trained, charlm):
-    words = ("generate", "--run", trained, "--prefix", "The", "--length", 30, "--num-samples", 3)
+    words = shlex.split(
+        f"generate --run {trained} --prefix The --length 30 --exact-length --seed 5"
+    )
+    words += ["--num-samples", "3"]
     result = charlm(*words, "--json").json
     assert result["run"] == str(trained)
-    assert result["prefix"] == "The"
+    assert (result["prefix"], result["seed"]) == ("The", 5)
     assert result["text"] == result["samples"][0]
     assert len({*result["samples"]}) == 3
     assert all(text.startswith("The") and len(text) == 33 for text in result["samples"])

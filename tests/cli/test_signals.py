@@ -54,7 +54,7 @@ def test_interrupted_training_saves_and_reports(tmp_path, number, code):
 @SIGNALS
 def test_the_second_signal_quits_during_a_long_step(tmp_path, number, code):
     """A step of hours; no half-written checkpoint remains."""
-    long = ["--hidden-size", "3000", "--batch-size", "64", "--seq-len", "200", "--cell", "lstm"]
+    long = ["--set", "hidden_size=3000", "--batch-size", "64", "--seq-len", "200"]
     process = start(tmp_path, *TRAIN, *long, "--quiet")
     while not (tmp_path / "run" / "run.json").exists():
         assert process.poll() is None, process.stderr.read()
@@ -83,7 +83,7 @@ def test_a_signal_before_training_ends_the_command_at_once(tmp_path):
 
 def test_a_closed_pipe_ends_quietly(tmp_path):
     subprocess.run([*SMALL, "--epochs", "1", "--quiet"], cwd=tmp_path, check=True)
-    process = start(tmp_path, *CHARLM, "generate", "--run", "run", "--length", "100000")
+    process = start(tmp_path, *CHARLM, "generate", "--quiet", "--length", "100000", "--run", "run")
     process.stdout.read(100)
     process.stdout.close()
     process.wait(timeout=60)

@@ -223,10 +223,10 @@ def test_a_configuration_file_and_options_over_it(kind, data, charlm):
     assert (training["epochs"], training["minutes"], training["seed"]) == (7, None, 9)
 
 
-@pytest.mark.parametrize("options", [("--device", "abacus"), ("--set", "precision=bfloat16")])
-def test_what_the_device_cannot_do_is_refused_first(kind, data, charlm, monkeypatch, options):
+@pytest.mark.parametrize("setting", ["device=abacus", "precision=bfloat16"])
+def test_what_the_device_cannot_do_is_refused_first(kind, data, charlm, monkeypatch, setting):
     monkeypatch.setattr("charlm.device.computes_in_bfloat16", lambda device: False)
-    refused = charlm(*kind.train, *options, "--run", "run")
+    refused = charlm(*kind.train, "--set", setting, "--run", "run")
     assert refused.code == 2
     assert re.search("no device 'abacus' here|the device cpu cannot compute in", refused.error)
     assert not Path("run").exists()

@@ -314,7 +314,7 @@ def test_file_system_that_fills_up(tmp_path, no_left_over):
 folder, copy, *training = sys.argv[1:]
 charlm("train", *training, "--set", "save_steps=1", "--run", folder)
 shutil.copytree(folder, copy + "-full")
-charlm("generate", "--run", folder, "--prefix", "the ", "--length", "20")
+charlm("generate", "-q", "--run", folder, *"--prefix The --length 20 --exact-length".split())
 charlm("train", "--quiet", "--resume", "--run", folder)
 subprocess.run(["mount", "-o", "remount,size=4m", os.path.dirname(folder)], check=True)
 charlm("train", "--quiet", "--resume", "--run", folder)
@@ -340,7 +340,7 @@ shutil.copytree(folder, copy)
 
     code, text, err = generated
     assert (code, err) == (0, [])
-    assert len(text.rstrip("\n")) == len("the ") + 20
+    assert len(text.rstrip("\n")) == len("The") + 20
     assert (resumed[0], resumed[2]) == (0, [])
     assert tensors_of(Run.open(copy)) == uninterrupted(tmp_path / "uninterrupted")
 
@@ -357,7 +357,7 @@ hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
 charlm(*resume, "--epochs", "2", "--run", folder)
 shutil.copytree(folder, folder + "-copy", copy_function=os.link)  # needs no room
-charlm("generate", "--run", folder, "--prefix", "the ", "--length", "20")
+charlm("generate", "-q", "--run", folder, *"--prefix The --length 20 --exact-length".split())
 resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
 charlm(*resume, "--epochs", "2", "--run", folder)
 """

@@ -206,23 +206,44 @@ with standard_streams():
 """
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1", "gb18030"])
-def test_a_pipe_that_lacks_characters(encoding):
-    """It gets escapes for the characters that it lacks; JSON stays JSON."""
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1", "cp1252:strict", "gb18030"])
+def test_a_pipe_gets_utf_8_whatever_the_encoding_of_the_system(encoding):
+    """Only half a character, which UTF-8 lacks, becomes an escape."""
     done = subprocess.run(
         [sys.executable, "-c", PROBE],
         env={**os.environ, "PYTHONIOENCODING": encoding},
         **NOTHING,
     )
     assert done.returncode == 0, done.stderr
-    text, rest = done.stdout.decode(encoding).split(os.linesep, 1)
-    taken = "分\x1b\x85\u202e\udcff".encode(encoding, "backslashreplace").decode(encoding)
-    assert text == taken
-    assert "\x1b" in taken
+    text, rest = done.stdout.decode().split(os.linesep, 1)
+    assert text == "分\x1b\x85\u202e\\udcff"
     assert json.loads(rest) == {"text": "分\x1b\x85\u202e\udcff\x7f"}
-    assert done.stderr.decode(encoding).strip() == (
-        "分".encode(encoding, "backslashreplace").decode(encoding) + r"\x1b\udcff"
+    assert done.stderr.decode().strip() == r"分\x1b\udcff"
+
+
+def test_a_pipe_is_read_as_utf_8_whatever_the_encoding_of_the_system():
+    probe = "from charlm.cli.output import *\nwith standard_streams(): print(ascii(input()))"
+    done = subprocess.run(
+        [sys.executable, "-c", probe],
+        env={**os.environ, "PYTHONIOENCODING": "cp1252:strict"},
+        input="分\ud800\n".encode("utf-8", "surrogatepass"),
+        stdout=subprocess.PIPE,
     )
+    assert done.stdout.split() == [rb"'\u5206\ufffd\ufffd\ufffd'"]
+
+
+@posix
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_a_terminal_gets_escapes_for_what_its_encoding_lacks(encoding):
+    terminal = Terminal()
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    command = [sys.executable, "-c", PROBE]
+    streams = {"stdin": subprocess.DEVNULL, "stdout": terminal.file, "stderr": terminal.file}
+    assert subprocess.run(command, env=environment, **streams).returncode == 0
+    text, *rest, message = terminal.received().splitlines()
+    assert text == r"\u5206\x1b\x85\u202e\udcff"
+    assert json.loads("".join(rest)) == {"text": "分\x1b\x85\u202e\udcff\x7f"}
+    assert message == r"\u5206\x1b\udcff"
 
 
 @posix
@@ -267,7 +288,7 @@ def test_training_and_generating_on_a_terminal(folder, monkeypatch):
         ["train", *tiny, *texts[1]],
         ["train", "--cell", HOSTILE],
         ["generate", "--run", "\x1b[2Jrun", "--temperature", "9", "--num-samples", "2"],
-        ["generate", "--run", "\x1b[2Jrun", "--prefix", "\u2066\x1b", "--json"],
+        ["generate", "--run", "\x1b[2Jrun", "--prefix", "\u2066\x1b", "--json", "-q"],
         ["eval", "--run", "\x1b[2Jrun", "--text", "hostile.txt"],
         ["runs", "show", "\x1b[2Jrun"],
         ["runs", "compare", "\x1b[2Jrun", "\x1b[2Jrun"],

@@ -11,6 +11,10 @@ from charlm.config.network import NetworkSection
 from charlm.config.settings import COUNT, check, setting
 from charlm.config.training import TrainingSection
 
+# How ``charlm generate`` samples by default. docs/decoding.md compares other values.
+TEMPERATURE = 0.8
+TOP_P = 0.8
+
 
 @dataclass(frozen=True, kw_only=True)
 class TextSection(DataSection):

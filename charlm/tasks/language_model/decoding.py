@@ -11,8 +11,10 @@ from torch import Tensor
 from charlm.errors import RunError, UsageError
 from charlm.models.recurrent_model import evaluating
 from charlm.recurrent.states import StackState, map_state
+from charlm.tasks.language_model.config import TEMPERATURE, TOP_P
 from charlm.tasks.language_model.model import LanguageModel
 
+_BLOCK = 10_000  # characters of a prefix that are read at once, which bounds the memory
 UNKNOWN = 0  # the id of <unk>, which is not a character and is never chosen
 
 
@@ -53,7 +55,7 @@ class Decoding:
         # The highest logit becomes 0 first, so that a tiny temperature does not overflow.
         logits = (logits - logits.amax(1, keepdim=True)) / self.temperature
         probabilities = logits.softmax(1)
-        if self.top_p is not None:
+        if self.top_p is not None and self.top_p < 1:
             ordered, order = probabilities.sort(dim=1, descending=True, stable=True)
             before = ordered.cumsum(1) - ordered
             ordered[before >= self.top_p] = 0
@@ -79,6 +81,7 @@ class Decoding:
 
 
 GREEDY = Decoding(temperature=0.0)
+SAMPLING = Decoding(temperature=TEMPERATURE, top_p=TOP_P)
 
 
 @torch.no_grad()
@@ -122,7 +125,10 @@ def generate(
             logits, state = model(ids, state)
         return logits[-1], state
 
-    logits, state = read(torch.tensor(prefix, device=device).unsqueeze(1), model.initial_state(1))
+    state = model.initial_state(1)
+    for start in range(0, len(prefix), _BLOCK):
+        ids = torch.tensor(prefix[start : start + _BLOCK], device=device)
+        logits, state = read(ids.unsqueeze(1), state)
     logits = logits.expand(num_samples, -1)
     state = map_state(lambda tensor: tensor.expand(num_samples, -1).contiguous(), state)
     for step in range(length):

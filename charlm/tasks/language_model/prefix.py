@@ -5,9 +5,16 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from charlm.corpus import Vocabulary, clean
-from charlm.errors import UsageError
+from charlm.errors import UsageError, shown
+
+if TYPE_CHECKING:
+    from charlm.tasks.language_model.model import LanguageModel
+
+_BLANK_LINES = 0.005  # share of line ends before a line end from which on a text has blank lines
+_MOST_DESCRIBED = 10  # characters in a notice
 
 
 @dataclass(frozen=True)
@@ -27,13 +34,43 @@ def prepare_prefix(prefix: str, cleaning: str, vocabulary: Vocabulary) -> Prefix
         raise UsageError(f"the prefix {prefix!r} {left}", "give --prefix some characters")
     notices = []
     if text != prefix:
-        notices.append(f"the prefix was cleaned as the corpus was ({cleaning}): {text!r}")
+        notices.append(f"the prefix was cleaned as the corpus was ({cleaning}): {shown(text)}")
     unknown = vocabulary.unknown_characters(text)
     if unknown:
         notices.append(
-            "not in the vocabulary, the model reads <unk> instead: " + describe_characters(unknown)
+            "not in the vocabulary, the model reads <unk> instead: "
+            + describe_characters(unknown[:_MOST_DESCRIBED])
+            + (f" and {more:,} more" if (more := len(unknown) - _MOST_DESCRIBED) > 0 else "")
         )
     return Prefix(text, tuple(vocabulary.encode(text).tolist()), tuple(notices))
+
+
+def start_prefix(model: LanguageModel, vocabulary: Vocabulary, sample: str) -> Prefix:
+    """An empty prefix, after which the model begins a text.
+
+    The model has to read at least one character before it predicts one. It reads what stands
+    before the start of a text: a blank line if the model expects one after a line end now and
+    then; else a line end; in a vocabulary without line ends a space; without spaces the first
+    character of ``sample``. None of it is part of the text.
+    """
+    characters = set(vocabulary.characters)
+    before = next((each for each in "\n " if each in characters), sample[:1])
+    ids = tuple(vocabulary.encode(before).tolist())
+    if before == "\n" and _next_probability(model, ids, ids[0]) >= _BLANK_LINES:
+        ids *= 2
+    return Prefix("", ids, ())
+
+
+def _next_probability(model: LanguageModel, ids: tuple[int, ...], token: int) -> float:
+    """The probability of a token after others, which the model reads from a zero state."""
+    import torch
+
+    from charlm.models.recurrent_model import evaluating
+
+    read = torch.tensor(ids, device=model.head.weight.device).unsqueeze(1)
+    with evaluating(model), torch.no_grad():
+        logits, _ = model(read, model.initial_state(1))
+    return float(logits[-1, 0].softmax(0)[token])
 
 
 def describe_characters(characters: Iterable[str]) -> str:

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from charlm.corpus import Vocabulary
 from charlm.errors import UsageError
-from charlm.tasks.language_model.prefix import describe_characters, prepare_prefix
+from charlm.tasks.language_model.config import LanguageModelSection
+from charlm.tasks.language_model.model import build_language_model
+from charlm.tasks.language_model.prefix import (
+    Prefix,
+    describe_characters,
+    prepare_prefix,
+    start_prefix,
+)
 
 VOCABULARY = Vocabulary.from_text("the time traveller 分开\n")
 
@@ -95,3 +103,24 @@ def test_unknown_cleaning_is_refused():
 )
 def test_characters_are_described_by_code_point_and_name(characters, words):
     assert describe_characters(characters) == words
+
+
+@pytest.mark.parametrize(
+    ("text", "bias", "read"),
+    [
+        ("a b\n", 0.0, "\n\n"),  # a blank line is as probable as any character
+        ("a b\n", -9.0, "\n"),
+        ("a b", 0.0, " "),
+        ("ACGT", 0.0, "G"),
+    ],
+)
+def test_a_text_starts_after_a_line_end_a_space_or_the_given_character(text, bias, read):
+    vocabulary = Vocabulary.from_text(text)
+    section = LanguageModelSection(hidden_size=4, embedding_size=4)
+    model = build_language_model(section, len(vocabulary))
+    with torch.no_grad():
+        model.head.weight.zero_()
+        model.head.bias.zero_()
+        model.head.bias[vocabulary.encode("\n")] = bias
+    expected = Prefix(text="", ids=tuple(vocabulary.encode(read).tolist()), notices=())
+    assert start_prefix(model, vocabulary, "GT") == expected

@@ -1,0 +1,32 @@
+"""Files that an option names and a command writes: checked first, written whole or not at all."""
+
+from __future__ import annotations
+
+import os.path
+from pathlib import Path
+
+from charlm.atomic_files import write_atomic
+from charlm.errors import CharlmError, UsageError, shown
+
+
+def check_file(option: str, path: Path) -> None:
+    """Raise a UsageError if a file of that name cannot be written."""
+    wrong = None
+    if os.path.isdir(path):
+        wrong = "is a folder"
+    elif not os.path.isdir(path.parent):
+        wrong = "is in a folder that does not exist"
+    elif os.path.lexists(path) and not os.path.isfile(path):  # a device would be replaced
+        wrong = "is not a regular file"
+    if wrong:
+        raise UsageError(f"{option} {shown(str(path))} {wrong}", "name a file to write")
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file, or raise a CharlmError and leave an older file as it is."""
+    try:
+        write_atomic(path, data)
+    except OSError as error:
+        raise CharlmError(
+            f"cannot write {path}: {error.strerror}", "free some space, or write to another folder"
+        ) from None

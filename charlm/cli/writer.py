@@ -1,0 +1,94 @@
+"""Texts of a model, printed while they grow."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from charlm.cli.interrupts import StopFlag, polled
+from charlm.cli.output import Output
+
+if TYPE_CHECKING:
+    from charlm.runs import Run
+    from charlm.tasks.language_model.continuation import Ending
+    from charlm.tasks.language_model.decoding import Decoding
+    from charlm.tasks.language_model.model import LanguageModel
+
+
+class Writer:
+    """Continues texts with the model of a run, and prints them as they grow."""
+
+    def __init__(self, run: Run, model: LanguageModel, output: Output) -> None:
+        self.run, self.model, self.output = run, model, output
+        self.silent = False  # print no text
+
+    def write(
+        self,
+        prefix: str,
+        ending: Ending,
+        decoding: Decoding,
+        seed: int | None,
+        num_samples: int = 1,
+        *,
+        with_prefix: bool = True,
+    ) -> tuple[list[str], int | None, StopFlag]:
+        """Continue a prefix until each sample ends or a signal arrives.
+
+        Args:
+            seed: None draws a new one.
+            with_prefix: print the prefix before its continuation.
+
+        Returns:
+            The texts with the prefix, the seed (None if nothing is drawn), and the signal's flag.
+        """
+        from charlm.tasks.language_model.continuation import continue_text
+        from charlm.tasks.language_model.prefix import prepare_prefix, start_prefix
+
+        vocabulary, output = self.run.vocabulary, self.output
+        if prefix:
+            prepared = prepare_prefix(prefix, self.run.corpus["cleaning"], vocabulary)
+        else:
+            sample = next(iter(self.run.config.training.prefixes), vocabulary.characters[0])
+            prepared = start_prefix(self.model, vocabulary, sample)
+        for notice in prepared.notices:
+            output.warn(notice)
+        if decoding.temperature == 0:
+            seed = None
+        else:
+            seed = secrets.randbelow(2**32) if seed is None else seed
+            output.note(f"seed: {seed}")
+        parts = [[prepared.text] for _ in range(num_samples)]
+        # The first text is printed as it grows, the others after it.
+        self._print("--- 1 ---\n" if num_samples > 1 else "")
+        self._print(prepared.text if with_prefix else "")
+        with polled() as flag:
+            for added in continue_text(
+                self.model,
+                vocabulary,
+                prepared.ids,
+                ending=ending,
+                decoding=decoding,
+                num_samples=num_samples,
+                seed=seed or 0,
+            ):
+                for part, more in zip(parts, added, strict=True):
+                    part.append(more)
+                self._print(added[0])
+                if flag():
+                    break
+        self._print("\n")
+        texts = ["".join(part) for part in parts]
+        if not flag():
+            self._print("".join(blocks(texts)[1:]))
+        return texts, seed, flag
+
+    def _print(self, text: str) -> None:
+        if text and not self.silent:
+            self.output.text(text, end="")
+
+
+def blocks(texts: list[str]) -> list[str]:
+    """The texts as they are printed, each with a line end, and a heading if there are several."""
+    if len(texts) == 1:
+        return [f"{texts[0]}\n"]
+    return [f"--- {number} ---\n{text}\n" for number, text in enumerate(texts, start=1)]
