@@ -122,6 +122,10 @@ class EvalOptions(Section, section="eval"):
     def check_split(self, split: str | None) -> None:
         """Raise a UsageError if the options contradict the given --split, or None."""
 
+    def without_data(self) -> str | None:
+        """What is left out if the run's data cannot be read, in words; None: it is needed."""
+        return None
+
 
 class Task(ABC):
     """One task. The rest of the program knows only the attributes and methods below."""
@@ -234,11 +238,20 @@ class Task(ABC):
     ) -> Report:
         """Score the best weights on a split; ``options`` are ``eval_options``; None: the defaults.
 
+        ``corpus`` is None only if it could not be read and ``options.without_data()`` allows it.
+
         The content of the report has ``valid_metric.key(split)`` where ``tests_at_end`` is true.
 
         Raises:
             Stopped: ``should_stop`` returned True.
         """
+
+    def conclude(self, run: Any, corpus: Any, valid: float | None) -> Report:
+        """What the end of a training says beyond the metrics; it must take little time.
+
+        ``valid`` is the best validation metric; None: there is none, or the training was stopped.
+        """
+        return Report(content={}, blocks=())
 
     def predict(self, run: Any, texts: Sequence[str], device: torch.device) -> Report:
         """The model's answers for some texts, for tasks with a ``predict`` command."""

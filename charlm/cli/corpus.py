@@ -16,6 +16,12 @@ from charlm.tasks import LANGUAGE_MODEL, TASKS
 app = command_group("List, describe, download and add corpora.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A name that charlm corpus list shows.")]
+NameOrFile = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME|FILE", help="A name that charlm corpus list shows, or a text of your own."
+    ),
+]
 Encoding = Annotated[
     str | None, typer.Option(metavar="NAME", help="Encoding of your own text. [default: UTF-8]")
 ]
@@ -44,19 +50,25 @@ def list_(corpora_dir: CorporaDir = None, *, output: Output) -> None:
 @app.command()
 @takes_output
 def show(
-    name: Name, encoding: Encoding = None, corpora_dir: CorporaDir = None, *, output: Output
+    name: NameOrFile, encoding: Encoding = None, corpora_dir: CorporaDir = None, *, output: Output
 ) -> None:
-    """Describe a corpus, and show its first lines."""
+    """Describe a corpus, and show its first lines.
+
+    It also says how much of the held-out text, the valid and test splits, repeats the training text
+    or itself word for word, because that makes every score look strange.
+    """
     from charlm.corpus import catalogue, locate
     from charlm.tasks.language_model.corpus import load_corpus
+    from charlm.tasks.language_model.repeats import as_json, repeats, repeats_words
 
     entry = catalogue().get(name)
     content: dict[str, Any] = {} if entry is None else dataclasses.asdict(entry)
+    files = ", ".join(file.path for file in entry.files) if entry is not None else ""
     if entry is not None and entry.task != LANGUAGE_MODEL.name:
         path = locate(entry, corpora_dir)
         content["path"] = None if path is None else str(path)
         output.json(content)
-        _tell(output, content | {"files": ", ".join(file.path for file in entry.files)})
+        _tell(output, content | {"files": files})
         task = TASKS[entry.task]
         output.text(f"\nnext: {task.command} train {task.source_option} {name}")
         return
@@ -75,8 +87,11 @@ def show(
         "vocabulary": len(corpus.vocabulary),
         "split": {"train": train, "valid": valid, "test": test},
     }
-    output.json(content)
-    _tell(output, content)
+    repeated = repeats(corpus.text("train"), corpus.text("valid") + corpus.text("test"))
+    output.json(content | {"repeated": as_json(repeated)})
+    _tell(output, content | {"files": files})
+    if words := repeats_words(repeated, "held-out text"):
+        output.text(words)
     output.text("")
     output.text(corpus.text("train")[:300].rstrip() + " ...")
 

@@ -18,7 +18,7 @@ from charlm.strict_json import dumps
 if TYPE_CHECKING:
     from charlm.config import TaskConfig
     from charlm.runs import Run
-    from charlm.task import Report
+    from charlm.task import Report, Table
 
 # A terminal gets these characters as escapes: control characters (C0 except newline and tab, DEL,
 # C1, the line and paragraph separators), characters that make a text look like another one (marks
@@ -142,7 +142,11 @@ class Output:
         for warning in report.warnings:
             self.warn(warning)
         self.json({**about, **report.content, "seconds": round(seconds, 2)})
-        for block in report.blocks:
+        self.blocks(report.blocks)
+
+    def blocks(self, blocks: Iterable[str | Table]) -> None:
+        """Write texts and tables, one below the other."""
+        for block in blocks:
             if isinstance(block, str):
                 self.text(block)
             else:

@@ -130,7 +130,7 @@ def compare(
 
 
 WIDE = 16  # longer values of `compare` do not go into columns side by side
-_HEADER = ("run", "cell", "parameters", "epochs", "train", "valid", "time")
+_HEADER = ("run", "cell", "parameters", "epochs", "train", "best valid", "time")
 
 
 def _open(run: Path) -> Run:

@@ -32,7 +32,7 @@ from charlm.cli.progress import ProgressBar
 from charlm.cli.settings import takes_section, takes_settings, warn_of_idle_settings
 from charlm.config import Settings
 from charlm.corpus import SPLITS
-from charlm.errors import RunError, Stopped
+from charlm.errors import CorpusError, FetchError, RunError, Stopped
 from charlm.task import EvalOptions, Plan, Task, samples_by_prefix
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def _follow(
         for event in train(run, corpus, device=device, should_stop=stop):
             match event:
                 case Started():
-                    started = event
+                    started, bar.best = event, event.best
                     model = run.config.model
                     output.note(
                         f"training {model.cell} ({model.backend}), {event.parameters:,} "
@@ -195,6 +195,9 @@ def _conclude(
 
     task = run.task
     metrics = dict(zip(task.metric_keys, (finished.train, finished.valid), strict=True))
+    last = (finished.last_train, finished.last_valid)
+    metrics |= {f"last_{key}": value for key, value in zip(task.metric_keys, last, strict=True)}
+    about = task.conclude(run, corpus, None if finished.interrupted else finished.valid)
     per_second = round(finished.items / finished.seconds)
     summary = {
         "run": str(run.folder),
@@ -210,8 +213,10 @@ def _conclude(
         "seconds": round(finished.seconds, 2),
         f"{task.unit}_per_second": per_second,
         **metrics,
+        "best_epoch": finished.best_epoch,
         "interrupted": finished.interrupted,
         **scores,
+        **about.content,
     }
     if task.has_samples:
         summary["samples"] = samples_by_prefix(run.samples)
@@ -224,15 +229,32 @@ def _conclude(
         f"{how} after {epochs_text(finished.epochs)}, {clock(finished.seconds)}, "
         f"{per_second:,} {task.unit}/s"
     )
-    lines = [(task.train_metric, "train", finished.train)]
-    lines += [(task.valid_metric, "valid", finished.valid)]
-    lines += [(task.valid_metric, "test", value) for value in scores.values()]
-    for metric, split, value in lines:
+    lines = [(task.train_metric, "train", finished.train, _train_words(task, finished))]
+    lines += [(task.valid_metric, "valid", finished.valid, _valid_words(task, finished))]
+    lines += [(task.valid_metric, "test", value, "") for value in scores.values()]
+    for metric, split, value, words in lines:
         if value is not None:
-            output.text(f"{metric.title(split)} {metric.text(value)}")
+            output.text(f"{metric.title(split)} {metric.text(value)}{words}")
+    output.blocks(about.blocks)
     output.text(f"run {run.folder}")
     if finished.interrupted:
         output.text(f"to resume: {task.command} train --resume{run_option(run)}")
+
+
+def _train_words(task: Task, finished: Finished) -> str:
+    """What the training metric of the summary is about."""
+    if finished.train == finished.last_train:
+        return " (last epoch)" if finished.epochs >= 1 else f" (of {epochs_text(finished.epochs)})"
+    last = task.train_metric.text(finished.last_train)
+    return f" (last whole epoch; {last} in the part of an epoch after it)"
+
+
+def _valid_words(task: Task, finished: Finished) -> str:
+    """When the validation metric of the summary was measured."""
+    if finished.best_epoch is None:
+        return ""
+    words = f" (best, after {epochs_text(finished.best_epoch)}"
+    return f"{words}; last {task.valid_metric.text(finished.last_valid)})"
 
 
 def run_option(run: Run) -> str:
@@ -245,13 +267,13 @@ def run_option(run: Run) -> str:
 
 def _eval_command(task: Task) -> Any:
     help = "Where the run's data is now, if it has moved."
-    moved = typer.Option(None, task.source_option, metavar="PATH", help=help)
+    new_place = typer.Option(None, task.source_option, metavar="PATH", help=help)
 
     @takes_output
     @takes_section(task.eval_options)
     def evaluate(
         options: EvalOptions,
-        source: str | None = moved,
+        source: str | None = new_place,
         run: RunFolder = None,
         split: Split = None,
         device: Device = "auto",
@@ -267,8 +289,19 @@ def _eval_command(task: Task) -> Any:
         if source is not None:
             section = dataclasses.replace(opened.config.corpus, source=source)
             opened.config = dataclasses.replace(opened.config, corpus=section)
-        corpus = opened.load_corpus(corpora_dir, progress=not output.quiet)
-        name = chosen_split(split, corpus.split_sizes, task.min_split)
+        try:
+            corpus = opened.load_corpus(corpora_dir, progress=not output.quiet)
+        except CorpusError as error:
+            if source is not None:
+                raise
+            moved = f"{task.source_option} says where the data is now"
+            left_out = options.without_data()
+            if left_out is None:
+                hint = error.hint if isinstance(error, FetchError) else moved
+                raise CorpusError(error.message, hint) from error
+            corpus = None
+            output.warn(f"{error.message}; {left_out} ({moved})")
+        name = "" if corpus is None else chosen_split(split, corpus.split_sizes, task.min_split)
         with polled() as stop:
             report = task.evaluate(opened, corpus, name, select_device(device), stop, options)
         output.report(opened, report, time.monotonic() - begun)

@@ -65,6 +65,9 @@ def _text_member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
     # macOS adds a hidden __MACOSX/._book.txt to a book.txt.
     members = [each for each in archive.infolist() if is_text(PurePosixPath(each.filename))]
     texts = [member for member in members if not member.is_dir()]
+    if not texts:  # such as enwik8
+        plain = [each for each in archive.infolist() if "." not in each.filename.rpartition("/")[2]]
+        texts = [member for member in plain if not member.is_dir()]
     if len(texts) != 1:
         some = ", ".join(member.filename for member in texts[:3])
         raise CorpusError(

@@ -38,6 +38,7 @@ class CatalogueEntry:
     task: str  # the name of the task that the corpus is for
     cleaning: str | None = None  # a name in ``CLEANINGS``
     split: tuple[float, float, float] | None = None  # as in ``split_sizes``
+    split_in_bytes: bool = False  # the split counts bytes of UTF-8, not characters
     prefixes: tuple[str, ...] = ()  # the prefixes that samples continue
     address: str | None = None  # None for a bundled text
     sha256: str | None = None
@@ -72,7 +73,12 @@ def _entry(
     """The entry of a table of ``catalogue.toml``, which has lists and relative file names."""
     table |= {key: tuple(table[key]) for key in ("split", "prefixes") if key in table}
     below = (
-        CatalogueFile(f"{table['file']}/{path}", f"{table['address']}/{path}", **facts)
+        CatalogueFile(
+            f"{table['file']}/{path}",
+            f"{table['address']}/{facts.get('source', path)}",
+            facts["sha256"],
+            facts["size"],
+        )
         for path, facts in (files or {}).items()
     )
     return CatalogueEntry(name=name, files=tuple(below), **table)

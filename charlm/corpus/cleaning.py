@@ -33,7 +33,20 @@ def spaces(text: str) -> str:
     return text.replace("\n", " ").replace("\r", " ")
 
 
-CLEANINGS: dict[str, Callable[[str], str]] = {"letters": letters, "spaces": spaces, "none": str}
+def trim(text: str) -> str:
+    """The text without spaces at the start and the end of its lines.
+
+    Of the words of the Penn Treebank it makes the characters of Mikolov's ``ptb.char`` files.
+    """
+    return "\n".join(line.strip(" ") for line in text.split("\n"))
+
+
+CLEANINGS: dict[str, Callable[[str], str]] = {
+    "letters": letters,
+    "spaces": spaces,
+    "trim": trim,
+    "none": str,
+}
 
 
 def clean(text: str, name: str) -> str:

@@ -62,6 +62,18 @@ def split_sizes(
     return train, valid, test
 
 
+def byte_split(text: str, split: Sequence[float]) -> tuple[int, int, int]:
+    """The numbers of characters in splits whose sizes are given in bytes of UTF-8.
+
+    A character that lies across the end of a split belongs to the next one. The last split has the
+    rest of the text.
+    """
+    raw = text.encode("utf-8", "surrogatepass")
+    train = len(raw[: int(split[0])].decode("utf-8", "ignore"))
+    both = len(raw[: int(split[0] + split[1])].decode("utf-8", "ignore"))
+    return train, both - train, len(text) - both
+
+
 def take_out(
     examples: Sequence[Example], indices: Collection[int]
 ) -> tuple[list[Example], list[Example]]:

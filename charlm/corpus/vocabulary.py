@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections import Counter
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _BLOCK = 2**20  # characters encoded at once, to keep intermediate arrays small
+_SCALAR_VALUES = 0x110000 - 0x800  # of Unicode: all code points but the surrogates
 
 
 def checked_entries(data: object, what: str, *, longest: int, most: int) -> tuple[str, ...]:
@@ -98,6 +100,15 @@ class Vocabulary:
         """The distinct characters of ``text`` outside the vocabulary, in order of appearance."""
         known = set(self.characters)
         return tuple(character for character in dict.fromkeys(text) if character not in known)
+
+    @property
+    def spelling_nats(self) -> float:
+        """Nats that say which character an unknown one is, if all outside are equally likely.
+
+        ``log(1,112,064 - V)`` for V characters: Unicode has 1,112,064 (its scalar values).
+        """
+        known = sum(not "\ud800" <= character <= "\udfff" for character in self.characters)
+        return math.log(max(1, _SCALAR_VALUES - known))
 
     def to_json(self) -> list[str]:
         """The characters as a list, for JSON."""

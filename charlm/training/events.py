@@ -14,6 +14,7 @@ class Started:
     train_size: int  # of the train split, in the task's unit
     valid_size: int
     epoch: float = 0.0  # epochs that were trained before, if the training resumes
+    best: float | None = None  # the best validation metric of those epochs
     notices: tuple[str, ...] = ()  # what the user should know about resuming, one line each
 
 
@@ -59,6 +60,9 @@ class Finished:
     items: int
     train: float | None  # the training metric of the last whole epoch, or of an unfinished first
     valid: float | None  # the validation metric of the best weights
+    last_train: float | None  # the training metric since the last epoch began
+    last_valid: float | None  # the last score of the validation split
+    best_epoch: float | None  # epochs after which the best weights were scored
     interrupted: bool  # training was asked to stop before its end
     out_of_patience: bool = False  # the validation metric did not improve for ``patience`` scores
 

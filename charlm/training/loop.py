@@ -76,6 +76,7 @@ def train(
             train_size=trainer.objective.train_size,
             valid_size=trainer.objective.valid_size,
             epoch=trainer.epoch,
+            best=trainer.progress.best_valid,
             notices=notices,
         )
         stopped = should_stop()
@@ -103,8 +104,11 @@ def train(
             epochs=round(trainer.epoch, 3),
             seconds=trainer.seconds,
             items=trainer.progress.items,
-            train=trainer.progress.train_metric,
+            train=trainer.train_metric,
             valid=trainer.progress.best_valid,
+            last_train=trainer.last_train_metric,
+            last_valid=trainer.last_valid,
+            best_epoch=trainer.best_epoch,
             interrupted=stopped,
             out_of_patience=trainer.out_of_patience,
         )

@@ -97,6 +97,29 @@ class Trainer:
         return patience is not None and self.progress.unimproved >= patience
 
     @property
+    def last_train_metric(self) -> float | None:
+        """The training metric over the batches since the last epoch began; None before a batch."""
+        return self.objective.train_metric(self.progress.loss) if self.progress.batches else None
+
+    @property
+    def train_metric(self) -> float | None:
+        """The training metric of the last whole epoch, or of the first one, if it is unfinished."""
+        before = self.progress.whole_epochs > 0 and not self.epoch_over
+        return self.progress.train_metric if before else self.last_train_metric
+
+    @property
+    def last_valid(self) -> float | None:
+        """The last score of the validation split; None if it was not scored."""
+        return self.metrics[-1][self.objective.task.metric_keys[1]] if self.metrics else None
+
+    @property
+    def best_epoch(self) -> float | None:
+        """The epochs after which the best weights were scored; None if there are none."""
+        best, key = self.progress.best_valid, self.objective.task.metric_keys[1]
+        rows = (row["epoch"] for row in self.metrics if row[key] == best)
+        return None if best is None else next(rows, None)
+
+    @property
     def report_due(self) -> bool:
         """Whether to report: at the end of an epoch or the training, or inside a long epoch."""
         overdue = self._share - self.progress.measured_share >= 1 / EVALUATIONS_PER_RUN

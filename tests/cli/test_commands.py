@@ -1,6 +1,7 @@
 """The commands of language models, and exit codes."""
 
 import json
+import math
 import shlex
 import subprocess
 import sys
@@ -80,17 +81,137 @@ def test_eval_json_has_the_contracts_keys_and_baselines(trained, charlm):
     result = charlm("eval", "--json").json
     assert result.keys() >= {
         "run", "split", "characters", "nats_per_char", "perplexity", "bits_per_char",
-        "bits_per_byte", "baselines", "seconds",
+        "bits_per_byte", "unknown_characters", "protocol", "baselines", "seconds",
     }  # fmt: skip
+    assert (result["unknown_characters"], result["protocol"]) == (0, "carried")
+    assert result["known_only"] is None
     assert (result["split"], result["characters"]) == ("test", 199)
     assert set(result["baselines"]) == {"uniform", "unigram", "ngram", "xz"}
     assert result["baselines"]["uniform"]["perplexity"] > result["baselines"]["ngram"]["perplexity"]
     lines = charlm("eval").out.splitlines()
-    assert lines[0] == "traveller, test split: 199 characters predicted"
+    assert lines[0] == "traveller, test split: 199 characters predicted; protocol carried"
     assert lines[1].split() == ["perplexity", "nats/char", "bits/char", "bits/byte"]
-    assert [line.split("  ")[0] for line in lines[2:]] == [
+    assert [line.split("  ")[0] for line in lines[2:-1]] == [
         "this model (lstm)", "uniform", "unigram", "ngram", "xz",
     ]  # fmt: skip
+    assert lines[-1] == result["conclusion"]
+    worse = result["bits_per_char"] - result["baselines"]["ngram"]["bits_per_char"]
+    assert lines[-1] == (
+        f"the model is worse than the n-gram by {worse:.3f} bits per character "
+        f"({worse / result['baselines']['ngram']['bits_per_char']:.1%}), probably because 3,600 "
+        "training characters are few for 61 different ones, and counts learn more from little "
+        "text; use a longer text"
+    )
+
+
+def test_eval_of_the_train_split_concludes_nothing(trained, charlm):
+    result = charlm("eval", "--split", "train", "--json").json
+    assert result["repeated"] is None
+    assert result["conclusion"].endswith("were trained on this text: see another split")
+
+
+def test_train_ends_with_the_ngram_and_the_repeats(charlm):
+    """The figures are those of eval; the n-gram of a short text is the whole one."""
+    result = charlm("train", *TINY, "--run", "r", "--json").json
+    scored = charlm("eval", "--run", "r", "--split", "valid", "--json").json
+    assert result["ngram_perplexity"] == scored["baselines"]["ngram"]["perplexity"]
+    assert set(result["repeated"]) == {"32", "128"}
+    assert result["repeated"]["32"] == {"training": 0.0, "itself": 0.0}
+    assert "the model is worse than an n-gram (perplexity " in result["conclusion"]
+    again = charlm("train", *TINY, "--run", "r2", "--json").json
+    times = {"run", "seconds", "characters_per_second"}
+    assert {k: v for k, v in again.items() if k not in times} == {
+        k: v for k, v in result.items() if k not in times
+    }
+    out = charlm("train", *TINY, "--run", "r3", "--quiet").out
+    assert result["conclusion"] in out.splitlines()
+    assert "\nrepeats in the held-out text, as passages of 32 / 128 characters or more: " in out
+
+
+def test_eval_charges_for_unknown_characters(trained, charlm):
+    """Eight unknown characters, once all the same and once all different, cost the same."""
+    Path("different.txt").write_text("The traveller came home. Я тоже дум", encoding="utf-8")
+    Path("same.txt").write_text("The traveller came home. Я ЯЯЯЯ ЯЯЯ", encoding="utf-8")
+    first, second = (
+        charlm("eval", "--text", f"{name}.txt", "--json").json for name in ("different", "same")
+    )
+    assert first["characters"] == 34
+    assert first["unknown_characters"] == second["unknown_characters"] == 8
+    spelling = math.log(1_112_064 - 60)
+    assert first["spelling_nats"] == pytest.approx(spelling)
+    assert first["nats_per_char"] == pytest.approx(second["nats_per_char"])
+    total = first["nats_per_char"] * 34
+    known = first["known_only"]
+    assert known["characters"] == 26
+    of_unknown = total - known["nats_per_char"] * 26
+    assert of_unknown > 8 * spelling + 8 * 2  # <unk> itself is not free
+    assert of_unknown < 8 * spelling + 8 * 8
+    assert first["bits_per_byte"] == pytest.approx(total / math.log(2) / (26 + 8 * 2))
+    assert known["bits_per_byte"] == pytest.approx(known["bits_per_char"])
+    uniform = first["baselines"]["uniform"]
+    assert uniform["nats_per_char"] * 34 == pytest.approx(34 * math.log(61) + 8 * spelling)
+    assert uniform["known_only"]["perplexity"] == pytest.approx(61)
+    for name in ("unigram", "ngram"):
+        other = first["baselines"][name]
+        assert (
+            other["nats_per_char"] * 34 > other["known_only"]["nats_per_char"] * 26 + 8 * spelling
+        )
+    assert first["baselines"]["xz"]["known_only"] is None
+    lines = charlm("eval", "--text", "different.txt").out.splitlines()
+    assert lines[0] == (
+        "different.txt: 34 characters predicted, 8 of them unknown (23.5%); protocol carried"
+    )
+    assert lines[1].endswith("known only, bits/char")
+    assert f"{known['bits_per_char']:.4f}" in lines[2]
+    assert lines[-1].endswith(
+        "many characters are not in the training text; train on text of this kind"
+    )
+
+
+def test_protocol_is_named_and_windows_start_from_zeros(trained, charlm):
+    words = ("eval", "--split", "train", "--json")
+    carried, windows = (charlm(*words, "--protocol", each).json for each in ("carried", "nanogpt"))
+    assert (carried["protocol"], windows["protocol"]) == ("carried", "nanogpt")
+    assert carried["characters"] == windows["characters"] == 3599
+    assert carried["perplexity"] != windows["perplexity"]
+    assert carried["perplexity"] == pytest.approx(windows["perplexity"], rel=0.05)
+    assert charlm("eval", "--protocol", "nanogpt").out.splitlines()[0].endswith("protocol nanogpt")
+    refused = charlm("eval", "--protocol", "gpt")
+    assert (refused.code, refused.error) == (
+        2, "eval.protocol is 'gpt'; it can be carried, nanogpt"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", ["moved", "changed"])
+def test_a_text_is_scored_without_the_corpus(folder, charlm, damage):
+    """The n-gram and xz need the training text; --corpus says where it lies now."""
+    Path("book.txt").write_text("the time traveller came home\n" * 99)
+    Path("mine.txt").write_text("the traveller came")
+    small = ("--corpus", "book.txt", "--batch-size", 4, "--seq-len", 20, "--hidden-size", 8)
+    assert charlm("train", *small, "--epochs", 1, "--device", "cpu", "--run", "r").code == 0
+    words = ("eval", "--run", "r", "--text", "mine.txt", "--json")
+    whole = charlm(*words)
+    Path("book.txt").rename("moved.txt")
+    if damage == "changed":
+        Path("book.txt").write_text("something else")
+    alone = charlm(*words)
+    (line,) = [line for line in alone.err.splitlines() if line.startswith("warning: ")]
+    reason = {"moved": "no such file or folder: ", "changed": "is not the data that r was trained"}
+    assert reason[damage] in line
+    assert line.endswith(
+        "; the unigram, the n-gram and xz are left out (--corpus says where the data is now)"
+    )
+    assert alone.json["baselines"] == {
+        "uniform": whole.json["baselines"]["uniform"], "unigram": None, "ngram": None, "xz": None,
+    }  # fmt: skip
+    assert alone.json["perplexity"] == whole.json["perplexity"]
+    assert alone.json["conclusion"] is alone.json["repeated"] is None
+    assert "xz" in charlm(*words[:-1]).out
+    found = charlm(*words, "--corpus", "moved.txt")
+    assert "warning" not in found.err
+    assert found.json | {"seconds": 0} == whole.json | {"seconds": 0}
+    assert charlm("eval", "--run", "r").hint == "--corpus says where the data is now"
+    assert charlm(*words, "--corpus", "mine.txt").code == 1
 
 
 def test_eval_scores_a_text_of_the_users(trained, charlm):

@@ -14,6 +14,7 @@ def test_list_shows_tasks(charlm, tmp_path):
     (tmp_path / "corpora" / "mine.txt").write_text("a text")
     rows = {row["name"]: row for row in charlm("corpus", "list", "--json").json["corpora"]}
     texts = ["traveller", "night_train", "timemachine", "jaychou", "tinyshakespeare"]
+    texts += ["ptb-char", "enwik8", "text8"]
     assert [*rows] == [*texts, "imdb", "atis", "mine"]
     tasks = {name: row["task"] for name, row in rows.items()}
     assert tasks["imdb"] == "classify"
@@ -67,6 +68,24 @@ def test_show_describes_a_text(charlm):
     assert "task         language-model\n" in out
     assert out.endswith(" ...\n")
     assert charlm("corpus", "show", "night_train", "--json").json["vocabulary"] > 400
+
+
+def test_show_says_which_share_of_the_held_out_text_repeats(charlm):
+    """A verse of 47 characters, sung again in the held-out tenth."""
+    verse = "wide is the river and long is the road to home\n"
+    new = "".join(chr(0x4E00 + index) for index in range(900))
+    Path("songs.txt").write_text(verse + new + verse + "end\n" + "".join(map(chr, range(192, 238))))
+    shown = charlm("corpus", "show", "songs.txt", "--json").json
+    assert shown["split"] == {"train": 939, "valid": 52, "test": 53}
+    assert shown["repeated"] == {
+        "32": {"training": pytest.approx(47 / 105), "itself": 0.0}, "128": None,
+    }  # fmt: skip
+    out = charlm("corpus", "show", "songs.txt").out
+    assert (
+        "repeats in the held-out text, as passages of 32 characters or more: 44.8% stand in the "
+        "training text, 0.0% earlier in the held-out text itself. So much is known from training "
+        "that the scores are better than for new text\n"
+    ) in out
 
 
 def test_an_added_text_has_a_name(charlm):

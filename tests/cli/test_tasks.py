@@ -162,7 +162,12 @@ def test_train_says_what_to_type_next_and_that_works(kind, data, charlm):
     assert re.fullmatch(rf"trained after 2 epochs, 0:\d\d, [\d,]+ {kind.task.unit}/s", first)
     train, valid = kind.task.metric_titles()
     titles = [train, valid, *[kind.task.valid_metric.title("test")] * kind.task.tests_at_end]
-    assert [re.sub(r" [\d.]+%?$", "", line) for line in metrics] == titles
+    count = len(titles)
+    assert [re.sub(r" [\d.]+%?( \(.*\))?$", "", line) for line in metrics[:count]] == titles
+    assert metrics[0].endswith(" (last epoch)")
+    words = r".* \(best, after ([\d.]+ epochs|1 epoch); last [\d.]+%?\)"
+    assert re.fullmatch(words, metrics[1])
+    assert bool(metrics[count:]) == (kind.name == "language-model")
     assert last == "run my run"
     assert following.startswith(f"next: {kind.task.next_command(Run.open(Path('my run')))}")
     assert following.endswith(" --run 'my run'")
@@ -172,9 +177,11 @@ def test_train_says_what_to_type_next_and_that_works(kind, data, charlm):
 @pytest.mark.parametrize(
     ("kind", "sizes", "options", "empty", "default"),
     [
-        (KINDS[0], SPLITS, "--set split=1,0,0", ["valid_perplexity"], "train"),
+        (KINDS[0], SPLITS, "--set split=1,0,0",
+         ["valid_perplexity", "last_valid_perplexity", "best_epoch", "ngram_perplexity", "repeated",
+          "conclusion"], "train"),
         (KINDS[1], {"train": 50}, "--set valid=0 --set test=0",
-         ["valid_accuracy", "test_accuracy"], "train"),
+         ["valid_accuracy", "last_valid_accuracy", "best_epoch", "test_accuracy"], "train"),
         (KINDS[2], {"train": 30}, "", ["test_f1"], "valid"),
     ],
     ids=NAMES,

@@ -40,6 +40,13 @@ def test_zip_with_one_text(tmp_path, method):
     assert [path.name for path in tmp_path.iterdir()] == ["fox.txt.zip"]
 
 
+def test_zip_whose_only_file_has_no_suffix(tmp_path):
+    """As enwik8.zip and text8.zip. A file with a text's suffix comes first."""
+    assert read_text(pack(tmp_path / "text8.zip", {"text8": "anarchism"})).text == "anarchism"
+    both = {"LICENSE": "none", "a.txt": "a text"}
+    assert read_text(pack(tmp_path / "a.zip", both)).text == "a text"
+
+
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_zip_with_any_one_byte_changed_gives_the_text_or_is_refused(tmp_path, method):
     whole = pack(tmp_path / "whole.zip", {"书.txt": TEXT, "cover.png": "x"}, method).read_bytes()

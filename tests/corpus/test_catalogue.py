@@ -13,7 +13,10 @@ from charlm.corpus.catalogue import CatalogueFile
 
 
 def test_names_and_tasks():
-    texts = ("traveller", "night_train", "timemachine", "jaychou", "tinyshakespeare")
+    texts = (
+        "traveller", "night_train", "timemachine", "jaychou", "tinyshakespeare", "ptb-char",
+        "enwik8", "text8",
+    )  # fmt: skip
     tasks = {name: entry.task for name, entry in catalogue().items()}
     assert tasks == dict.fromkeys(texts, "language-model") | {"imdb": "classify", "atis": "tag"}
 
@@ -22,7 +25,8 @@ def test_names_and_tasks():
 def test_entries_are_whole(entry):
     if entry.task == "language-model":
         assert entry.cleaning in CLEANINGS
-        assert sum(split_sizes(1_115_394, entry.split)) == 1_115_394
+        length = 100 if sum(entry.split) == 1 else int(sum(entry.split))
+        assert sum(split_sizes(length, entry.split)) == length
         assert entry.prefixes
     else:
         assert entry.cleaning is entry.split is None
@@ -55,6 +59,24 @@ def test_one_file_and_several():
         for name in ("seq.in", "seq.out", "label")
     ]
     assert atis.files[0].address == f"{atis.address}/train/seq.in"
+
+
+def test_benchmarks_have_their_standard_splits():
+    """The sizes are those of the literature; the characters of PTB are without its outer spaces."""
+    ptb = catalogue()["ptb-char"]
+    assert ptb.split == (5_017_482, 393_042, 442_423)
+    assert [file.path for file in ptb.files] == [
+        f"ptb-char/{name}.txt" for name in ("1-train", "2-valid", "3-test")
+    ]
+    assert [file.address.rpartition("/")[2] for file in ptb.files] == [
+        f"ptb.{name}.txt" for name in ("train", "valid", "test")
+    ]
+    lines = (42_068, 3_370, 3_761)  # each begins and ends with a space
+    sizes = tuple(file.size - 2 * n for file, n in zip(ptb.files, lines, strict=True))
+    assert sizes == ptb.split
+    for name in ("enwik8", "text8"):
+        assert catalogue()[name].split == (90_000_000, 5_000_000, 5_000_000)
+    assert [name for name, entry in catalogue().items() if entry.split_in_bytes] == ["enwik8"]
 
 
 @pytest.mark.parametrize(("name", "length"), [("traveller", 24_000), ("night_train", 6_000)])

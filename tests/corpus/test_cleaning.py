@@ -31,3 +31,10 @@ def test_unknown_name_names_the_nearest():
     with pytest.raises(UsageError, match="unknown cleaning 'leters'") as caught:
         clean("", "leters")
     assert caught.value.hint.startswith("did you mean letters?")
+
+
+def test_trim_makes_ptb_char_of_ptb():
+    """A line of the Penn Treebank's words, and the same line of its ptb.char file."""
+    words = " <unk> 's <unk> N \n in new york  stock \n"
+    characters = "< u n k > _ ' s _ < u n k > _ N\ni n _ n e w _ y o r k _ _ s t o c k\n"
+    assert clean(words, "trim") == characters.replace(" ", "").replace("_", " ")

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charlm.corpus import split_sizes
+from charlm.corpus.splits import byte_split
 from charlm.errors import CorpusError, UsageError
 
 FRACTIONS = st.tuples(st.integers(1, 50), st.integers(0, 50), st.integers(0, 50)).map(
@@ -59,3 +60,12 @@ NOT_SPLITS = [
 def test_not_a_split(split):
     with pytest.raises(UsageError, match="not a split"):
         split_sizes(10, split)
+
+
+def test_splits_in_bytes_keep_characters_whole():
+    """The first end lies within the second é, the next one at its end."""
+    text = "aéé时旅"
+    assert byte_split(text, (4, 1, 6)) == (2, 1, 2)
+    assert byte_split(text, (5, 3, 3)) == (3, 1, 1)
+    assert byte_split("abcdef", (3, 2, 1)) == (3, 2, 1)
+    assert byte_split("ab", (9, 9, 9)) == (2, 0, 0)

@@ -291,7 +291,7 @@ TRAIN = [
          "the prefix '123' has nothing left after the cleaning 'letters'", PREFIX, code=2),
     # Options out of range
     Case("cleaning-unknown", "--cleaning leters",
-         "corpus.cleaning is 'leters'; it can be letters, spaces, none", code=2),
+         "corpus.cleaning is 'leters'; it can be letters, spaces, trim, none", code=2),
     Case("epochs-0", "--epochs 0", "training.epochs is 0; it must be from 1 to 1,000,000,000",
          code=2),
     Case("epochs-no-number", "--epochs many",

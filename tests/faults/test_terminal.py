@@ -19,7 +19,7 @@ import pytest
 from charlm.cli import run
 from charlm.cli.output import Output, printable
 from charlm.cli.progress import ProgressBar
-from charlm.tasks import LANGUAGE_MODEL
+from charlm.tasks import LANGUAGE_MODEL, TASKS
 
 posix = pytest.mark.skipif(os.name == "nt", reason="terminals and closed streams as POSIX has them")
 NOTHING = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -422,8 +422,37 @@ def test_a_hostile_sample_is_printed_above_the_bar(monkeypatch):
         "    one", f"    {shown}", "    ", "    last", f"warning: {shown}",
         f"a file called {shown}",
     ]  # fmt: skip
-    assert ends[0] == "0:01  epoch 1: perplexity 9.000, valid 8.000"
+    assert ends[0] == "0:01  epoch 1: train perplexity 9.000, valid perplexity 8.000"
     assert "50%|" in ends[7]
+
+
+@posix
+@pytest.mark.parametrize(
+    ("task", "valid", "words"),
+    [
+        (LANGUAGE_MODEL, 8.0, "epoch 40: train 99.999, valid 8.000, 1:40 left, 41,000 chars/s"),
+        (LANGUAGE_MODEL, 9.0, "epoch 40: train 99.999, valid 9.000, best 8.500, 1:40 left"),
+        (TASKS["classify"], 8.0, "epoch 40: loss 99.999, valid accuracy 8.00%, best 8.50%, 1:40 "),
+    ],
+)
+def test_the_bar_says_the_words_of_the_summary_and_fits(monkeypatch, task, valid, words):
+    """The last validation metric, and the best one if it is another."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal.file)
+    step = SimpleNamespace(
+        epoch=40, progress=1.0, metric=99.999, seconds=100.0, items=4_100_000, valid=valid,
+        train=99.999,
+    )  # fmt: skip
+    half = SimpleNamespace(**vars(step) | {"progress": 0.5})
+    with ProgressBar(Output(), task) as bar:
+        bar.best = 8.5
+        bar.measured(step)
+        bar._drawn = 0.0
+        bar.update(half)
+    lines = [line for part in terminal.received().split("\n") for line in part.split("\r")]
+    shown = [line for line in lines if "epoch 40" in line and "|" in line][-1]
+    assert words in shown
+    assert len(shown) <= 80
 
 
 @posix

@@ -188,8 +188,27 @@ def test_events_and_metrics(small, follow):
         items=measured[-1].items,
         train=measured[-1].train,
         valid=best,
+        last_train=measured[-1].train,
+        last_valid=measured[-1].valid,
+        best_epoch=next(event.epoch for event in measured if event.valid == best),
         interrupted=False,
     )
+
+
+def test_a_stop_inside_an_epoch_says_what_was_trained_there(small, follow):
+    """In the first epoch, there after resuming, and in the second epoch."""
+    run, loss = small.new_run(), {}
+    for stop_after in (2, 3, small.steps + 2):
+        events = follow(Run.open(run.folder), small.corpus, stop_after)
+        steps, end = events_of(Stepped, events), events[-1]
+        loss |= {(step.epoch, step.items): step.metric for step in steps}
+        assert end.interrupted
+        assert end.last_train == steps[-1].metric
+        if stop_after < small.steps:
+            assert end.train == end.last_train
+    whole = max(items for epoch, items in loss if epoch == 1)
+    assert end.train == loss[1, whole] != end.last_train
+    assert end.best_epoch <= 1
 
 
 def test_caller_may_leave_the_loop(small, follow, checkpoint_content):

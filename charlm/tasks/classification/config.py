@@ -78,7 +78,7 @@ class LabelledTextsSection(DataSection):
     cleaning: str = setting(
         "none",
         "How a text is cleaned when it is read as characters; see charlm train.",
-        choices=("letters", "spaces", "none"),
+        choices=("letters", "spaces", "trim", "none"),
     )
     vocabulary_size: int | None = setting(
         20_000,

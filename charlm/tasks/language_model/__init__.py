@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from charlm.config import Settings, setting
 from charlm.corpus import Vocabulary, catalogue
 from charlm.errors import CorpusError, UsageError
-from charlm.task import EvalOptions, Metric, Plan, Report, Table, Task, with_absolute_source
+from charlm.task import EvalOptions, Metric, Plan, Report, Task, with_absolute_source
 from charlm.tasks.language_model.config import LanguageModelConfig, settings_for_text
 from charlm.tasks.language_model.corpus import Corpus, load_corpus
 
@@ -45,6 +44,13 @@ class TextOptions(EvalOptions):
         metavar="NAME",
         none_means="that of the corpus",
     )
+    protocol: str = setting(
+        "carried",
+        "How the text is read. carried: as one, so that each character is predicted from all "
+        "before it. nanogpt: in windows of 256 characters, each from a zero state.",
+        option="--protocol",
+        choices=("carried", "nanogpt"),
+    )
 
     def check_split(self, split: str | None) -> None:
         """Raise a UsageError if both a split of the corpus and another text are given."""
@@ -53,6 +59,10 @@ class TextOptions(EvalOptions):
                 "--split is a split of the run's corpus, and --text is another text",
                 "give only one of them",
             )
+
+    def without_data(self) -> str | None:
+        """Another text can be scored without the run's corpus."""
+        return None if self.text is None else "the unigram, the n-gram and xz are left out"
 
 
 class LanguageModelTask(Task):
@@ -72,6 +82,7 @@ class LanguageModelTask(Task):
 
     The simpler predictors are trained on the same train split: character frequencies (unigram),
     n-grams of up to six characters (ngram, modified Kneser-Ney smoothing), and the compressor xz.
+    docs/scores.md says what each figure means.
     """
     config_type = LanguageModelConfig
     preset_package = __name__
@@ -166,7 +177,7 @@ class LanguageModelTask(Task):
     def evaluate(
         self,
         run: Run,
-        corpus: Corpus,
+        corpus: Corpus | None,
         split: str,
         device: torch.device,
         should_stop: Callable[[], bool],
@@ -177,51 +188,38 @@ class LanguageModelTask(Task):
         Raises:
             CorpusError: the text has fewer than two characters.
         """
-        import torch
+        from charlm.tasks.language_model.scores import score
 
-        from charlm.tasks.language_model.baselines import baselines
-        from charlm.tasks.language_model.perplexity import evaluate
-
-        scored, where, what = corpus, {"split": split}, f"{corpus.name}, {split} split"
-        warnings: Sequence[str] = ()
-        if isinstance(options, TextOptions) and options.text is not None:
+        options = options if isinstance(options, TextOptions) else TextOptions()
+        if options.text is None:
+            assert corpus is not None
+            scored, where, what = corpus, {"split": split}, f"{corpus.name}, {split} split"
+        else:
             scored, split = self._own_text(run, options.text, options.encoding), "train"
-            where, what, warnings = {"text": options.text}, options.text, scored.notices
-        ids, characters = scored.split(split), scored.text(split)
+            where, what = {"text": options.text}, options.text
+        ids = scored.split(split)
         if len(ids) < 2:
             counted = "one character" if len(ids) else "no character"
             raise CorpusError(f"{what} has {counted}; scoring needs at least two")
-        model = run.load_model().to(device)
-        loss = evaluate(model, torch.from_numpy(ids.copy()).to(device), should_stop=should_stop)
-        others = baselines(
-            corpus.split("train"),
+        report = score(
+            run,
+            corpus,
             ids,
-            len(corpus.vocabulary),
-            train_text=corpus.text("train"),
-            scored_text=characters,
+            scored.text(split),
+            what=what,
+            protocol=options.protocol,
+            device=device,
+            should_stop=should_stop,
+            seen=options.text is None and split == "train",
         )
-        num_bytes = len(characters[1:].encode("utf-8", "surrogatepass"))
-        content: dict[str, Any] = {
-            **where,
-            "characters": loss.count,
-            **_units(loss.mean, loss.count, num_bytes),
-            "baselines": {
-                name: {**_units(other.nats_per_char, loss.count, num_bytes), "detail": other.detail}
-                for name, other in others.items()
-            },
-        }
-        rows = {f"this model ({run.config.model.cell})": content, **content["baselines"]}
-        return Report(
-            content=content,
-            warnings=warnings,
-            blocks=[
-                f"{what}: {loss.count:,} characters predicted",
-                Table(
-                    ("", "perplexity", "nats/char", "bits/char", "bits/byte"),
-                    [(label, *_cells(row)) for label, row in rows.items()],
-                ),
-            ],
-        )
+        warnings = () if options.text is None else scored.notices
+        return dataclasses.replace(report, content=where | report.content, warnings=warnings)
+
+    def conclude(self, run: Run, corpus: Corpus, valid: float | None) -> Report:
+        """The n-gram beside the model, and the held-out text that repeats."""
+        from charlm.tasks.language_model.scores import conclude
+
+        return conclude(run, corpus, valid)
 
     def _own_text(self, run: Run, text: str, encoding: str | None) -> Corpus:
         """A text of the user's, cleaned and encoded as the run's corpus; all of it is "train"."""
@@ -248,24 +246,6 @@ def _beginning(text: str) -> str:
     words = words[1:] or words  # the text may begin within a word
     start = " ".join(words[:2])
     return start if len(start) <= 12 else words[0][:12]
-
-
-def _units(nats_per_char: float, count: int, num_bytes: int) -> dict[str, float]:
-    """A mean cross-entropy in nats per character, and in the other usual units."""
-    from charlm.training.loss import perplexity
-
-    bits = nats_per_char / math.log(2)
-    return {
-        "nats_per_char": nats_per_char,
-        "perplexity": perplexity(nats_per_char),
-        "bits_per_char": bits,
-        "bits_per_byte": bits * count / num_bytes,
-    }
-
-
-def _cells(row: Mapping[str, float]) -> tuple[str, ...]:
-    units = ("nats_per_char", "bits_per_char", "bits_per_byte")
-    return PERPLEXITY.text(row["perplexity"]), *(f"{row[unit]:.4f}" for unit in units)
 
 
 LANGUAGE_MODEL = LanguageModelTask()

@@ -34,6 +34,7 @@ class Baseline:
     name: str  # "uniform", "unigram", "ngram" or "xz"
     nats_per_char: float  # mean cross-entropy of a predicted character
     detail: str  # how the score was computed, in a few words
+    known_nats_per_char: float | None = None  # without the unknown characters, if there are some
 
     @property
     def perplexity(self) -> float:
@@ -47,26 +48,29 @@ class Baseline:
 
 
 def baselines(
-    train: Ids,
+    train: Ids | None,
     text: Ids,
     vocabulary_size: int,
     *,
     train_text: str,
     scored_text: str,
     max_order: int = 6,
-) -> dict[str, Baseline]:
+    spelling: float = 0.0,
+) -> dict[str, Baseline | None]:
     """The scores of uniform, unigram, n-gram and xz on the characters ``text[1:]``.
 
     The n-gram has the order that scores best on ``text`` itself. This favours the baseline a
     little: a model that beats it has beaten every order.
 
     Args:
-        train: (N,) ids of the training text; may be empty.
-        text: (M,) ids of the scored text, M >= 2.
+        train: (N,) ids of the training text; may be empty. None: it is not at hand, and all
+            baselines but uniform are None.
+        text: (M,) ids of the scored text, M >= 2; 0 is a character that the vocabulary lacks.
         vocabulary_size: V, with ``<unk>`` as in the model; all ids lie in [0, V).
         train_text: the characters of ``train``, for xz.
         scored_text: the characters of ``text``, for xz.
         max_order: the longest n-gram to try, in characters, >= 1.
+        spelling: nats that every unknown character costs beyond ``<unk>``; xz spells them itself.
 
     Raises:
         CorpusError: ``text`` has fewer than two characters.
@@ -80,24 +84,45 @@ def baselines(
     if max_order < 1:
         raise ValueError(f"max_order must be at least 1, not {max_order}")
     for name, ids in (("train", train), ("text", text)):
-        if len(ids) and not 0 <= ids.min() <= ids.max() < vocabulary_size:
+        if ids is not None and len(ids) and not 0 <= ids.min() <= ids.max() < vocabulary_size:
             raise ValueError(f"{name} has ids outside [0, {vocabulary_size})")
-    by_order = kneser_ney(train, text, vocabulary_size, max_order).mean(axis=1)  # (max_order,)
-    order = int(by_order.argmin()) + 1
-    scores = (
-        ("uniform", math.log(vocabulary_size), f"{vocabulary_size} characters, equally likely"),
-        ("unigram", unigram(train, text, vocabulary_size).mean(), "character counts, add-one"),
-        (
-            "ngram",
-            by_order[order - 1],
-            f"modified Kneser-Ney, order {order}, the best here of 1 to {max_order}",
-        ),
-        ("xz", xz(train_text, scored_text) / (len(text) - 1), "xz -9e after the training text"),
-    )
+    unknown = text[1:] == 0  # (M - 1,)
+
+    def scored(name: str, nats: Floats, detail: str) -> Baseline:
+        known = nats[~unknown] if unknown.any() else nats[:0]
+        return Baseline(  # max: rounding makes a certain character negative
+            name=name,
+            nats_per_char=max(0.0, float(nats.mean())) + spelling * float(unknown.mean()),
+            detail=detail,
+            known_nats_per_char=max(0.0, float(known.mean())) if len(known) else None,
+        )
+
+    equal = np.full(len(unknown), math.log(vocabulary_size))
+    uniform = scored("uniform", equal, f"{vocabulary_size} characters, equally likely")
+    if train is None:
+        return {"uniform": uniform, "unigram": None, "ngram": None, "xz": None}
+    order, ngram = best_order(train, text, vocabulary_size, max_order)
+    detail = f"modified Kneser-Ney, order {order}, the best here of 1 to {max_order}"
+    counted = unigram(train, text, vocabulary_size)
+    xz_nats = max(0.0, xz(train_text, scored_text) / (len(text) - 1))
     return {
-        name: Baseline(name=name, nats_per_char=max(0.0, float(nats)), detail=detail)
-        for name, nats, detail in scores  # max: rounding makes a certain character negative
+        "uniform": uniform,
+        "unigram": scored("unigram", counted, "character counts, add-one"),
+        "ngram": scored("ngram", ngram, detail),
+        "xz": Baseline(name="xz", nats_per_char=xz_nats, detail="xz -9e after the training text"),
     }
+
+
+def best_order(
+    train: Ids, text: Ids, vocabulary_size: int, max_order: int = 6
+) -> tuple[int, Floats]:
+    """The order of n-gram that scores best on ``text[1:]``, and its (M - 1,) nats.
+
+    Arguments are those of `kneser_ney`.
+    """
+    by_order = kneser_ney(train, text, vocabulary_size, max_order)  # (max_order, M - 1)
+    best = int(by_order.mean(axis=1).argmin())
+    return best + 1, by_order[best]
 
 
 def unigram(train: Ids, text: Ids, vocabulary_size: int) -> Floats:

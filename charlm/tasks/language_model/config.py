@@ -30,9 +30,9 @@ class TextSection(DataSection):
     cleaning: str | None = setting(
         None,
         "How the text is cleaned. letters: lower-case a to z and single spaces; spaces: line "
-        "breaks become spaces; none: nothing is changed.",
+        "breaks become spaces; trim: no spaces at the ends of lines; none: nothing is changed.",
         option="--cleaning",
-        choices=("letters", "spaces", "none"),
+        choices=("letters", "spaces", "trim", "none"),
         none_means="the corpus's own; for your own text: none",
     )
     max_chars: int | None = setting(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from charlm.corpus.cleaning import clean
 from charlm.corpus.sources import find_source
-from charlm.corpus.splits import DEFAULT_SPLIT, SPLITS, split_sizes
+from charlm.corpus.splits import DEFAULT_SPLIT, SPLITS, byte_split, split_sizes
 from charlm.corpus.text import read_text, source_words
 from charlm.corpus.vocabulary import Vocabulary
 from charlm.errors import CorpusError, UsageError, did_you_mean
@@ -117,9 +117,13 @@ def load_corpus(
             "try --cleaning none",
         )
     kept = whole[:max_chars]
+    if split is None and entry and entry.split and entry.split_in_bytes:
+        parts: Sequence[float] = byte_split(whole, entry.split)
+    else:
+        parts = split if split is not None else (entry and entry.split) or DEFAULT_SPLIT
     sizes = split_sizes(
         len(kept),
-        split if split is not None else (entry and entry.split) or DEFAULT_SPLIT,
+        parts,
         scale_counts=split is None or len(kept) < len(whole),
     )
     vocabulary = vocabulary or Vocabulary.from_text(whole if vocabulary_from == "whole" else kept)

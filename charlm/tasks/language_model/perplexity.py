@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,7 +18,21 @@ from charlm.training.loss import LossSum
 
 ROW_LENGTH = 2048  # characters scored in one row
 WARM_UP = 512  # characters that a row reads before the scored ones
+WINDOW = 256  # characters scored from one zero state in nanoGPT's protocol
 CHUNK = 4_000_000  # the largest number of logits in memory at once
+UNKNOWN = 0  # the id of a character that the vocabulary lacks
+
+
+@dataclass(frozen=True)
+class TextLoss(LossSum):
+    """The loss on a text; ``unknown`` is its part on characters that the vocabulary lacks."""
+
+    unknown: LossSum
+
+    @property
+    def known(self) -> LossSum:
+        """The part on characters of the vocabulary."""
+        return LossSum(self.nats - self.unknown.nats, self.count - self.unknown.count)
 
 
 @torch.no_grad()
@@ -28,7 +43,7 @@ def evaluate(
     row_length: int | None = ROW_LENGTH,
     warm_up: int = WARM_UP,
     should_stop: Callable[[], bool] = lambda: False,
-) -> LossSum:
+) -> TextLoss:
     """The loss on ``ids[1:]``: each character is predicted from the characters before it.
 
     A long text is cut into rows, which are read in parallel. Each row starts from a zero state
@@ -52,7 +67,7 @@ def evaluate(
     length = -(-count // rows)
     starts = torch.arange(rows, device=ids.device) * length  # (rows,)
     state = model.initial_state(rows)
-    nats = 0.0
+    nats, unknown = 0.0, LossSum(0.0, 0)
     chunk = max(1, CHUNK // (rows * model.vocabulary_size))
     first = -min(warm_up, (rows - 1) * length)
     begins = {*range(first, 0, chunk), *range(0, length, chunk), *range(0, first, -length)}
@@ -67,8 +82,62 @@ def evaluate(
             logits, state = model(ids[positions], state)
             if begin >= 0:
                 scored = starts + steps < count  # false after the end of the text
-                nats += float(cross_entropy_sum(logits[scored], ids[positions + 1][scored]))
-    return LossSum(nats, count)
+                predicted, targets = logits[scored], ids[positions + 1][scored]
+                nats += float(cross_entropy_sum(predicted, targets))
+                unknown += _unknown(predicted, targets)
+    return TextLoss(nats, count, unknown)
+
+
+@torch.no_grad()
+def evaluate_windows(
+    model: LanguageModel,
+    ids: Tensor,
+    *,
+    window: int = WINDOW,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> TextLoss:
+    """The loss on ``ids[1:]`` as nanoGPT measures it: each window starts from a zero state.
+
+    The windows are ``ids[i : i + window]`` for i = 0, window, 2 window, ... (the last one may be
+    shorter), and the targets are one character later, so each character of ``ids[1:]`` is predicted
+    once. nanoGPT's ``train.py`` (A. Karpathy, 2022) draws windows at random places instead; this is
+    the same measure on the whole text, without the chance.
+
+    Arguments and errors are those of `evaluate`; ``window`` is a number of characters.
+    """
+    count = len(ids) - 1
+    if count < 1:
+        raise ValueError("a text of fewer than two characters cannot be scored")
+    rows = max(1, CHUNK // (window * model.vocabulary_size))  # windows read side by side
+    whole = count - count % window
+    bounds = [
+        (start, min(start + rows * window, whole)) for start in range(0, whole, rows * window)
+    ]
+    nats, unknown = 0.0, LossSum(0.0, 0)
+    with evaluating(model):
+        for begin, end in [*bounds, *([(whole, count)] if whole < count else [])]:
+            if should_stop():
+                raise Stopped
+            length = min(window, end - begin)
+            inputs = ids[begin:end].view(-1, length).T  # (T, rows)
+            targets = ids[begin + 1 : end + 1].view(-1, length).T
+            logits, _ = model(inputs, model.initial_state(inputs.shape[1]))
+            nats += float(cross_entropy_sum(logits, targets))
+            unknown += _unknown(logits, targets)
+    return TextLoss(nats, count, unknown)
+
+
+PROTOCOLS: dict[str, Callable[..., TextLoss]] = {"carried": evaluate, "nanogpt": evaluate_windows}
+"""The ways to score a text. ``docs/scores.md`` describes them."""
+
+
+def _unknown(logits: Tensor, targets: Tensor) -> LossSum:
+    """The part of a loss on targets that the vocabulary lacks; logits (..., V), targets (...)."""
+    chosen = targets == UNKNOWN
+    if not bool(chosen.any()):
+        return LossSum(0.0, 0)
+    nats = float(cross_entropy_sum(logits[chosen], targets[chosen]))
+    return LossSum(nats, int(chosen.sum()))
 
 
 def _keep(rows: Tensor, tensor: Tensor) -> Tensor:

@@ -195,6 +195,33 @@ def test_scores_units_and_the_order_chosen():
     assert f"order {by_order.argmin() + 1}," in scores["ngram"].detail
 
 
+def test_unknown_characters_are_charged():
+    """Of the four scored characters two are unknown (id 0), and the first one is only context."""
+    train, text = [1, 2, 3, 1] * 9, [0, 1, 0, 2, 0]
+    kwargs = {"train_text": "abca" * 9, "scored_text": "xaybz"}
+    free = baselines(ids(train), ids(text), 4, **kwargs)
+    charged = baselines(ids(train), ids(text), 4, **kwargs, spelling=10.0)
+    for name in ("uniform", "unigram", "ngram"):
+        assert charged[name].nats_per_char == pytest.approx(free[name].nats_per_char + 5)
+        assert charged[name].known_nats_per_char == free[name].known_nats_per_char
+    assert charged["unigram"].known_nats_per_char == pytest.approx(
+        (math.log(40 / 19) + math.log(40 / 10)) / 2
+    )
+    assert charged["uniform"].known_nats_per_char == pytest.approx(math.log(4))
+    assert charged["xz"] == free["xz"]
+    known = baselines(ids(train), ids([1, 2, 3]), 4, train_text="", scored_text="", spelling=10.0)
+    assert all(other.known_nats_per_char is None for other in known.values())
+    unknown = baselines(ids(train), ids([0, 0]), 4, **kwargs, spelling=10.0)
+    assert unknown["ngram"].known_nats_per_char is None
+
+
+def test_without_the_training_text_only_uniform_is_known():
+    scores = baselines(None, ids([1, 2, 0]), 4, train_text="", scored_text="abc", spelling=10.0)
+    assert [*scores] == ["uniform", "unigram", "ngram", "xz"]
+    assert scores["uniform"].nats_per_char == pytest.approx(math.log(4) + 5)
+    assert scores["unigram"] is scores["ngram"] is scores["xz"] is None
+
+
 def test_xz_reads_the_training_text_first():
     noise = "".join(random.Random(0).choices("abcdefgh", k=30_000))
     other = "".join(random.Random(1).choices("abcdefgh", k=2_000))

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from charlm.corpus import SPLITS, Vocabulary, add_text, corpus_names
+from charlm.corpus import SPLITS, Vocabulary, add_text, catalogue, corpus_names
 from charlm.errors import CharlmError, CorpusError, UsageError
 from charlm.tasks.language_model.corpus import load_corpus
 
@@ -193,3 +196,39 @@ def test_tiny_shakespeare(corpora):
     assert len(corpus.vocabulary.characters) == 65
     letters = load_corpus("tinyshakespeare", corpora_dir=corpora, cleaning="letters")
     assert letters.split_sizes[0] == int(letters.characters * 0.9)
+
+
+def catalogued(monkeypatch, folder: Path, name: str, *contents: bytes, **changes) -> None:
+    """Put small files in the place of a catalogued corpus, which is too large for a test."""
+    entry, facts = catalogue()[name], []
+    for file, content in zip(entry.downloads, contents, strict=True):
+        path = folder / file.path
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+        sha256 = hashlib.sha256(content).hexdigest()
+        facts.append(dataclasses.replace(file, sha256=sha256, size=len(content)))
+    if entry.files:
+        changes["files"] = tuple(facts)
+    else:
+        changes |= {"sha256": facts[0].sha256, "size": facts[0].size}
+    monkeypatch.setitem(catalogue(), name, dataclasses.replace(entry, **changes))
+
+
+def test_ptb_is_read_in_the_order_of_its_splits(monkeypatch, tmp_path):
+    parts = (b" no it was n't \n <unk> N \n", b" black monday \n", b" rates fell \n")
+    catalogued(monkeypatch, tmp_path, "ptb-char", *parts, split=(22, 13, 11))
+    corpus = load_corpus("ptb-char", corpora_dir=tmp_path)
+    assert [corpus.text(name) for name in ("train", "valid", "test")] == [
+        "no it was n't\n<unk> N\n", "black monday\n", "rates fell\n",
+    ]  # fmt: skip
+
+
+def test_enwik8_is_split_by_bytes(monkeypatch, tmp_path):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("enwik8", "aéé时旅")
+    catalogued(monkeypatch, tmp_path, "enwik8", packed.getvalue(), split=(4, 1, 6))
+    corpus = load_corpus("enwik8", corpora_dir=tmp_path)
+    assert [corpus.text(name) for name in ("train", "valid", "test")] == ["aé", "é", "时旅"]
+    assert load_corpus("enwik8", corpora_dir=tmp_path, split=(3, 1, 1)).split_sizes == (3, 1, 1)
+    assert load_corpus("enwik8", corpora_dir=tmp_path, max_chars=4).split_sizes[0] == 1

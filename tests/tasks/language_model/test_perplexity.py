@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from charlm.errors import Stopped
 from charlm.recurrent.states import HiddenState
 from charlm.tasks.language_model import perplexity as module
 from charlm.tasks.language_model.config import LanguageModelSection
 from charlm.tasks.language_model.model import LanguageModel, build_language_model, cross_entropy_sum
-from charlm.tasks.language_model.perplexity import evaluate
+from charlm.tasks.language_model.perplexity import evaluate, evaluate_windows
 from charlm.training.loss import LossSum, perplexity
 
 VOCABULARY_SIZE = 11
@@ -64,14 +65,15 @@ class Memoryless(nn.Module):
         return self.table[inputs], state
 
 
-def step_by_step(model: LanguageModel, ids: torch.Tensor) -> float:
-    """The sum of the cross-entropies, computed one step at a time."""
+def step_by_step(model: LanguageModel, ids: torch.Tensor, only: int | None = None) -> float:
+    """The sum of the cross-entropies, one step at a time; of the targets ``only`` if given."""
     model.eval()
     state, nats = model.initial_state(1), 0.0
     with torch.no_grad():
         for token, target in itertools.pairwise(ids):
             logits, state = model(token.view(1, 1), state)
-            nats -= float(logits[0, 0].log_softmax(0)[target])
+            if only is None or target == only:
+                nats -= float(logits[0, 0].log_softmax(0)[target])
     return nats
 
 
@@ -228,6 +230,52 @@ def test_repeated_evaluation_is_equal_bit_for_bit():
     model, ids = model_of().float(), text_of(500)
     first, second = (evaluate(model, ids, row_length=64, warm_up=32) for _ in range(2))
     assert first == second
+
+
+@pytest.mark.parametrize("length", [2, 9, 10, 21, 22, 151])
+@pytest.mark.parametrize("chunk", [1, 300, 10**6])
+def test_windows_are_texts_of_their_own(monkeypatch, length, chunk):
+    """nanoGPT's x[i : i + 10] and y = x[i + 1 : i + 11], each window from a zero state."""
+    monkeypatch.setattr(module, "CHUNK", chunk)
+    model, ids = model_of(3.0, num_layers=2), text_of(length)
+    windows = [ids[start : start + 11] for start in range(0, length - 1, 10)]
+    loss = evaluate_windows(model, ids, window=10)
+    assert loss.count == length - 1 == sum(len(window) - 1 for window in windows)
+    assert loss.nats == pytest.approx(sum(step_by_step(model, each) for each in windows), rel=1e-9)
+    if length > 22:
+        assert loss.nats != pytest.approx(step_by_step(model, ids), rel=1e-9)
+
+
+@pytest.mark.parametrize("length", [2, 200, 256, 257])
+def test_one_window_is_a_text_that_is_carried(length):
+    model, ids = model_of(2.0), text_of(length)
+    assert evaluate_windows(model, ids).nats == pytest.approx(evaluate(model, ids).nats, rel=1e-9)
+
+
+def test_windows_can_be_stopped_and_need_two_characters():
+    model = model_of()
+    with pytest.raises(Stopped):
+        evaluate_windows(model, text_of(9), should_stop=lambda: True)
+    with pytest.raises(ValueError, match="fewer than two characters"):
+        evaluate_windows(model, text_of(1))
+
+
+@pytest.mark.parametrize("score", [evaluate, evaluate_windows])
+def test_unknown_characters_are_counted_apart(score):
+    """Id 0 is a character that the vocabulary lacks. The first character is not predicted."""
+    model, ids = model_of(2.0), text_of(150)
+    ids[0] = 0
+    number = int((ids[1:] == 0).sum())
+    assert number > 5
+    loss = score(model, ids)
+    assert loss.nats == pytest.approx(step_by_step(model, ids), rel=1e-9)
+    assert loss.unknown.count == number
+    assert loss.unknown.nats == pytest.approx(step_by_step(model, ids, only=0), rel=1e-9)
+    assert loss.known.count == 149 - number
+    assert loss.known.nats == pytest.approx(loss.nats - loss.unknown.nats)
+    known = score(model, ids.clamp(min=1))
+    assert known.unknown == LossSum(0.0, 0)
+    assert known.known == LossSum(known.nats, known.count)
 
 
 @pytest.mark.parametrize("length", [0, 1])

@@ -1,0 +1,96 @@
+"""What the end of a training, and an evaluation, conclude."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from charlm.corpus import Vocabulary
+from charlm.tasks import LANGUAGE_MODEL
+from charlm.tasks.language_model import scores as module
+from charlm.tasks.language_model.baselines import kneser_ney
+from charlm.tasks.language_model.repeats import Repeated
+from charlm.tasks.language_model.scores import _compared, _reason, conclude
+
+
+def run_of(epochs: float, vocabulary_size: int = 50) -> SimpleNamespace:
+    vocabulary = Vocabulary(tuple(map(chr, range(0x4E00, 0x4E00 + vocabulary_size - 1))))
+    return SimpleNamespace(metrics=[{"epoch": epochs}], vocabulary=vocabulary, task=LANGUAGE_MODEL)
+
+
+def corpus_of(*sizes: int) -> SimpleNamespace:
+    generator = np.random.default_rng(0)
+    ids = dict(
+        zip(("train", "valid", "test"), (generator.integers(1, 50, n) for n in sizes), strict=True)
+    )
+    vocabulary = run_of(1).vocabulary
+    return SimpleNamespace(
+        split_sizes=sizes, split=ids.get, text=lambda name: vocabulary.decode(ids[name])
+    )
+
+
+def test_comparison_in_bits_and_percent():
+    nats = math.log(2)
+    assert _compared(1.5 * nats, 2 * nats, "the n-gram") == (
+        "the model is better than the n-gram by 0.500 bits per character (25.0%)"
+    )
+    assert _compared(3 * nats, 2 * nats, "an n-gram") == (
+        "the model is worse than an n-gram by 1.000 bits per character (50.0%)"
+    )
+    assert _compared(0.0, 0.0, "the n-gram").endswith("by 0.000 bits per character")
+
+
+@pytest.mark.parametrize(
+    ("epochs", "size", "training", "unknown", "reason"),
+    [
+        (40, 10**6, 0.0, 0.02, "many characters are not in the training text"),
+        (40, 10**6, 0.2, 0.0, "the n-gram knows repeated passages by heart"),
+        (40, 9_999, 0.0, 0.0, "9,999 training characters are few for 50 different ones"),
+        (0.8, 10**6, 0.1, 0.01, "it has read the training text only 0.8 times"),
+        (1, 10_000, 0.0, 0.0, "it has read the training text only once"),
+        (40, 10_000, 0.0, 0.0, "the network does not suit the text"),
+    ],
+)
+def test_the_likely_reason(epochs, size, training, unknown, reason):
+    repeated = {"32": Repeated(training, 0.9), "128": None}
+    words = _reason(run_of(epochs), SimpleNamespace(split_sizes=(size, 9, 9)), repeated, unknown)
+    assert words.startswith(f", probably because {reason}")
+    assert "; " in words  # and what to try
+
+
+def test_conclusion_of_a_training():
+    run, corpus = run_of(9), corpus_of(2000, 300, 300)
+    by_order = kneser_ney(corpus.split("train"), corpus.split("valid"), 50, 6).mean(axis=1)
+    report = conclude(run, corpus, 5.0)
+    assert report.content["ngram_perplexity"] == pytest.approx(math.exp(by_order.min()))
+    assert report.content["conclusion"].startswith(
+        f"the model is better than an n-gram (perplexity {math.exp(by_order.min()):.3f}) by "
+    )
+    assert report.blocks[-1] == report.content["conclusion"]
+    assert "probably" in conclude(run, corpus, 1000.0).content["conclusion"]
+    nothing = conclude(run, corpus, None)
+    assert set(nothing.content.values()) == {None}
+    assert not nothing.blocks
+
+
+def test_the_ngram_of_a_training_reads_a_bounded_sample(monkeypatch):
+    monkeypatch.setattr(module, "SAMPLE_TRAIN", 500)
+    monkeypatch.setattr(module, "SAMPLE_SCORED", 100)
+    run, corpus = run_of(9), corpus_of(2000, 300, 300)
+    train, valid = corpus.split("train")[:500], corpus.split("valid")[:100]
+    expected = math.exp(kneser_ney(train, valid, 50, 6).mean(axis=1).min())
+    report = conclude(run, corpus, 5.0)
+    assert report.content["ngram_perplexity"] == pytest.approx(expected)
+    assert (
+        f"an n-gram of the first 500 training characters (perplexity {expected:.3f})"
+        in report.content["conclusion"]
+    )
+
+
+def test_spelling_an_unknown_character():
+    """Unicode has 1,112,064 characters; those of the vocabulary need no spelling."""
+    assert Vocabulary(("a", "b")).spelling_nats == pytest.approx(math.log(1_112_062))
+    assert Vocabulary(("\ud800",)).spelling_nats == pytest.approx(math.log(1_112_064))
