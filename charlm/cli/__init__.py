@@ -6,6 +6,7 @@ Nothing here imports torch before a command needs it, so that --help is fast.
 from __future__ import annotations
 
 import errno
+import gc
 import sys
 import traceback
 from collections.abc import Sequence
@@ -107,4 +108,5 @@ def _tell_usage(error: Any) -> None:
 
 def main() -> None:
     """The entry point of the ``charlm`` command."""
+    gc.set_threshold(100_000)  # importing torch makes many objects, and none of them is garbage
     sys.exit(run())

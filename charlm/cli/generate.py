@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from charlm.cli.files import check_file, write_whole
-from charlm.cli.options import Device, RunFolder, open_run, takes_output
+from charlm.cli.options import Device, GivenRun, open_run, takes_output
 from charlm.cli.output import Output
 from charlm.cli.writer import Writer, blocks
 from charlm.corpus import read_text
@@ -39,7 +39,7 @@ def generate(
             "the end of the file is left out.",
         ),
     ] = None,
-    run: RunFolder = None,
+    run: GivenRun = None,
     length: Annotated[
         int,
         typer.Option(

@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from charlm.cli.interrupts import polled
-from charlm.cli.options import CorporaDir, Split, chosen_split, open_run, takes_output
+from charlm.cli.options import RUN, CorporaDir, Split, chosen_split, open_run, takes_output
 from charlm.cli.output import Output
 from charlm.cli.pictures import Plot, picture_kind, write_picture
 from charlm.errors import RunError, UsageError
@@ -33,10 +32,10 @@ def inspect(
         bool, typer.Option("--memory", help="Measure how far back in the text a model remembers.")
     ] = False,
     run: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option(
-            metavar="FOLDER",
-            help="The run folder; repeat it to compare runs. [default: the newest run]",
+            metavar="RUN",
+            help=f"The run: {RUN}; repeat it to compare runs. [default: the newest run]",
         ),
     ] = None,
     distances: Annotated[
@@ -95,11 +94,14 @@ def inspect(
         write_picture(plot, memory_picture(curves, THRESHOLD, kind), output)
 
 
-def _open(folders: list[Path] | None, output: Output) -> dict[str, Run]:
+def _open(given: list[str] | None, output: Output) -> dict[str, Run]:
     """The runs by label: the name of the folder, or its path if two folders have the same name."""
-    if not folders:
+    from charlm.runs import run_path
+
+    if not given:
         run = open_run(LANGUAGE_MODEL, None, output)
         return {run.folder.name: run}
+    folders = [run_path(run) for run in given]
     names = [folder.resolve().name for folder in folders]
     return {
         name if names.count(name) == 1 else str(folder): open_run(LANGUAGE_MODEL, folder, output)

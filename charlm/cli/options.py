@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperCommand, TyperOption
@@ -134,9 +134,10 @@ Split = Annotated[
         help="The split to use. [default: test if there is one, else valid, else train]",
     ),
 ]
-RunFolder = Annotated[
-    Path | None,
-    typer.Option("--run", metavar="FOLDER", help="The run folder. [default: the newest run]"),
+RUN = "a name under checkpoints, or a folder"
+GivenRun = Annotated[
+    str | None,
+    typer.Option("--run", metavar="RUN", help=f"The run: {RUN}. [default: the newest run]"),
 ]
 Device = Annotated[
     str,
@@ -147,11 +148,11 @@ Device = Annotated[
 ]
 
 NewRun = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--run",
-        metavar="FOLDER",
-        help="The run folder to make, or to resume. [default: "
+        metavar="NAME|FOLDER",
+        help=f"The run to make, or to resume: {RUN}. [default: "
         "checkpoints/<time>-<corpus>-<cell>; with --resume: the newest run]",
     ),
 ]
@@ -171,17 +172,19 @@ DryRun = Annotated[
 ]
 
 
-def open_run(task: Task, folder: Path | None, output: Output) -> Run:
-    """The run in a folder; without a folder the newest run, whose name goes to stderr."""
+def open_run(
+    task: Task, run: str | Path | None, output: Output, *, weights: bool | Literal["best"] = "best"
+) -> Run:
+    """The named run, with its best weights; None: the newest run, whose name goes to stderr."""
     from charlm.runs import Run, newest_run
 
-    if folder is None:
-        folder = newest_run(task)
-        output.note(f"run: {folder}")
-    run = Run.open(folder, task=task)
-    for notice in run.notices:
+    if run is None:
+        run = newest_run(task)
+        output.note(f"run: {run}")
+    opened = Run.open(run, task=task, weights=weights)
+    for notice in opened.notices:
         output.warn(notice)
-    return run
+    return opened
 
 
 def lines_given(arguments: list[str]) -> list[str]:

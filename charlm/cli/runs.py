@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charlm.cli.options import command_group, takes_output
+from charlm.cli.options import RUN, command_group, takes_output
 from charlm.cli.output import Output, clock
 from charlm.cli.pictures import Plot, picture_kind, write_picture
 from charlm.config.settings import value_text
@@ -43,7 +43,7 @@ def list_(*, output: Output) -> None:
 @app.command()
 @takes_output
 def show(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or its name.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help=f"The run: {RUN}.")],
     plot: Plot = None,
     *,
     output: Output,
@@ -90,7 +90,7 @@ def show(
 @takes_output
 def compare(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN", help="Two or more run folders, or their names.")
+        list[str], typer.Argument(metavar="RUN", help=f"Two or more runs, each {RUN}.")
     ],
     *,
     output: Output,
@@ -133,12 +133,11 @@ WIDE = 16  # longer values of `compare` do not go into columns side by side
 _HEADER = ("run", "cell", "parameters", "epochs", "train", "best valid", "time")
 
 
-def _open(run: Path) -> Run:
-    """A run by its folder, or by its name under checkpoints."""
-    from charlm.runs import CHECKPOINTS, Run
+def _open(run: str | Path) -> Run:
+    """A run without its weights, so without torch."""
+    from charlm.runs import Run
 
-    named = CHECKPOINTS / run
-    return Run.open(named if not run.exists() and named.exists() else run, weights=False)
+    return Run.open(run, weights=False)
 
 
 def _row(run: Run) -> dict[str, Any]:

@@ -18,9 +18,9 @@ from charlm.cli.options import (
     CorporaDir,
     Device,
     DryRun,
+    GivenRun,
     NewRun,
     Resume,
-    RunFolder,
     Split,
     chosen_split,
     lines_given,
@@ -97,16 +97,16 @@ def _train_command(task: Task) -> Any:
 
 
 def _open_to_resume(
-    task: Task, folder: Path | None, given: Mapping[str, Settings], output: Output
+    task: Task, name: str | Path | None, given: Mapping[str, Settings], output: Output
 ) -> Run:
     """The run to resume, or the newest one of the task, with the settings that may change."""
     from charlm.runs import run_folders
 
-    if folder is None:
-        folder = next(iter(run_folders(task)), None)
-        if folder is None:
+    if name is None:
+        name = next(iter(run_folders(task)), None)
+        if name is None:
             raise RunError("there is no run to resume", f"train one: {task.command} train")
-    run = open_run(task, folder, output)
+    run = open_run(task, name, output, weights=True)
     run.change(task.config_type.from_settings([run.config.to_dict(), *given.values()]))
     return run
 
@@ -274,7 +274,7 @@ def _eval_command(task: Task) -> Any:
     def evaluate(
         options: EvalOptions,
         source: str | None = new_place,
-        run: RunFolder = None,
+        run: GivenRun = None,
         split: Split = None,
         device: Device = "auto",
         corpora_dir: CorporaDir = None,
@@ -317,7 +317,7 @@ def _predict_command(task: Task) -> Any:
     @takes_output
     def predict(
         texts: list[str] = argument,
-        run: RunFolder = None,
+        run: GivenRun = None,
         device: Device = "auto",
         *,
         output: Output,

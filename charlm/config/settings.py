@@ -8,6 +8,7 @@ from the fields.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import math
 import re
@@ -190,9 +191,14 @@ class Section:
     @classmethod
     def type_of(cls, key: str) -> tuple[Any, bool]:
         """The type of a setting's value beside None, and whether it can be None."""
-        hint = typing.get_type_hints(cls)[key]
+        hint = cls._hints()[key]
         kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
         return next(each for each in kinds if each is not types.NoneType), types.NoneType in kinds
+
+    @classmethod
+    @functools.cache  # Python compiles all annotations each time
+    def _hints(cls) -> dict[str, Any]:
+        return typing.get_type_hints(cls)
 
     @classmethod
     def convert(cls, key: str, value: Any) -> Any:

@@ -19,12 +19,14 @@ from charlm.recurrent.states import StackState
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Put the model in evaluation mode inside the block, and back in its own mode afterwards."""
-    training = model.training
+    if not model.training:  # in single steps, to walk through all parts takes a while
+        yield
+        return
     model.eval()
     try:
         yield
     finally:
-        model.train(training)
+        model.train()
 
 
 class RecurrentModel(nn.Module):

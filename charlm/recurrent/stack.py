@@ -54,9 +54,13 @@ class WeightDropout(RecurrentLayer):
         self, xs: Tensor, state: Any, lengths: Tensor | None = None, *, outputs_only: bool = False
     ) -> tuple[Tensor, Any]:
         """As the layer; in training mode, with the dropped weights."""
-        names = recurrent_weights(self.layer) if self.training and self.probability > 0 else []
+        found: tuple[Tensor, Any]
+        if not self.training or self.probability == 0:
+            found = self.layer(xs, state, lengths, outputs_only=outputs_only)
+            return found
+        names = recurrent_weights(self.layer)
         dropped = {n: drop_entries(self.layer.get_parameter(n), self.probability) for n in names}
-        found: tuple[Tensor, Any] = functional_call(
+        found = functional_call(
             self.layer, dropped, (xs, state, lengths), {"outputs_only": outputs_only}
         )
         return found

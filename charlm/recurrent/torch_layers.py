@@ -53,7 +53,13 @@ class TorchLayer(RecurrentLayer):
         outputs could overflow, and the gradients would be NaN.
         """
         if lengths is None:
-            return self._run(self._features(xs, state), state)
+            features = self._features(xs, state)
+            if isinstance(state, LSTMState) and len(xs) == 1 and not torch.is_grad_enabled():
+                # In a step, nn.LSTM would spend most of the time on packing its weights.
+                weights = self.network.all_weights[0]
+                hidden, cell = torch.lstm_cell(features[0], state, *weights)
+                return hidden.unsqueeze(0), LSTMState(hidden, cell)
+            return self._run(features, state)
         if outputs_only and self.network.mode != "RNN_RELU":
             check_lengths(lengths, xs)
             outputs, _ = self(xs, state)

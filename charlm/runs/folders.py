@@ -10,17 +10,41 @@ from fnmatch import fnmatch
 from itertools import takewhile
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from charlm.atomic_files import TEMPORARY_FILES, sync_folder
 from charlm.errors import RunError, UsageError
-from charlm.runs.checkpoint import complete_checkpoints
+from charlm.runs.checkpoint import complete_checkpoints, is_checkpoint
 from charlm.runs.files import os_errors, read_json
 from charlm.task import Task
 
 CHECKPOINTS = Path("checkpoints")
 LOCK = ".lock"
 _FIRST_FILES = ("vocabulary.json", "corpus.txt")  # `Run.create` writes run.json after them
+
+
+def run_path(run: str | Path) -> Path:
+    """The folder of a run that a user names.
+
+    A bare name, without a separator, is the folder of that name under ``checkpoints``. Anything
+    else is a path: text with a separator, ``.`` and ``..``, the path of an existing run or of a
+    checkpoint in one, and every `Path`.
+
+    Raises:
+        UsageError: the name is empty.
+    """
+    path = Path(run)
+    if isinstance(run, Path):
+        return path
+    if not run:
+        raise UsageError("the name of a run is empty", "charlm runs list shows the runs")
+    bare = path.name == run != ".."
+    return CHECKPOINTS / run if bare and not _is_run(path) else path
+
+
+def _is_run(path: Path) -> bool:
+    """Whether a path is a run folder, or a checkpoint in one."""
+    folders = (path, path.parent) if is_checkpoint(path) else (path,)
+    # Not Path.is_file, which raises on a long name.
+    return any(os.path.isfile(folder / "run.json") for folder in folders)
 
 
 def run_folders(task: Task | None = None) -> list[Path]:
@@ -63,6 +87,8 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         RunError: another process holds it.
     """
+    from filelock import FileLock, Timeout  # reading needs no lock
+
     # The operating system releases the lock when a process ends, even if it is killed.
     lock = FileLock(folder / LOCK)
     with os_errors(f"cannot lock {folder}"):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os.path
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from charlm.errors import RunError, shown
+from charlm.errors import RunError, did_you_mean, shown
 from charlm.runs.checkpoint import (
     RUN_FILES,
     Checkpoint,
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 
     from charlm.models.recurrent_model import RecurrentModel
 
+_own_version = cache(lambda: version("charlm"))  # Python parses the metadata each time
+_LOOKS = 100  # for the newest checkpoint, while a training deletes one after the other
+
 
 @dataclass(kw_only=True)
 class RunData:
@@ -51,6 +55,7 @@ class RunData:
         metrics: one row for each time that the validation split was scored.
         checkpoint: the checkpoint that training resumes from; None before the first.
         training: the content of the checkpoint's training.json.
+        tensors: the checkpoint's "best" and "last" weights, as far as they were read with it.
         notices: what the user should know, one line each.
     """
 
@@ -66,19 +71,20 @@ class RunData:
     samples: list[dict[str, Any]] = field(default_factory=list)
     checkpoint: Checkpoint | None = None
     training: dict[str, Any] = field(default_factory=dict, repr=False)
+    tensors: dict[str, dict[str, Tensor]] = field(default_factory=dict, repr=False, compare=False)
     notices: tuple[str, ...] = ()
 
     @property
     def is_of_this_version(self) -> bool:
         """Whether the run was made by this version of charlm."""
-        return self.versions["charlm"] == version("charlm")
+        return self.versions["charlm"] == _own_version()
 
     def meta_model(self) -> RecurrentModel:
         """The model on torch's meta device: its weights have shapes and types, but no numbers."""
-        import torch
+        from charlm.runs.tensors import without_numbers
 
-        # The meta device allocates nothing: damaged settings may ask for a huge model.
-        with torch.device("meta"):
+        # Nothing is allocated: damaged settings may ask for a huge model.
+        with without_numbers():
             return self.task.build_model(self.config, self.vocabulary)
 
     def read_weights(self, weights: str) -> dict[str, Tensor]:
@@ -87,6 +93,8 @@ class RunData:
         Raises:
             RunError: the weights are missing or damaged, or they belong to another model.
         """
+        if weights in self.tensors:
+            return self.tensors[weights]
         expected = dict(self.meta_model().named_parameters())
         return self.read_tensors(f"{weights}.safetensors", expected)
 
@@ -107,42 +115,64 @@ class RunData:
         return decode_tensors(data, expected, self.checkpoint.folder / name)
 
 
-def read_run(folder: Path, task: Task | None = None, *, weights: bool) -> RunData:
+def read_run(folder: Path, task: Task | None = None, *, weights: bool | Literal["best"]) -> RunData:
     """The content of a run folder with its newest checkpoint, or the one before a damaged one.
 
-    Args:
-        folder: a run folder; or a checkpoint in one, which is then the only one that is tried.
-        task: the task that the run must belong to; None: any task.
-        weights: whether to check the tensors, too.
+    Another process may be training in the folder and delete a checkpoint while it is read. The
+    newest one is then looked for again.
 
-    Raises:
-        RunError: the folder is not a run, or it is damaged, or it is a run of another task.
+    The arguments and errors are those of `Run.open`; a named checkpoint is the only one tried.
     """
-    named = is_checkpoint(folder) and not os.path.isfile(folder / "run.json")
-    checkpoints = [folder] if named else []
-    folder = folder.parent if named else folder
+    is_named = is_checkpoint(folder) and not os.path.isfile(folder / "run.json")
+    named = folder
+    folder = folder.parent if is_named else folder
     if not os.path.isfile(folder / "run.json"):  # Path.is_file raises on a long name
-        known = ", ".join(path.name for path in run_folders()[:3])
-        hint = f"the newest under {CHECKPOINTS}: {known}" if known else "train one first"
-        raise RunError(f"{folder} is not a run folder: it has no run.json", hint)
+        raise _not_a_run(folder)
     limits = {"run.json": MAX_SETTINGS, "vocabulary.json": MAX_VOCABULARY}
     data = {name: read_file(folder / name, limits[name]) for name in RUN_FILES}
     run = _read_run_files(folder, data, task)
-    checkpoints = checkpoints or complete_checkpoints(folder)
-    if not checkpoints and (begun := checkpoint_folders(folder)):
-        run.notices += (f"{begun[0]} is incomplete and is not used",)
+    if is_named:
+        return _with_checkpoint(run, named, data, weights=weights)
+    checkpoints = complete_checkpoints(folder)
+    for _ in range(_LOOKS):
+        found, damage = _with_newest(run, checkpoints, data, weights=weights)
+        before, checkpoints = checkpoints, complete_checkpoints(folder)
+        if not damage or checkpoints == before:
+            break
+    if found is None:
+        raise damage[0]
+    name = found.checkpoint.folder.name if found.checkpoint else ""
+    found.notices += tuple(f"{error.message}; using {name} instead" for error in damage)
+    return found
+
+
+def _not_a_run(folder: Path) -> RunError:
+    known = [path.name for path in run_folders()]
+    newest = f"the newest under {CHECKPOINTS}: {', '.join(known[:3])}"
+    hint = did_you_mean(folder.name, known, newest) if known else "train one first"
+    if folder.parent.absolute() == CHECKPOINTS.absolute():
+        return RunError(f"{folder.name} is not a run folder: {folder} has no run.json", hint)
+    return RunError(f"{folder} is not a run folder: it has no run.json", hint)
+
+
+def _with_newest(
+    run: RunData,
+    checkpoints: Iterable[Path],
+    run_files: Mapping[str, bytes],
+    *,
+    weights: bool | Literal["best"],
+) -> tuple[RunData | None, list[RunError]]:
+    """The run with the first undamaged one of some checkpoints, and the damage of those before."""
     damage: list[RunError] = []
     for path in checkpoints:
         try:
-            run = _with_checkpoint(run, path, data, weights=weights)
-            break
+            return _with_checkpoint(run, path, run_files, weights=weights), damage
         except RunError as error:
             damage.append(error)
-    else:
-        if damage:
-            raise damage[0]
-    run.notices += tuple(f"{error.message}; using {path.name} instead" for error in damage)
-    return run
+    if damage:
+        return None, damage
+    begun = [f"{path} is incomplete and is not used" for path in checkpoint_folders(run.folder)]
+    return replace(run, notices=tuple(begun[:1])), damage
 
 
 def _read_run_files(folder: Path, data: Mapping[str, bytes], wanted: Task | None) -> RunData:
@@ -187,7 +217,11 @@ def _task_of(about: Any, wanted: Task | None, folder: Path) -> Task:
 
 
 def _with_checkpoint(
-    run: RunData, path: Path, run_files: Mapping[str, bytes], *, weights: bool
+    run: RunData,
+    path: Path,
+    run_files: Mapping[str, bytes],
+    *,
+    weights: bool | Literal["best"],
 ) -> RunData:
     """The run with the content of a checkpoint; a RunError if it is damaged or of another run."""
     checkpoint = Checkpoint.open(path)
@@ -195,8 +229,9 @@ def _with_checkpoint(
         checkpoint.check(name, data, run.folder / name)
     run = replace(run, checkpoint=checkpoint)
     if weights:
-        run.read_weights("last")
-        run.read_weights("best")
+        names = ("best",) if weights == "best" else ("last", "best")
+        run.tensors = {name: run.read_weights(name) for name in names}
+    if weights is True:
         checkpoint.read("training.safetensors", _max_training_bytes(run))
     data = checkpoint.read("training.json", MAX_SETTINGS)
     training, before = decode_json(data, path / "training.json"), run.config.to_dict()

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from charlm.config import TaskConfig
 from charlm.errors import CorpusError, UsageError
@@ -34,7 +34,7 @@ from charlm.runs.files import (
     read_json,
     write_file,
 )
-from charlm.runs.folders import locked, new_folder
+from charlm.runs.folders import locked, new_folder, run_path
 from charlm.runs.reading import RunData, read_run
 from charlm.task import Task, TaskCorpus, task_of
 
@@ -46,11 +46,12 @@ class Run(RunData):
     """A run folder of any task; see the module's docstring for its files."""
 
     @classmethod
-    def create(cls, folder: Path | None, config: TaskConfig, corpus: TaskCorpus) -> Self:
+    def create(cls, run: str | Path | None, config: TaskConfig, corpus: TaskCorpus) -> Self:
         """Make the folder and write run.json.
 
         Args:
-            folder: a new or empty folder; None: ``checkpoints/<time>-<corpus>-<cell>``.
+            run: a name or a new or empty folder, see `run_path`; None:
+                ``checkpoints/<time>-<corpus>-<cell>``.
             config: its type decides on the task.
 
         Raises:
@@ -83,7 +84,8 @@ class Run(RunData):
             )
         if corpus.raw is not None:
             files = {"corpus.txt": corpus.raw, **files}
-        with new_folder(folder, f"{corpus.name}-{config.model.cell}") as folder:
+        wanted = None if run is None else run_path(run)
+        with new_folder(wanted, f"{corpus.name}-{config.model.cell}") as folder:
             for name, data in files.items():
                 write_file(folder / name, data)
         records = {name: record(files[name]) for name in RUN_FILES}
@@ -91,12 +93,24 @@ class Run(RunData):
         return cls(task=task, folder=folder, records=records, **about)
 
     @classmethod
-    def open(cls, folder: Path, *, task: Task | None = None, weights: bool = True) -> Self:
+    def open(
+        cls, run: str | Path, *, task: Task | None = None, weights: bool | Literal["best"] = True
+    ) -> Self:
         """A run with its newest checkpoint, or with the previous one if the newest is damaged.
 
-        Arguments and errors are those of `read_run`.
+        It is the state of one moment: a training that goes on in the folder does not change it.
+
+        Args:
+            run: a name, a run folder or a checkpoint in one, see `run_path`.
+            task: the task that the run must belong to; None: any task.
+            weights: which tensors to read and check: all of them (True), the "best" weights, or
+                none (False).
+
+        Raises:
+            UsageError: the name is empty.
+            RunError: there is no such run, or it is damaged, or it is a run of another task.
         """
-        return cls(**vars(read_run(folder, task, weights=weights)))
+        return cls(**vars(read_run(run_path(run), task, weights=weights)))
 
     def new_model(self) -> Any:
         """A freshly initialised model; torch's global generator decides its weights."""
@@ -210,6 +224,7 @@ class Run(RunData):
         settings = self.config.to_dict()["training"]
         self.training = {"source": self.config.corpus.source, "settings": settings, **training}
         weights = encode_tensors(last)
+        self.tensors = {}
         self.checkpoint = write_checkpoint(
             self.folder,
             {

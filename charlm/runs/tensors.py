@@ -2,17 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from charlm.errors import RunError, shown
 from charlm.runs.files import decode_json
 
 _HEADER = 2**20  # bytes for the names and shapes
+_DRAWS = frozenset(("uniform_", "normal_", "bernoulli_", "exponential_", "random_"))
+
+
+@contextmanager
+def without_numbers() -> Iterator[None]:
+    """Modules that are made in the block have weights with shapes and types, but no numbers.
+
+    They are on torch's meta device, and nothing is drawn for them: to draw there, torch would
+    import its compiler, which takes as long as importing torch.
+    """
+    with torch.device("meta"), _NoDraws():
+        yield
+
+
+class _NoDraws(TorchFunctionMode):
+    """Functions that fill a tensor with random numbers leave it as it is."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        if name in _DRAWS or getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def encode_tensors(tensors: Mapping[str, Tensor]) -> bytes:

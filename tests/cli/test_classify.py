@@ -50,9 +50,9 @@ def _trained(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         write_lines("texts.jsonl", rows())
-        options = ("--epochs", "10", "--lr", "0.05", "--run", "classifier", "--quiet")
+        options = ("--epochs", "10", "--lr", "0.05", "--run", "./classifier", "--quiet")
         assert run([*TRAIN, *options]) == 0
-        assert run([*LANGUAGE, "--run", "language"]) == 0
+        assert run([*LANGUAGE, "--run", "./language"]) == 0
     return folder
 
 
@@ -111,7 +111,7 @@ def sources() -> dict[str, tuple[str, ...]]:
 @pytest.mark.parametrize("kind", ["folder", "archive", "csv", "tsv", "lines", "columns", "latin"])
 def test_every_kind_of_source(folder, charlm, kind, monkeypatch):
     words = ("classify", "train", "--data", *sources()[kind], *SMALL)
-    result = charlm(*words, "--epochs", 2, "--json", "--run", "r").json
+    result = charlm(*words, "--epochs", 2, "--json", "--run", "./r").json
     (folder / "elsewhere").mkdir()
     monkeypatch.chdir("elsewhere")  # the run has absolute paths
     found = charlm("classify", "eval", "--run", "../r", "--json").json
@@ -279,7 +279,7 @@ LANGUAGE_MODELS = {
 @pytest.mark.parametrize("options", LANGUAGE_MODELS.values(), ids=LANGUAGE_MODELS)
 def test_from_a_language_model_of_any_kind(charlm, options):
     assert charlm(*LANGUAGE, *options.split(), "--run", "lm").code == 0
-    source = Run.open(Path("lm"))
+    source = Run.open("lm")
     for frozen in (True, False):
         words = (*FROM_RUN, "lm", *["--frozen"] * frozen, "--epochs", 2, "--lr", 0.02)
         result = charlm(*words, "--json", "--run", f"frozen-{frozen}").json
@@ -324,7 +324,7 @@ def test_other_settings_than_those_of_the_language_model_are_refused(
 
 
 def test_a_classifier_resumes_without_its_language_model(trained, charlm):
-    words = (*FROM_RUN, "language", "--frozen", "--run", "r", "--epochs")
+    words = (*FROM_RUN, "./language", "--frozen", "--run", "r", "--epochs")
     assert charlm(*words, 1).code == 0
     shutil.rmtree("language")
     assert charlm(*words, 2, "--resume", "--json").json["epochs"] == 2
@@ -338,7 +338,7 @@ def delete(*paths):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: delete("language"), "language is not a run folder: it has no run.json"),
+        (lambda: delete("language"), "language is not a run folder: "),
         (lambda: delete(*Path("language").glob("checkpoint-*")), "has no checkpoint yet"),
         (lambda: (delete("language"), Path("classifier").rename("language")),
          "language is a run of charlm classify train"),
@@ -373,7 +373,7 @@ def test_a_run_that_is_not_a_trained_language_model(trained, charlm, make, messa
         ("--features first", 2, "model.features is 'first'"),
         ("--frozen", 2, "model.freeze (--frozen) is true, but there are no trained layers"),
         ("--set seq_len=3", 2, "unknown key: 'seq_len'"),
-        ("--run texts.jsonl", 2, "texts.jsonl exists already"),
+        ("--run ./texts.jsonl", 2, "texts.jsonl exists already"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(folder, charlm, options, code, message):

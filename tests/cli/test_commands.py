@@ -35,6 +35,40 @@ def test_train_writes_samples(charlm):
     assert err.startswith("run: checkpoints")
 
 
+def test_a_bare_name_is_a_run_under_checkpoints_in_every_command(charlm, folder):
+    path = str(Path("checkpoints", "novel"))
+    assert charlm("train", *TINY, "--run", "novel", "--json").json["run"] == path
+    assert sorted(path.name for path in folder.iterdir()) == ["checkpoints"]
+    commands = [
+        "generate --length 3 --run NAME", "eval --run NAME", "train --resume --run NAME",
+        "inspect --memory --distances 3 --run NAME", "inspect --memory --run NAME --run NAME",
+        "runs show NAME", "runs compare NAME NAME",
+    ]  # fmt: skip
+    for words in commands:
+        for name in ("novel", "checkpoints/novel", "./checkpoints/novel/"):
+            assert charlm(*words.replace("NAME", name).split()).code == 0
+        refused = charlm(*words.replace("NAME", "navel").split())
+        where = Path("checkpoints", "navel")
+        assert refused.error == f"navel is not a run folder: {where} has no run.json"
+        assert (refused.code, refused.hint) == (1, "did you mean novel?")
+    (listed,) = charlm("runs", "list", "--json").json["runs"]
+    assert listed["run"] == path
+    refused = charlm("train", *TINY, "--run", "novel")
+    assert (refused.code, refused.error) == (2, f"{path} exists already")
+
+
+def test_the_folder_of_a_run_is_a_path_from_anywhere(charlm, folder, monkeypatch):
+    assert charlm("train", *TINY, "--run", "./novel").code == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["novel"]
+    for name in ("novel", "./novel", str(folder / "novel")):
+        assert charlm("generate", "--length", 3, "--run", name).code == 0
+    monkeypatch.chdir("novel")
+    for name in (".", "../novel", max(path.name for path in Path().glob("checkpoint-*"))):
+        assert charlm("generate", "--length", 3, "--run", name).code == 0
+    assert charlm("generate", "--run", "novel").code == 1
+    assert charlm("generate", "--run", "").error == "the name of a run is empty"
+
+
 def test_dry_run_of_a_preset(charlm):
     words = ("train", "--preset", "timemachine-gru", "--corpus", "traveller")
     plan = charlm(*words, "--dry-run", "--json").json
@@ -188,7 +222,7 @@ def test_a_text_is_scored_without_the_corpus(folder, charlm, damage):
     Path("book.txt").write_text("the time traveller came home\n" * 99)
     Path("mine.txt").write_text("the traveller came")
     small = ("--corpus", "book.txt", "--batch-size", 4, "--seq-len", 20, "--hidden-size", 8)
-    assert charlm("train", *small, "--epochs", 1, "--device", "cpu", "--run", "r").code == 0
+    assert charlm("train", *small, "--epochs", 1, "--device", "cpu", "--run", "./r").code == 0
     words = ("eval", "--run", "r", "--text", "mine.txt", "--json")
     whole = charlm(*words)
     Path("book.txt").rename("moved.txt")

@@ -178,7 +178,7 @@ def test_a_short_split_has_fewer_distances(inspect):
     [("0.9,0.0997,0.0003", "valid", "test"), ("0.9997,0.0003,0", "train", "valid")],
 )
 def test_the_default_is_a_split_of_at_least_three_characters(inspect, shares, default, short):
-    train("other", "--set", f"split={shares}")
+    train("./other", "--set", f"split={shares}")
     command = ("--memory", "--run", "other", "--distances", 3, "--json")
     assert inspect(*command).json["runs"][0]["split"] == default
     refused = inspect(*command, "--split", short)

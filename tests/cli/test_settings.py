@@ -110,11 +110,11 @@ def test_a_new_field_is_known_everywhere(charlm, monkeypatch):
 
     begin = ("train", *SMALL, "--seq-len", "20", "--run", "run", "--quiet")
     assert charlm(*begin, "--epochs", "1", "--momentum", "7")[0] == 0
-    assert Run.open(Path("run")).config.training.momentum == 7
+    assert Run.open("run").config.training.momentum == 7
     code, _, err = charlm("train", "--resume", "--run", "run", "--momentum", "8")
     assert (code, "training.momentum is 7 in the run, not 8" in err) == (2, True)
     assert charlm("train", "--resume", "--run", "run", "--noise", "0.7", "--epochs", "2")[0] == 0
-    assert Run.open(Path("run")).config.training.noise == 0.7
+    assert Run.open("run").config.training.noise == 0.7
 
 
 # Settings without effect

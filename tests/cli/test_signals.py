@@ -15,7 +15,7 @@ pytestmark = [
 ]
 
 CHARLM = [sys.executable, "-m", "charlm"]
-SMALL = [*CHARLM, "train", "--run", "run", "--hidden-size", "16", "--device", "cpu"]
+SMALL = [*CHARLM, "train", "--run", "./run", "--hidden-size", "16", "--device", "cpu"]
 TRAIN = [*SMALL, "--minutes", "5"]
 SIGNALS = pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 

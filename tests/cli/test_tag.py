@@ -246,7 +246,7 @@ def test_predictions_can_be_read_back(trained, charlm):
         ("--preset imdb-best", 2, "the preset imdb-best is for another task"),
         ("--data good --window -1", 2, "model.window is -1; it must be from 0 to 100"),
         ("--data good --set ngrams=0", 2, "corpus.ngrams is .0,.; each must be from 1 to 100"),
-        ("--data good --run good", 2, "good exists already"),
+        ("--data good --run ./good", 2, "good exists already"),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing_behind(

@@ -115,7 +115,7 @@ def _trained(tmp_path_factory):
         patch.chdir(folder)
         for each in KINDS:
             each.write(folder / each.data, SPLITS)
-            assert run([*each.train, "--epochs", "1", "--quiet", "--run", each.name]) == 0
+            assert run([*each.train, "--epochs", "1", "--quiet", "--run", f"./{each.name}"]) == 0
     return folder
 
 
@@ -156,7 +156,7 @@ def test_train_json_has_the_contracts_keys(kind, data, charlm):
 
 
 def test_train_says_what_to_type_next_and_that_works(kind, data, charlm):
-    code, out, err = charlm(*kind.train, "--epochs", 2, "--quiet", "--run", "my run")
+    code, out, err = charlm(*kind.train, "--epochs", 2, "--quiet", "--run", "./my run")
     assert (code, err) == (0, "")
     first, *metrics, last, following = out.splitlines()
     assert re.fullmatch(rf"trained after 2 epochs, 0:\d\d, [\d,]+ {kind.task.unit}/s", first)
@@ -169,7 +169,7 @@ def test_train_says_what_to_type_next_and_that_works(kind, data, charlm):
     assert re.fullmatch(words, metrics[1])
     assert bool(metrics[count:]) == (kind.name == "language-model")
     assert last == "run my run"
-    assert following.startswith(f"next: {kind.task.next_command(Run.open(Path('my run')))}")
+    assert following.startswith(f"next: {kind.task.next_command(Run.open('my run'))}")
     assert following.endswith(" --run 'my run'")
     assert charlm(*kind.use, "--run", "my run").code == 0
 
@@ -236,7 +236,7 @@ def test_what_the_device_cannot_do_is_refused_first(kind, data, charlm, monkeypa
     refused = charlm(*kind.train, "--set", setting, "--run", "run")
     assert refused.code == 2
     assert re.search("no device 'abacus' here|the device cpu cannot compute in", refused.error)
-    assert not Path("run").exists()
+    assert not Path("checkpoints").exists()
 
 
 # Resume
@@ -265,9 +265,7 @@ def test_an_interrupted_training_resumes_to_the_same_end(kind, data, charlm, mon
     keys += [kind.scored] * kind.task.tests_at_end
     assert [resumed.json[key] for key in keys] == [undisturbed[key] for key in keys]
     for weights in ("last", "best"):
-        ours, theirs = (
-            Run.open(Path(name)).read_weights(weights) for name in ("run", "undisturbed")
-        )
+        ours, theirs = (Run.open(name).read_weights(weights) for name in ("run", "undisturbed"))
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
@@ -334,7 +332,8 @@ def test_other_data_is_refused_and_moved_data_is_accepted(kind, data, charlm):
         assert charlm(*words).code == 1  # the data is missing
         refused = charlm(*words, option, other)
         assert refused.code == 1
-        assert f"{other} is not the data that run was trained on: " in refused.error
+        wrong = f"{other} is not the data that {Path('checkpoints/run')} was trained on: "
+        assert wrong in refused.error
         assert refused.hint == f"name the right data with {option}"
         assert charlm(*words, option, moved).code == 0
     assert charlm(*kind.command, "eval", "--run", "run").code == 0  # the new place is kept

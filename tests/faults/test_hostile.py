@@ -1,4 +1,4 @@
-"""Forty hostile files in the place of a run's files: each is refused, and no code in it runs.
+"""Forty hostile files in the place of a run's files: none is used, and no code in it runs.
 
 The commands run in a separate process. An audit hook there records every event that could run code
 or touch a file outside the run, and a hostile file that runs creates a canary file. As a control,
@@ -447,13 +447,13 @@ def watched(work: Path, cases: list[tuple[str, str, bool]]) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
-def is_refused(hostile: str, command: str, place: str, forged: bool) -> bool:
+def is_refused(hostile: str, command: str, place: str) -> bool:
     """Whether a command must refuse a file; some commands do not read it."""
     if place == "summary.json":  # unknown keys are ignored
         return command == "show" and not hostile.startswith("JSON")
     if place in TENSORS and command == "show":
         return False
-    return place != "training.safetensors" or command == "resume" or not forged
+    return command == "resume" or place not in ("last.safetensors", "training.safetensors")
 
 
 def check(outcome: dict[str, Any], number: int) -> None:
@@ -463,7 +463,7 @@ def check(outcome: dict[str, Any], number: int) -> None:
         assert not canary, case
         assert seen == [], case + "\n".join(seen)
         errors = [line for line in err.split("\n") if line.startswith("error:")]
-        if is_refused(hostile, command, place, forged):
+        if is_refused(hostile, command, place):
             assert code == 1, case + err
             assert len(errors) == 1, case + err
             assert place in err, case + err

@@ -303,7 +303,7 @@ def test_training_and_generating_on_a_terminal(folder, monkeypatch):
         assert controls(received[-1]) <= {"\r"}, command
     assert 3 not in codes
     assert [code == 0 for code in codes] == [True, *[False] * 3, *[True] * 5]
-    assert "\nrun \\x1b[2Jrun\n" in received[0]
+    assert "\nrun checkpoints/\\x1b[2Jrun\n" in received[0]
     assert json.loads(received[5])["prefix"] == "\u2066\x1b"
 
 

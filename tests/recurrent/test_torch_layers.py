@@ -30,6 +30,19 @@ def random_state(layer):
     return map_state(torch.randn_like, layer.initial_state(BATCH))
 
 
+@cells
+def test_a_single_step_without_gradients_is_that_with_gradients(name):
+    """Without gradients, an LSTM takes another way."""
+    layer = TorchLayer(pair(name)[1])
+    state = map_state(torch.Tensor.double, random_state(layer))
+    xs = torch.randn(1, BATCH, INPUTS, dtype=torch.float64)
+    outputs, last = layer(xs, state)
+    with torch.no_grad():
+        found, found_last = layer(xs, state)
+    assert type(found_last) is type(last)
+    torch.testing.assert_close((found, tuple(found_last)), (outputs, tuple(last)))
+
+
 # The exchange of weights
 
 

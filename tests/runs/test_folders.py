@@ -20,7 +20,7 @@ import pytest
 from filelock import FileLock
 
 from charlm.errors import RunError, UsageError
-from charlm.runs import CHECKPOINTS, Run, newest_run, run_folders
+from charlm.runs import CHECKPOINTS, Run, newest_run, run_folders, run_path
 from charlm.runs.checkpoint import FILES, RUN_FILES, record, write_checkpoint
 from charlm.runs.folders import LOCK, locked, new_folder
 from charlm.tasks import CLASSIFICATION, LANGUAGE_MODEL, TAGGING
@@ -80,6 +80,53 @@ def test_parent_folders_are_made(config, corpus, tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="folders are synced on POSIX only")
+@pytest.mark.parametrize(
+    ("run", "folder"),
+    [
+        ("novel", "checkpoints/novel"),
+        ("分开 1.0", "checkpoints/分开 1.0"),
+        ("empty", "checkpoints/empty"),
+        ("checkpoint-000001", "checkpoints/checkpoint-000001"),
+        ("./novel", "novel"),
+        ("novel/", "novel"),
+        ("a/novel", "a/novel"),
+        ("checkpoints/novel", "checkpoints/novel"),
+        (".", "."),
+        ("..", ".."),
+        ("here", "here"),
+        (Path("novel"), "novel"),
+    ],
+)
+def test_a_bare_name_is_under_checkpoints_and_anything_else_is_a_path(config, corpus, run, folder):
+    Path("empty").mkdir()
+    Run.create(Path("here"), config, corpus)
+    assert run_path(run) == Path(folder)
+
+
+def test_a_checkpoint_in_the_working_folder_is_a_path(trained, monkeypatch):
+    monkeypatch.chdir(trained.folder)
+    name = trained.checkpoint.folder.name
+    assert run_path(name) == Path(name)
+    assert Run.open(name).metrics == trained.metrics
+
+
+def test_runs_by_name_in_python(config, corpus):
+    run = Run.create("novel", config, corpus)
+    assert run.folder == CHECKPOINTS / "novel"
+    assert Run.open("novel") == Run.open("checkpoints/novel") == Run.open(run.folder) == run
+    with pytest.raises(UsageError, match=r"^checkpoints.novel exists already$"):
+        Run.create("novel", config, corpus)
+    for name in ("nove", "checkpoints/nove"):
+        with pytest.raises(
+            RunError, match=r"^nove is not a run folder: .* has no run\.json$"
+        ) as found:
+            Run.open(name)
+        assert found.value.hint == "did you mean novel?"
+    for use in (Run.open, lambda name: Run.create(name, config, corpus)):
+        with pytest.raises(UsageError, match="the name of a run is empty"):
+            use("")
+
+
 def test_new_folders_are_synced(tmp_path, monkeypatch):
     synced = []
     monkeypatch.setattr("charlm.runs.folders.sync_folder", synced.append)

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save
 
 from charlm.errors import RunError
-from charlm.runs.tensors import decode_tensors, encode_tensors, max_file_bytes
+from charlm.runs.tensors import decode_tensors, encode_tensors, max_file_bytes, without_numbers
 from charlm.tasks.language_model.config import LanguageModelSection
 from charlm.tasks.language_model.model import build_language_model
 
@@ -235,3 +235,20 @@ def test_missing_and_unknown_names(weights, refused):
 @pytest.mark.parametrize("name", ["a\nhint: rm\x1b[2J", "\u202e\u2028", "x" * 10_000, "\x7f\x9b"])
 def test_message_escapes_and_shortens_names(weights, refused, name):
     assert len(refused(encode_tensors({**weights, name: torch.zeros(1)}))) < 500
+
+
+@pytest.mark.parametrize("initialisation", ["torch", "book", "glorot"])
+@pytest.mark.parametrize("options", MODELS)
+def test_a_model_without_numbers_has_the_names_shapes_and_types_of_one_with_numbers(
+    options, initialisation
+):
+    options = {**options, "initialisation": initialisation}
+    wanted = weights_of(**options)
+    before = torch.get_rng_state()
+    with without_numbers():
+        found = weights_of(**options)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert {each.device.type for each in found.values()} == {"meta"}
+    assert {name: (each.shape, each.dtype) for name, each in found.items()} == {
+        name: (each.shape, each.dtype) for name, each in wanted.items()
+    }

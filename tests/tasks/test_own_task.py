@@ -197,7 +197,7 @@ def as_json(capsys, *arguments: str) -> dict[str, Any]:
 
 
 def test_it_is_trained_scored_listed_shown_compared_and_plotted(parity, capsys):
-    trained = as_json(capsys, "parity", "train", "--run", "a", "--seed", "1")
+    trained = as_json(capsys, "parity", "train", "--run", "./a", "--seed", "1")
     assert (trained["task"], trained["rows_seen"]) == ("parity", 4 * SPLITS["train"])
     assert 0 <= trained["valid_error_rate"] <= 1
     scored = as_json(capsys, "parity", "eval", "--run", "a")
@@ -220,8 +220,8 @@ def test_it_is_trained_scored_listed_shown_compared_and_plotted(parity, capsys):
 
 def test_it_is_killed_and_resumes_bit_for_bit(parity, working_folder):
     long = ("--epochs", "60", "--set", "save_steps=1", "--quiet")
-    subprocess.run(command("parity", "train", "--run", "whole", *long), check=True)
-    killed = subprocess.Popen(command("parity", "train", "--run", "killed", *long))
+    subprocess.run(command("parity", "train", "--run", "./whole", *long), check=True)
+    killed = subprocess.Popen(command("parity", "train", "--run", "./killed", *long))
     deadline = time.monotonic() + 120
     while len(list(Path("killed").glob("checkpoint-*/manifest.json"))) < 2:
         assert killed.poll() is None

@@ -242,7 +242,7 @@ def _source_run(config: ClassificationConfig) -> Run:
     from charlm.errors import RunError
     from charlm.runs import Run
 
-    run = Run.open(Path(str(config.model.from_run)))
+    run = Run.open(str(config.model.from_run), weights="best")
     if not isinstance(run.vocabulary, Vocabulary):
         raise RunError(
             f"{run.folder} is a run of {run.task.command} train, not of a language model",

@@ -150,9 +150,10 @@ class ClassifierSection(SequenceNetworkSection):
     weight_dropout: float = 0.0
     from_run: str | None = setting(
         None,
-        "Start with the embedding and recurrent layers of this language model.",
+        "Start with the embedding and recurrent layers of this language model: the name or the "
+        "folder of its run.",
         option="--from-run",
-        metavar="FOLDER",
+        metavar="RUN",
         none_means="random weights",
     )
     freeze: bool = setting(
@@ -163,12 +164,16 @@ class ClassifierSection(SequenceNetworkSection):
 
     @classmethod
     def convert(cls, key: str, value: Any) -> Any:
-        """As every section; the path of ``from_run`` becomes absolute.
+        """As every section; ``from_run`` becomes the absolute path of the run that it names.
 
         So a run can be resumed from another working folder.
         """
+        from charlm.runs import run_path
+
         value = super().convert(key, value)
-        return os.path.abspath(value) if key == "from_run" and value is not None else value
+        if key == "from_run" and value is not None:
+            return os.path.abspath(run_path(value))
+        return value
 
     def __post_init__(self) -> None:
         super().__post_init__()
