@@ -465,7 +465,8 @@ COMMON = {
 # These have no influence on the published perplexity.
 NO_INFLUENCE = {
     "encoding", "vocabulary_from", "embedding_size", "minutes", "beta2", "weight_decay", "seed",
-    "device", "drop_last", "patience", "deterministic", "save_minutes", "save_steps",
+    "device", "drop_last", "patience", "deterministic", "save_minutes", "save_steps", "lines",
+    "distinct",
 }  # fmt: skip
 
 
@@ -558,6 +559,22 @@ def test_settings_for_a_text(characters, vocabulary, embedding, dropouts):
     model = LanguageModelConfig.from_settings([settings_for_text(characters, vocabulary)]).model
     assert model.embedding == embedding
     assert (model.input_dropout, model.output_dropout, model.weight_dropout) == dropouts
+
+
+@pytest.mark.parametrize(
+    ("characters", "lines", "batch_size"),
+    [
+        (235_634, 28_800, 62),  # half as many characters as in 16 rows of 64
+        (800, 100, 16),  # at least as many rows as with a running text
+        (8_000, 2000, 40),  # at least 50 batches in an epoch
+        (5_000_000, 4000, 16),
+    ],
+)
+def test_short_lines_make_larger_batches(characters, lines, batch_size):
+    suited = settings_for_text(characters, 28, lines)
+    assert suited["training"] == {"batch_size": batch_size}
+    assert (suited["model"].get("weight_dropout") == 0) == (characters > 200_000)
+    assert "training" not in settings_for_text(characters, 28)
 
 
 # One place for each setting

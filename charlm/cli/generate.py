@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from charlm.cli.files import check_file, write_whole
-from charlm.cli.options import Device, GivenRun, open_run, takes_output
+from charlm.cli.lines import Wanted, check_options, write_lines
+from charlm.cli.options import CorporaDir, Device, GivenRun, open_run, takes_output
 from charlm.cli.output import Output
 from charlm.cli.writer import Writer, blocks
 from charlm.corpus import read_text
@@ -94,6 +95,14 @@ def generate(
             help="Seed of the sampling. [default: a new one each time, printed on stderr]",
         ),
     ] = None,
+    new_only: Annotated[
+        bool,
+        typer.Option(
+            "--new-only",
+            help="With a run on --lines: leave out lines that stand in the run's text, and "
+            "repeated ones.",
+        ),
+    ] = False,
     interactive: Annotated[
         bool,
         typer.Option("--interactive", help="Continue each line that you type, until Ctrl-D."),
@@ -103,10 +112,14 @@ def generate(
         typer.Option("--output", metavar="FILE", help="Write the text to this file, in UTF-8."),
     ] = None,
     device: Device = "auto",
+    corpora_dir: CorporaDir = None,
     *,
     output: Output,
 ) -> None:
-    """Continue a text with a trained language model."""
+    """Continue a text with a trained language model.
+
+    A model that was trained with --lines writes whole lines, one for each sample.
+    """
     if greedy and not (temperature is top_k is top_p is None):
         raise UsageError(
             "--greedy cannot be combined with --temperature, --top-k or --top-p",
@@ -115,7 +128,7 @@ def generate(
     if prefix is not None and prefix_file is not None:
         raise UsageError("--prefix and --prefix-file are both given", "give only one of them")
     if interactive:
-        _check_interactive(output.as_json, file, num_samples, prefix_file)
+        _check_interactive(output.as_json, file, num_samples, prefix_file, new_only)
     if file is not None:
         check_file("--output", file)
     from charlm.device import select_device
@@ -133,6 +146,8 @@ def generate(
     if prefix_file is not None:
         prefix = read_prefix(prefix_file)
     opened = open_run(LANGUAGE_MODEL, run, output)
+    others = {"--exact-length": exact_length, "--stop": bool(stop)}
+    check_options(opened, new_only=new_only, others=others)
     for text in stops:
         if unknown := opened.vocabulary.unknown_characters(text):
             characters = ", ".join(map(repr, unknown))
@@ -146,13 +161,21 @@ def generate(
     if prefix is None:
         prefix = next(iter(opened.config.training.prefixes), "")
     writer.silent = file is not None
-    texts, seed, flag = writer.write(prefix, ending, decoding, seed, num_samples)
+    content: dict[str, Any]
+    if opened.config.corpus.lines:
+        wanted = Wanted(prefix, num_samples, length, new_only)
+        content, flag = write_lines(writer, wanted, decoding, seed, corpora_dir)
+        printed = [f"{line}\n" for line in content["samples"]]
+    else:
+        texts, seed, flag = writer.write(prefix, ending, decoding, seed, num_samples)
+        printed = blocks(texts)
+        content = {"run": str(opened.folder), "prefix": prefix, "text": texts[0], "seed": seed}
+        content |= {"samples": texts} if num_samples > 1 else {}
     flag.raise_if_set()
     if file is not None:
-        write_whole(file, "".join(blocks(texts)).encode("utf-8", "surrogatepass"))
+        write_whole(file, "".join(printed).encode("utf-8", "surrogatepass"))
         output.note(f"text: {file}")
-    content = {"run": str(opened.folder), "prefix": prefix, "text": texts[0], "seed": seed}
-    output.json(content if num_samples == 1 else {**content, "samples": texts})
+    output.json(content)
 
 
 def _unescaped(text: str) -> str:
@@ -161,13 +184,14 @@ def _unescaped(text: str) -> str:
 
 
 def _check_interactive(
-    as_json: bool, file: Path | None, num_samples: int, prefix_file: str | None
+    as_json: bool, file: Path | None, num_samples: int, prefix_file: str | None, new_only: bool
 ) -> None:
     """Raise a UsageError for an option that has no meaning with --interactive."""
     given = {
         "--json": as_json,
         "--output": file is not None,
         "--num-samples": num_samples > 1,
+        "--new-only": new_only,
         "--prefix-file -": prefix_file == "-",
     }
     for option, is_given in given.items():

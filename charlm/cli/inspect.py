@@ -66,6 +66,11 @@ def inspect(
     splits: dict[str, str] = {}
     memories: dict[str, Memory] = {}
     for label, each in runs.items():
+        if each.config.corpus.lines:
+            raise UsageError(
+                f"{each.folder} was trained with --lines, and --memory needs a running text",
+                "name a run without --lines",
+            )
         corpus = each.load_corpus(corpora_dir)
         splits[label] = chosen_split(split, corpus.split_sizes, SHORTEST)
         where = f"the {splits[label]} split of {corpus.name}"

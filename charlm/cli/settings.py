@@ -129,8 +129,8 @@ def _help(setting: Setting, value: Any, default: Any) -> str:
 def warn_of_idle_settings(
     config: TaskConfig, given: Mapping[str, Settings], output: Output
 ) -> None:
-    """Warn of each setting that the user gave and that has no effect in this network."""
-    model = config.to_dict()["model"]
-    for key, reason in config.model.idle().items():
-        if model[key] and any(key in settings.get("model", {}) for settings in given.values()):
-            output.warn(f"{config.model.name_of(key)} is {model[key]} but has no effect: {reason}")
+    """Warn of each setting that the user gave and that has no effect."""
+    for (section, key), reason in config.idle().items():
+        name, value = getattr(config, section).name_of(key), config.to_dict()[section][key]
+        if value and any(key in settings.get(section, {}) for settings in given.values()):
+            output.warn(f"{name} is {value} but has no effect: {reason}")

@@ -45,22 +45,21 @@ class Writer:
         from charlm.tasks.language_model.prefix import prepare_prefix, start_prefix
 
         vocabulary, output = self.run.vocabulary, self.output
-        if prefix:
-            prepared = prepare_prefix(prefix, self.run.corpus["cleaning"], vocabulary)
+        if lines := self.run.config.corpus.lines:
+            ending = ending.of_a_line()
+        if prefix or lines:
+            cleaning = self.run.corpus["cleaning"]
+            prepared = prepare_prefix(prefix, cleaning, vocabulary, lines=lines)
         else:
             sample = next(iter(self.run.config.training.prefixes), vocabulary.characters[0])
             prepared = start_prefix(self.model, vocabulary, sample)
         for notice in prepared.notices:
             output.warn(notice)
-        if decoding.temperature == 0:
-            seed = None
-        else:
-            seed = secrets.randbelow(2**32) if seed is None else seed
-            output.note(f"seed: {seed}")
+        seed = self.seed(decoding, seed)
         parts = [[prepared.text] for _ in range(num_samples)]
         # The first text is printed as it grows, the others after it.
-        self._print("--- 1 ---\n" if num_samples > 1 else "")
-        self._print(prepared.text if with_prefix else "")
+        self.print("--- 1 ---\n" if num_samples > 1 else "")
+        self.print(prepared.text if with_prefix else "")
         with polled() as flag:
             for added in continue_text(
                 self.model,
@@ -73,16 +72,25 @@ class Writer:
             ):
                 for part, more in zip(parts, added, strict=True):
                     part.append(more)
-                self._print(added[0])
+                self.print(added[0])
                 if flag():
                     break
-        self._print("\n")
+        self.print("\n")
         texts = ["".join(part) for part in parts]
         if not flag():
-            self._print("".join(blocks(texts)[1:]))
+            self.print("".join(blocks(texts)[1:]))
         return texts, seed, flag
 
-    def _print(self, text: str) -> None:
+    def seed(self, decoding: Decoding, seed: int | None) -> int | None:
+        """The seed, or a new one, which is printed; None if nothing is drawn."""
+        if decoding.temperature == 0:
+            return None
+        seed = secrets.randbelow(2**32) if seed is None else seed
+        self.output.note(f"seed: {seed}")
+        return seed
+
+    def print(self, text: str) -> None:
+        """Print a part of a text, unless the writer is silent."""
         if text and not self.silent:
             self.output.text(text, end="")
 

@@ -43,6 +43,10 @@ class TaskConfig:
             (name, key) for name, section in cls.sections().items() for key in section.resumable()
         )
 
+    def idle(self) -> dict[tuple[str, str], str]:
+        """Section and key of each setting that has no effect here, with the reason."""
+        return {("model", key): reason for key, reason in self.model.idle().items()}
+
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """The sections as plain mappings, fit for JSON."""
         return dataclasses.asdict(self)

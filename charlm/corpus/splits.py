@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Sequence
 from typing import TypeVar
 
-from charlm.errors import CorpusError, UsageError
+from charlm.errors import CorpusError, UsageError, counted
 
 SPLITS = ("train", "valid", "test")
 """The names of the splits, in order."""
@@ -19,7 +19,7 @@ _MOST = 2**53  # floats count exactly up to here
 
 
 def split_sizes(
-    length: int, split: Sequence[float], *, scale_counts: bool = False
+    length: int, split: Sequence[float], *, scale_counts: bool = False, unit: str = "character"
 ) -> tuple[int, int, int]:
     """The numbers of characters in train, valid and test; they sum to ``length``.
 
@@ -28,6 +28,7 @@ def split_sizes(
             ``length``. With fractions f, train ends at ``int(length * f[0])``, valid at
             ``int(length * (f[0] + f[1]))``, and test has the rest.
         scale_counts: convert counts that do not sum to ``length`` into fractions of their sum.
+        unit: what is counted, in messages.
 
     Raises:
         UsageError: ``split`` is neither.
@@ -39,12 +40,11 @@ def split_sizes(
     if total == 0 or not (fractions or all(float(part).is_integer() for part in split)):
         raise UsageError(
             f"not a split: {', '.join(map(str, split))}",
-            "give train, valid and test as three fractions that sum to 1, "
-            "or three character counts",
+            f"give train, valid and test as three fractions that sum to 1, or three {unit} counts",
         )
     if not fractions and total != length and not scale_counts:
         raise CorpusError(
-            f"the split counts sum to {int(total):,}, but the text has {length:,} characters",
+            f"the split counts sum to {int(total):,}, but the text has {counted(length, unit)}",
             "let them sum to the length, or give fractions such as 0.9, 0.05, 0.05",
         )
     if fractions or total != length:
@@ -56,8 +56,8 @@ def split_sizes(
     test = length - train - valid
     if train == 0:
         raise CorpusError(
-            f"no character to train on: the splits have 0, {valid:,} and {test:,} characters",
-            "use a longer text or a larger first split",
+            f"no {unit} to train on: the splits have 0, {valid:,} and {test:,} {unit}s",
+            f"use a text with more {unit}s, or a larger first split",
         )
     return train, valid, test
 

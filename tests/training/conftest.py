@@ -16,19 +16,21 @@ from charlm.tasks.classification.objective import LabelOfText
 from charlm.tasks.classification.reviews import load_reviews
 from charlm.tasks.language_model.config import LanguageModelConfig
 from charlm.tasks.language_model.corpus import Corpus, load_corpus
-from charlm.tasks.language_model.objective import NextCharacter
+from charlm.tasks.language_model.objective import NextCharacter, NextCharacterOfLine
 from charlm.tasks.tagging.objective import TagOfWord
 from charlm.tasks.tagging.slots import load_slots
 from charlm.training import Event, train
 
-SETTINGS = {
-    "language-model": {
-        "model": {"hidden_size": 8, "embedding_size": 4},
-        "training": {
-            **{"batch_size": 5, "seq_len": 20, "prefixes": ["The "]},
-            **{"sample_length": 5, "sample_every": 1},
-        },
+LANGUAGE_MODEL = {
+    "model": {"hidden_size": 8, "embedding_size": 4},
+    "training": {
+        **{"batch_size": 5, "seq_len": 20, "prefixes": ["The "]},
+        **{"sample_length": 5, "sample_every": 1},
     },
+}
+SETTINGS = {
+    "language-model": LANGUAGE_MODEL,
+    "lines": LANGUAGE_MODEL,  # a language model that is trained on lines
     "classify": {
         "model": {"hidden_size": 4, "embedding_size": 4, "buckets": 50},
         "training": {"batch_size": 8, "patience": None},
@@ -39,8 +41,11 @@ SETTINGS = {
         "training": {"batch_size": 10},
     },
 }
-OBJECTIVES = {"language-model": NextCharacter, "classify": LabelOfText, "tag": TagOfWord}
-STEPS = {"language-model": 9, "classify": 4, "tag": 4}
+OBJECTIVES = {
+    **{"language-model": NextCharacter, "lines": NextCharacterOfLine},
+    **{"classify": LabelOfText, "tag": TagOfWord},
+}
+STEPS = {"language-model": 9, "lines": 8, "classify": 4, "tag": 4}
 
 
 @dataclass
@@ -48,6 +53,7 @@ class SmallTask:
     """A task with small data, and a function that makes runs of three epochs."""
 
     task: Task
+    kind: str
     corpus: Any
     folder: Path
     source: dict[str, Any]
@@ -56,26 +62,31 @@ class SmallTask:
     @property
     def steps(self) -> int:
         """Steps of an epoch, with consecutive sampling."""
-        return STEPS[self.task.name]
+        return STEPS[self.kind]
 
     @property
     def objective(self) -> type:
-        return OBJECTIVES[self.task.name]
+        return OBJECTIVES[self.kind]
 
     def new_run(self, *layers: dict[str, Any]) -> Run:
         common = {"corpus": self.source, "training": {"epochs": 3, "lr": 0.02}}
-        config = self.task.config_type.from_settings([common, SETTINGS[self.task.name], *layers])
+        config = self.task.config_type.from_settings([common, SETTINGS[self.kind], *layers])
         return Run.create(self.folder / f"run{next(self.number)}", config, self.corpus)
 
 
 @pytest.fixture
 def make_small(tmp_path, write_tagged):
-    def make(task: str) -> SmallTask:
-        config_type = TASKS[task].config_type
-        if task == "language-model":
+    def make(kind: str) -> SmallTask:
+        task = TASKS["language-model" if kind == "lines" else kind]
+        config_type = task.config_type
+        if kind == "language-model":
             source = {"source": "traveller", "max_chars": 1050, "split": (930, 120, 0)}
             corpus = load_corpus(**source)
-        elif task == "classify":
+        elif kind == "lines":
+            source = {"source": "traveller", "max_chars": 500, "split": (0.8, 0.2, 0)}
+            source["lines"] = True
+            corpus = load_corpus(**source)
+        elif kind == "classify":
             rows = [
                 {"split": split, "label": label, "text": f"a {label} {'film ' * (number % 5)}"}
                 for split, size in (("train", 15), ("valid", 5), ("test", 5))
@@ -94,14 +105,14 @@ def make_small(tmp_path, write_tagged):
                 test=sentences[:5],
             )
             source = {"source": str(folder)}
-            layers = [{"corpus": source}, SETTINGS[task]]
+            layers = [{"corpus": source}, SETTINGS[kind]]
             corpus = load_slots(config_type.from_settings(layers).corpus)
-        return SmallTask(TASKS[task], corpus, tmp_path, source)
+        return SmallTask(task, kind, corpus, tmp_path, source)
 
     return make
 
 
-@pytest.fixture(params=list(SETTINGS))
+@pytest.fixture(params=list(TASKS))
 def small(request, make_small) -> SmallTask:
     """Each task in turn."""
     return make_small(request.param)

@@ -60,13 +60,14 @@ CASES = [
     *language_models(),
     *taggers(),
     *(("classify", {**model, **WORDS}, training) for model, training in CLASSIFIERS),
+    ("lines", {"num_layers": 2, **DROPOUT}, {}),
 ]
 
 
 def case_id(case):
     task, model, training = case
-    details = model.get("features") or training.get("sampling") or "tags"
-    return f"{task}-{model.get('backend', 'torch')}-{model['cell']}-{details}"
+    details = model.get("features") or training.get("sampling") or "whole"
+    return f"{task}-{model.get('backend', 'torch')}-{model.get('cell', 'lstm')}-{details}"
 
 
 @pytest.fixture
@@ -100,7 +101,10 @@ def test_stopped_training_resumes(small, model, training, device, follow, checkp
 
 @pytest.mark.parametrize(
     ("small", "optimiser"),
-    [("language-model", "adamw"), ("classify", "rmsprop"), ("tag", "adam"), ("tag", "sgd")],
+    [
+        *[("language-model", "adamw"), ("lines", "adamw"), ("classify", "rmsprop")],
+        *[("tag", "adam"), ("tag", "sgd")],
+    ],
     indirect=["small"],
 )
 def test_stopped_after_every_step(small, optimiser, follow, checkpoint_content):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from charlm.config import Settings, setting
 from charlm.corpus import Vocabulary, catalogue
-from charlm.errors import CorpusError, UsageError
+from charlm.errors import CorpusError, UsageError, counted
 from charlm.task import EvalOptions, Metric, Plan, Report, Task, with_absolute_source
 from charlm.tasks.language_model.config import LanguageModelConfig, settings_for_text
 from charlm.tasks.language_model.corpus import Corpus, load_corpus
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from charlm.runs import Run
     from charlm.tasks.language_model.model import LanguageModel
-    from charlm.tasks.language_model.objective import NextCharacter
+    from charlm.tasks.language_model.objective import CharacterObjective
 
 PERPLEXITY = Metric(name="perplexity")
 
@@ -117,6 +117,8 @@ class LanguageModelTask(Task):
             corpora_dir=corpora_dir,
             cleaning=section.cleaning,
             encoding=section.encoding,
+            lines=section.lines,
+            distinct=section.distinct,
             max_chars=section.max_chars,
             vocabulary_from=section.vocabulary_from,
             split=section.split,
@@ -133,11 +135,13 @@ class LanguageModelTask(Task):
         """As every task, with defaults that suit the length of the text."""
         config = self.config_type.from_settings(settings)
         corpus = self.load_corpus(config, corpora_dir, progress=progress)
-        suited = settings_for_text(corpus.split_sizes[0], len(corpus.vocabulary))
+        train_lines = len(corpus.lines_of("train")) if corpus.lines else None
+        suited = settings_for_text(corpus.split_sizes[0], len(corpus.vocabulary), train_lines)
         plan = self.complete(self.config_type.from_settings([suited, *settings]), corpus)
         from charlm.tasks.language_model.objective import check_train_split
 
-        check_train_split(plan.config.training, corpus.split_sizes[0])
+        if not corpus.lines:
+            check_train_split(plan.config.training, corpus.split_sizes[0])
         return plan
 
     def complete(self, config: LanguageModelConfig, corpus: Corpus) -> Plan:
@@ -146,9 +150,14 @@ class LanguageModelTask(Task):
 
         entry = catalogue().get(config.corpus.source)
         wanted = config.training.prefixes or (entry.prefixes if entry else ())
-        if not wanted:
+        if corpus.lines:
+            wanted = config.training.prefixes or ("",)
+        elif not wanted:
             wanted = (_beginning(corpus.text("valid") or corpus.text("train")),)
-        prefixes = [prepare_prefix(each, corpus.cleaning, corpus.vocabulary) for each in wanted]
+        prefixes = [
+            prepare_prefix(each, corpus.cleaning, corpus.vocabulary, lines=corpus.lines)
+            for each in wanted
+        ]
         training = dataclasses.replace(
             config.training, prefixes=tuple(prefix.text for prefix in prefixes)
         )
@@ -159,8 +168,12 @@ class LanguageModelTask(Task):
         )
 
     def facts(self, corpus: Corpus) -> tuple[str, dict[str, Any]]:
-        """The number of characters."""
-        return f"{corpus.characters:,} characters", {"characters": corpus.characters}
+        """The number of characters, and of lines where they are examples."""
+        words, facts = f"{corpus.characters:,} characters", {"characters": corpus.characters}
+        if corpus.lines:
+            facts["lines"] = len(corpus.all_lines())
+            words += f" in {counted(facts['lines'], 'line')}"
+        return words, facts
 
     def build_model(self, config: LanguageModelConfig, vocabulary: Vocabulary) -> LanguageModel:
         """A freshly initialised model; torch's global generator decides its weights."""
@@ -168,11 +181,11 @@ class LanguageModelTask(Task):
 
         return build_language_model(config.model, len(vocabulary))
 
-    def objective(self, run: Run, corpus: Corpus, device: torch.device) -> NextCharacter:
-        """Batches of characters."""
-        from charlm.tasks.language_model.objective import NextCharacter
+    def objective(self, run: Run, corpus: Corpus, device: torch.device) -> CharacterObjective:
+        """Batches of characters, of a running text or of lines."""
+        from charlm.tasks.language_model.objective import NextCharacter, NextCharacterOfLine
 
-        return NextCharacter(run, corpus, device)
+        return (NextCharacterOfLine if corpus.lines else NextCharacter)(run, corpus, device)
 
     def evaluate(
         self,
@@ -191,23 +204,38 @@ class LanguageModelTask(Task):
         from charlm.tasks.language_model.scores import score
 
         options = options if isinstance(options, TextOptions) else TextOptions()
+        where: dict[str, Any]
         if options.text is None:
             assert corpus is not None
             scored, where, what = corpus, {"split": split}, f"{corpus.name}, {split} split"
         else:
             scored, split = self._own_text(run, options.text, options.encoding), "train"
             where, what = {"text": options.text}, options.text
-        ids = scored.split(split)
+        ids, characters = scored.read(split)
         if len(ids) < 2:
-            counted = "one character" if len(ids) else "no character"
-            raise CorpusError(f"{what} has {counted}; scoring needs at least two")
+            few = "one character" if len(ids) else "no character"
+            raise CorpusError(f"{what} has {few}; scoring needs at least two")
+        protocol = options.protocol
+        if scored.lines:
+            if protocol != "carried":
+                raise UsageError(
+                    f"--protocol {protocol} is for running texts, and {run.folder} is of lines",
+                    "leave it out: each line is read from a zero state",
+                )
+            lines, protocol = scored.lines_of(split), "lines"
+            where["lines"], where["lines_in_train"] = len(lines), None
+            what += f", {counted(len(lines), 'line')}"
+            if corpus is not None:
+                in_train = set(corpus.lines_of("train"))
+                where["lines_in_train"] = sum(line in in_train for line in lines)
+                what += f" of which {where['lines_in_train']:,} are also in train"
         report = score(
             run,
             corpus,
             ids,
-            scored.text(split),
+            characters,
             what=what,
-            protocol=options.protocol,
+            protocol=protocol,
             device=device,
             should_stop=should_stop,
             seen=options.text is None and split == "train",
@@ -229,12 +257,15 @@ class LanguageModelTask(Task):
             text if text == "-" else str(Path(text).resolve()),
             cleaning=run.corpus["cleaning"],
             encoding=encoding or run.config.corpus.encoding,
+            lines=run.config.corpus.lines,
             split=(1.0, 0.0, 0.0),
             vocabulary=run.vocabulary,
         )
 
     def next_command(self, run: Run) -> str:
         """Generate text."""
+        if run.config.corpus.lines:
+            return "charlm generate --num-samples 20"
         return f"charlm generate --prefix {shlex.quote(run.config.training.prefixes[0])}"
 
 

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import lzma
 import math
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from numpy.typing import NDArray
 
 from charlm.errors import CorpusError
 
@@ -56,6 +58,7 @@ def baselines(
     scored_text: str,
     max_order: int = 6,
     spelling: float = 0.0,
+    boundary: int | None = None,
 ) -> dict[str, Baseline | None]:
     """The scores of uniform, unigram, n-gram and xz on the characters ``text[1:]``.
 
@@ -71,6 +74,7 @@ def baselines(
         scored_text: the characters of ``text``, for xz.
         max_order: the longest n-gram to try, in characters, >= 1.
         spelling: nats that every unknown character costs beyond ``<unk>``; xz spells them itself.
+        boundary: as in `kneser_ney`; ``text`` then begins with it.
 
     Raises:
         CorpusError: ``text`` has fewer than two characters.
@@ -101,7 +105,7 @@ def baselines(
     uniform = scored("uniform", equal, f"{vocabulary_size} characters, equally likely")
     if train is None:
         return {"uniform": uniform, "unigram": None, "ngram": None, "xz": None}
-    order, ngram = best_order(train, text, vocabulary_size, max_order)
+    order, ngram = best_order(train, text, vocabulary_size, max_order, boundary)
     detail = f"modified Kneser-Ney, order {order}, the best here of 1 to {max_order}"
     counted = unigram(train, text, vocabulary_size)
     xz_nats = max(0.0, xz(train_text, scored_text) / (len(text) - 1))
@@ -114,13 +118,17 @@ def baselines(
 
 
 def best_order(
-    train: Ids, text: Ids, vocabulary_size: int, max_order: int = 6
+    train: Ids,
+    text: Ids,
+    vocabulary_size: int,
+    max_order: int = 6,
+    boundary: int | None = None,
 ) -> tuple[int, Floats]:
     """The order of n-gram that scores best on ``text[1:]``, and its (M - 1,) nats.
 
     Arguments are those of `kneser_ney`.
     """
-    by_order = kneser_ney(train, text, vocabulary_size, max_order)  # (max_order, M - 1)
+    by_order = kneser_ney(train, text, vocabulary_size, max_order, boundary)  # (max_order, M - 1)
     best = int(by_order.mean(axis=1).argmin())
     return best + 1, by_order[best]
 
@@ -157,7 +165,9 @@ def xz(train_text: str, text: str) -> float:
     return 8 * math.log(2) * (after - before)
 
 
-def kneser_ney(train: Ids, text: Ids, vocabulary_size: int, max_order: int) -> Floats:
+def kneser_ney(
+    train: Ids, text: Ids, vocabulary_size: int, max_order: int, boundary: int | None = None
+) -> Floats:
     """Nats of each character of ``text[1:]`` under n-gram models of orders 1 to ``max_order``.
 
     Interpolated modified Kneser-Ney (Chen & Goodman, "An empirical study of smoothing techniques
@@ -172,7 +182,9 @@ def kneser_ney(train: Ids, text: Ids, vocabulary_size: int, max_order: int) -> F
     * Below order 1 is the uniform distribution 1 / V, so every id has a probability above 0.
     * If no character follows h in the training text, P(w | h) = P(w | h').
     * At the beginning of ``text``, where i < n - 1 characters precede w, order i + 1 is used.
-    * ``train`` is one long sequence without boundary symbols between lines.
+    * ``train`` is one long sequence without boundary symbols between lines, unless ``boundary``
+      is the id of a line end: then no n-gram goes from one line to the next. It may begin or end
+      with a line end, and near the beginning of a line the orders are as at that of ``text``.
 
     An n-gram is represented by its rank among the n-grams of its order. A pair of a prefix and a
     character then fits one int64 for every order, as ``rank * V + id``; counting is one sort per
@@ -187,17 +199,35 @@ def kneser_ney(train: Ids, text: Ids, vocabulary_size: int, max_order: int) -> F
     nats = np.empty((max_order, size - 1))
     highest = lower = np.full(size, 1 / vocabulary_size)  # (M,) P of each of text
     ranks = np.zeros(size + 1, np.int64)  # order 0: the empty n-gram at every place
-    for n, grams in enumerate(_count_grams(train, vocabulary_size, max_order), start=1):
+    counted = _count_grams(train, vocabulary_size, max_order, boundary)
+    inside = _inside_lines(text, max_order, boundary)
+    for n, (grams, within) in enumerate(zip(counted, inside, strict=True), start=1):
         contexts = ranks[:-1]  # (M - n + 1,), as below: places that n - 1 ids precede
         ranks = _ranks_of(contexts * vocabulary_size + text[n - 1 :], grams.keys)
         raw, continuation = (
-            _interpolate(grams, counts, contexts, ranks, lower[n - 1 :])
-            for counts in (grams.raw, grams.continuation)
+            np.where(within, _interpolate(grams, counts, contexts, ranks, lower[n - 1 :]), shorter)
+            for counts, shorter in (
+                (grams.raw, highest[n - 1 :]),
+                (grams.continuation, lower[n - 1 :]),
+            )
         )
         highest = np.append(highest[: n - 1], raw)
         lower = np.append(lower[: n - 1], continuation)
         nats[n - 1] = -np.log(highest[1:])
     return nats
+
+
+def _inside_lines(ids: Ids, max_order: int, boundary: int | None) -> Iterator[NDArray[np.bool_]]:
+    """For each order n, which of the n-grams of ``ids`` have no boundary between first and last.
+
+    (M - n + 1,) each, or none if ``ids`` are shorter.
+    """
+    inside = np.ones(len(ids) + 1, np.bool_)
+    for n in range(1, max_order + 1):
+        inside = inside[:-1]
+        if n > 2 and boundary is not None:
+            inside = inside & (ids[n - 2 : -1] != boundary)
+        yield inside
 
 
 class _Grams(NamedTuple):
@@ -210,21 +240,26 @@ class _Grams(NamedTuple):
     continuation: Ids  # (G,) numbers of distinct characters before; 0 in the highest order
 
 
-def _count_grams(train: Ids, vocabulary_size: int, max_order: int) -> list[_Grams]:
-    """The n-grams of ``train``, order 1 first."""
+def _count_grams(
+    train: Ids, vocabulary_size: int, max_order: int, boundary: int | None
+) -> list[_Grams]:
+    """The n-grams of ``train`` inside lines, order 1 first."""
     orders: list[_Grams] = []
     previous = np.zeros(len(train) + 1, np.int64)  # rank of the (n - 1)-gram at each place
-    for n in range(1, max_order + 1):
+    for n, inside in enumerate(_inside_lines(train, max_order, boundary), start=1):
         num_prefixes = len(orders[-1].keys) if orders else 1
-        keys, ranks, raw = np.unique(
-            previous[:-1] * vocabulary_size + train[n - 1 :],
+        keys, found, raw = np.unique(
+            (previous[:-1] * vocabulary_size + train[n - 1 :])[inside],
             return_inverse=True,
             return_counts=True,
         )
+        ranks = np.full(len(inside), -1)  # -1: it goes beyond a line, and so do longer ones
+        ranks[inside] = found
         if orders:  # each distinct n-gram is a distinct left neighbour of its suffix
             suffixes = np.empty(len(keys), np.int64)
-            suffixes[ranks] = previous[1:]
-            left = np.bincount(np.append(suffixes, previous[:1]), minlength=num_prefixes)
+            suffixes[found] = previous[1:][inside]
+            beginning = previous[:1][previous[:1] >= 0]
+            left = np.bincount(np.append(suffixes, beginning), minlength=num_prefixes)
             orders[-1] = orders[-1]._replace(continuation=left)
         prefixes = keys // vocabulary_size
         orders.append(_Grams(keys, prefixes, num_prefixes, raw, np.zeros_like(raw)))

@@ -1,20 +1,24 @@
-"""Random and consecutive sampling of subsequences from one long sequence of token ids.
+"""Random and consecutive sampling of subsequences from one long sequence of token ids, and lines.
 
 Dive into Deep Learning, section 8.3 (0.17) and 6.3 (v1 of the Chinese edition). A batch is an
 index into the corpus tensor, on its device; nothing is copied into Python.
 
-T steps, B batch, N tokens.
+T steps, B batch, N tokens, L lines.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from charlm.errors import CorpusError
+from charlm.recurrent.states import StackState, map_state
+from charlm.tasks.sequences import length_batches
+
+PADDING = -100  # the target of a step after the end of a line; F.cross_entropy ignores it
 
 
 class Batch(NamedTuple):
@@ -45,17 +49,20 @@ def check_length(num_tokens: int, *, batch_size: int, seq_len: int, highest_offs
         )
 
 
-class Batches:
+AnyBatch = TypeVar("AnyBatch")
+
+
+class Batches(Generic[AnyBatch]):
     """The batches of an epoch, in order. A batch is made when it is indexed."""
 
-    def __init__(self, number: int, make: Callable[[int], Batch]) -> None:
+    def __init__(self, number: int, make: Callable[[int], AnyBatch]) -> None:
         self._number = number
         self._make = make
 
     def __len__(self) -> int:
         return self._number
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitem__(self, index: int) -> AnyBatch:
         if not 0 <= index < self._number:
             raise IndexError(index)
         return self._make(index)
@@ -69,7 +76,7 @@ def random_batches(
     generator: torch.Generator,
     offset: int = 0,
     drop_last: bool = False,
-) -> Batches:
+) -> Batches[Batch]:
     """Every subsequence of ``seq_len`` tokens after ``offset``, once, in shuffled order.
 
     Args:
@@ -94,7 +101,9 @@ def random_batches(
     return Batches((num_subsequences + rest) // batch_size, make)
 
 
-def consecutive_batches(ids: Tensor, *, batch_size: int, seq_len: int, offset: int = 0) -> Batches:
+def consecutive_batches(
+    ids: Tensor, *, batch_size: int, seq_len: int, offset: int = 0
+) -> Batches[Batch]:
     """The sequence as B long rows: row b of each batch continues row b of the batch before.
 
     The ends of the rows after the last whole batch are left out; see `random_batches`.
@@ -109,3 +118,70 @@ def consecutive_batches(ids: Tensor, *, batch_size: int, seq_len: int, offset: i
         return Batch(inputs[rows], targets[rows])
 
     return Batches(row_length // seq_len, make)
+
+
+class LineBatch(NamedTuple):
+    """The same steps of some lines, the longest line first. The padding comes after a line's end.
+
+    A line has the line end before it as its first input, and its own line end as its last target.
+    """
+
+    inputs: Tensor  # (T, B) int64; any id in the padding
+    targets: Tensor  # (T, B) int64; ``PADDING`` in the padding
+    characters: int  # the targets that are not padding
+    begins: bool  # whether the lines begin here; if not, the B first rows of the batch before go on
+
+
+class Lines:
+    """The L lines of a text of token ids.
+
+    Args:
+        ids: (N,) int64, on any device: a line end, and the lines, each with its line end.
+    """
+
+    def __init__(self, ids: Tensor) -> None:
+        ends = (ids == ids[0]).nonzero().squeeze(1)  # (L + 1,)
+        self._ids, self._starts, self._lengths = ids, ends[:-1], ends.diff()  # (L,) each
+        self.lengths = self._lengths.cpu()  # (L,) characters to predict, with the line end
+
+    def parts(self, rows: Tensor, steps: int) -> list[tuple[Tensor, range]]:
+        """Some lines in equal parts of at most ``steps`` steps: (B,) rows and steps of each part.
+
+        The lines that end before a part are not in it.
+        """
+        lengths, order = self.lengths[rows].sort(descending=True, stable=True)
+        rows, longest = rows[order], int(lengths[0])
+        size = -(-longest // -(-longest // steps))
+        parts = (range(first, min(first + size, longest)) for first in range(0, longest, size))
+        return [(rows[: int((lengths > part.start).sum())], part) for part in parts]
+
+    def batch(self, rows: Tensor, steps: range) -> LineBatch:
+        """The given steps of the (B,) ``rows``."""
+        lengths = (self.lengths[rows] - steps.start).clamp(max=len(steps))  # (B,) of this part
+        rows = rows.to(self._ids.device)
+        step = torch.arange(steps.start, steps.stop, device=rows.device).unsqueeze(1)  # (T, 1)
+        positions = (self._starts[rows] + step).clamp(max=len(self._ids) - 2)  # (T, B)
+        targets = self._ids[positions + 1].where(step < self._lengths[rows], PADDING)
+        return LineBatch(self._ids[positions], targets, int(lengths.sum()), steps.start == 0)
+
+
+def first_rows(state: StackState, rows: int) -> StackState:
+    """The state of the lines that a later part still has: the first ``rows`` of the batch."""
+    return map_state(lambda tensor: tensor[:rows], state)
+
+
+def line_batches(
+    lines: Lines, *, batch_size: int, seq_len: int, generator: torch.Generator
+) -> Batches[LineBatch]:
+    """Every line once, in batches of lines of similar lengths; see `length_batches`.
+
+    Lines longer than ``seq_len`` are read in equal parts, which are batches that follow each other.
+
+    Args:
+        batch_size: B; a batch may be smaller.
+        seq_len: the largest T.
+        generator: draws the order, on the CPU.
+    """
+    batches = length_batches(lines.lengths, batch_size, generator)
+    parts = [part for rows in batches for part in lines.parts(rows, seq_len)]
+    return Batches(len(parts), lambda index: lines.batch(*parts[index]))

@@ -35,9 +35,16 @@ class TextSection(DataSection):
         choices=("letters", "spaces", "trim", "none"),
         none_means="the corpus's own; for your own text: none",
     )
+    lines: bool = setting(
+        False,
+        "Take each line as an example with a start and an end: names, tweets, molecules, commit "
+        "messages. Lines are shuffled before the split, and the state starts anew at each.",
+        option="--lines",
+    )
+    distinct: bool = setting(False, "With --lines, keep only the first of equal lines.")
     max_chars: int | None = setting(
         None,
-        "Keep only the first N characters of the cleaned text.",
+        "Keep only the first N characters of the cleaned text; with --lines, whole lines.",
         option="--max-chars",
         none_means="all",
         at_least=1,
@@ -52,7 +59,7 @@ class TextSection(DataSection):
     split: tuple[float, ...] | None = setting(
         None,
         "Sizes of the train, valid and test splits: three fractions with the sum 1, or numbers of "
-        "characters.",
+        "characters; with --lines, of lines.",
         none_means="the corpus's own; for your own text: 0.9,0.05,0.05",
     )
 
@@ -61,6 +68,11 @@ class TextSection(DataSection):
         check(
             self.split is None or len(self.split) == 3,
             f"corpus.split has {len(self.split or ())} parts; it needs three: train, valid, test",
+        )
+        check(
+            not (self.lines and self.cleaning == "spaces"),
+            "--cleaning spaces removes the line ends that --lines needs",
+            "give only one of them",
         )
 
 
@@ -99,7 +111,8 @@ class LanguageTrainingSection(TrainingSection):
     )
     seq_len: int = setting(
         64,
-        "Length of a sequence in characters, for truncated back-propagation through time.",
+        "Length of a sequence in characters, for truncated back-propagation through time. With "
+        "--lines, a longer line is read in equal parts of at most this length.",
         option=("--seq-len", "--num-steps"),
         **COUNT,
     )
@@ -116,7 +129,8 @@ class LanguageTrainingSection(TrainingSection):
         (),
         "Text that a sample continues. With --set, commas separate several texts.",
         option="--prefix",
-        none_means="the corpus's own, or the start of the validation text",
+        none_means="the corpus's own, or the start of the validation text; with --lines, the start "
+        "of a line",
         resumable=True,
     )
     sample_every: int | None = setting(
@@ -149,8 +163,18 @@ class LanguageModelConfig(TaskConfig):
     model: LanguageModelSection = field(default_factory=LanguageModelSection)
     training: LanguageTrainingSection = field(default_factory=LanguageTrainingSection)
 
+    def idle(self) -> dict[tuple[str, str], str]:
+        """As every task's, and the settings of a running text or of lines."""
+        idle = super().idle()
+        if self.corpus.lines:
+            reason = "with --lines, each batch has whole lines of similar lengths"
+            return idle | {("training", k): reason for k in ("sampling", "offset", "drop_last")}
+        return idle | {("corpus", "distinct"): "it is for --lines"}
 
-def settings_for_text(train_characters: int, vocabulary_size: int) -> Settings:
+
+def settings_for_text(
+    train_characters: int, vocabulary_size: int, train_lines: int | None = None
+) -> Settings:
     """Settings that suit a text better than the defaults; ``charlm train`` merges them first.
 
     The defaults suit a novel. A short text is overfitted sooner. So is a text with many distinct
@@ -158,12 +182,21 @@ def settings_for_text(train_characters: int, vocabulary_size: int) -> Settings:
     many characters it helps to tie the embedding to the output layer. A short training sees each
     part of a long text only a few times, so dropout only slows it down. See docs/results.md for
     measurements.
+
+    ``train_lines`` is the number of lines where lines are examples. A batch of short lines has more
+    of them: as many as fill half a batch of a running text, but at least 50 batches in an epoch.
+    Short lines also take longer per character. See docs/lines.md for measurements.
     """
     many = vocabulary_size > 256
     model: dict[str, Any] = {"embedding": "tied"} if many else {}
-    if train_characters > 500_000:
+    if train_characters > (500_000 if train_lines is None else 200_000):
         model |= {"input_dropout": 0.0, "output_dropout": 0.1, "weight_dropout": 0.0}
     elif many or train_characters < 50_000:
         model |= {"input_dropout": 0.4 if many else 0.2}
         model |= {"output_dropout": 0.6, "weight_dropout": 0.5}
-    return {"model": model}
+    if train_lines is None:
+        return {"model": model}
+    usual = LanguageTrainingSection()
+    as_many = usual.batch_size * usual.seq_len // 2 * train_lines // train_characters
+    batch_size = max(usual.batch_size, min(as_many, train_lines // 50))
+    return {"model": model, "training": {"batch_size": batch_size}}

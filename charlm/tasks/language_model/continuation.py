@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from charlm.corpus import Vocabulary
 from charlm.errors import UsageError
 from charlm.tasks.language_model.decoding import SAMPLING, Decoding, generate
+from charlm.tasks.language_model.lines import BOUNDARY
 from charlm.tasks.language_model.model import LanguageModel
 
 MOST_MORE = 200  # characters that a text may go on for to end its sentence
@@ -46,6 +47,10 @@ class Ending:
             raise UsageError(f"the length is {self.length}; it must be 1 or more")
         if "" in self.stops:
             raise UsageError("--stop is empty", "give it at least one character")
+
+    def of_a_line(self) -> Ending:
+        """The same for a model that was trained on lines: it ends with the line, or is cut."""
+        return replace(self, stops=(*self.stops, BOUNDARY), exact=True)
 
     @property
     def most(self) -> int:

@@ -14,6 +14,7 @@ from charlm.corpus.text import read_text, source_words
 from charlm.corpus.vocabulary import Vocabulary
 from charlm.errors import CorpusError, UsageError, did_you_mean
 from charlm.tasks.language_model.config import LanguageModelConfig
+from charlm.tasks.language_model.lines import BOUNDARY, read_lines
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Corpus:
-    """A text as token ids. No character is in two splits."""
+    """A text as token ids. No character is in two splits.
+
+    With ``lines``, each split consists of whole lines, in shuffled order, each with its line end.
+    """
 
     name: str  # a short name, for run folders
     source: str  # the path of the text, or ``-`` for standard input
@@ -32,6 +36,7 @@ class Corpus:
     kept: str = field(repr=False)  # the N characters after cleaning and ``max_chars``
     ids: NDArray[np.int64] = field(repr=False)  # the ids of ``kept``, (N,), read-only
     split_sizes: tuple[int, int, int]  # characters in train, valid and test; they sum to N
+    lines: bool = False  # whether each line is an example
     notices: tuple[str, ...] = ()  # what the user should know about the reading, one line each
     raw: bytes | None = field(default=None, repr=False)  # standard input; None for other sources
 
@@ -55,6 +60,24 @@ class Corpus:
         """The ids of a split, (length,), as a view of ``ids``; a UsageError for another name."""
         return self.ids[self._part(name)]
 
+    def read(self, split: str) -> tuple[NDArray[np.int64], str]:
+        """The ids and the characters of a split, of which all but the first can be predicted.
+
+        With ``lines``, a line end comes before the first line, as before all others.
+        """
+        if not self.lines:
+            return self.split(split), self.text(split)
+        text = BOUNDARY + self.text(split)
+        return self.vocabulary.encode(text), text
+
+    def lines_of(self, split: str) -> list[str]:
+        """The lines of a split without their line ends."""
+        return self.text(split).split(BOUNDARY)[:-1]
+
+    def all_lines(self) -> list[str]:
+        """The lines of all splits without their line ends."""
+        return self.kept.split(BOUNDARY)[:-1]
+
     def text(self, split: str) -> str:
         """The characters of a split, known or not; a UsageError as in ``split``."""
         return self.kept[self._part(split)]
@@ -73,6 +96,8 @@ def load_corpus(
     corpora_dir: Path | None = None,
     cleaning: str | None = None,
     encoding: str | None = None,
+    lines: bool = False,
+    distinct: bool = False,
     max_chars: int | None = None,
     vocabulary_from: str = "whole",
     split: Sequence[float] | None = None,
@@ -85,12 +110,14 @@ def load_corpus(
         source, corpora_dir, progress: as in ``find_source``.
         cleaning: a name in ``CLEANINGS``; None is the catalogue's cleaning, or ``none``.
         encoding: as in ``read_text``.
+        lines: take each line as an example; see `read_lines`, also for ``distinct``.
         max_chars: the number of characters of the cleaned text to keep; None keeps all.
         vocabulary_from: ``whole`` takes the vocabulary from the whole cleaned text, so that ids
             do not depend on ``max_chars``, as d2l 0.17 does; ``kept`` takes it from the kept
             characters, as d2l-zh v1 does.
-        split: as in ``split_sizes``; None is the catalogue's split, or ``DEFAULT_SPLIT``. Counts
-            are scaled if ``max_chars`` shortened the text; the catalogue's counts always are.
+        split: as in ``split_sizes``, of characters or of lines; None is the catalogue's split, or
+            ``DEFAULT_SPLIT``. Counts are scaled if ``max_chars`` shortened the text; the
+            catalogue's counts always are.
         vocabulary: the vocabulary to use, to evaluate a text with a trained model.
 
     Raises:
@@ -110,22 +137,31 @@ def load_corpus(
     raw = read_text(found.path, encoding=encoding)
     if cleaning is None:
         cleaning = (entry and entry.cleaning) or "none"
-    whole = clean(raw.text, cleaning)
-    if not whole:
-        raise CorpusError(
-            f"the cleaning {cleaning!r} leaves nothing of {source_words(found.path)}",
-            "try --cleaning none",
+    parts: Sequence[float] = (entry and entry.split) or DEFAULT_SPLIT if split is None else split
+    notices = [*found.notices, *raw.notices]
+    if lines:
+        whole, kept, sizes, about = read_lines(
+            raw.text,
+            source_words(found.path),
+            cleaning,
+            distinct=distinct,
+            max_chars=max_chars,
+            split=parts,
+            scale_counts=split is None,
         )
-    kept = whole[:max_chars]
-    if split is None and entry and entry.split and entry.split_in_bytes:
-        parts: Sequence[float] = byte_split(whole, entry.split)
+        notices += about
     else:
-        parts = split if split is not None else (entry and entry.split) or DEFAULT_SPLIT
-    sizes = split_sizes(
-        len(kept),
-        parts,
-        scale_counts=split is None or len(kept) < len(whole),
-    )
+        whole = clean(raw.text, cleaning)
+        if not whole:
+            raise CorpusError(
+                f"the cleaning {cleaning!r} leaves nothing of {source_words(found.path)}",
+                "try --cleaning none",
+            )
+        kept = whole[:max_chars]
+        if split is None and entry and entry.split and entry.split_in_bytes:
+            parts = byte_split(whole, entry.split)
+        scale_counts = split is None or len(kept) < len(whole)
+        sizes = split_sizes(len(kept), parts, scale_counts=scale_counts)
     vocabulary = vocabulary or Vocabulary.from_text(whole if vocabulary_from == "whole" else kept)
     ids = vocabulary.encode(kept)
     ids.setflags(write=False)
@@ -138,16 +174,19 @@ def load_corpus(
         kept=kept,
         ids=ids,
         split_sizes=sizes,
-        notices=(*found.notices, *raw.notices, *_count_notices(kept, ids, max_chars)),
+        lines=lines,
+        notices=(*notices, *_count_notices(len(whole), kept, ids, max_chars)),
         raw=raw.raw,
     )
 
 
-def _count_notices(kept: str, ids: NDArray[np.int64], max_chars: int | None) -> Iterator[str]:
+def _count_notices(
+    length: int, kept: str, ids: NDArray[np.int64], max_chars: int | None
+) -> Iterator[str]:
     import numpy as np
 
-    if max_chars is not None and max_chars > len(ids):
-        yield f"the text has {len(ids):,} characters, fewer than {max_chars:,}: all kept"
+    if max_chars is not None and max_chars > length:
+        yield f"the text has {length:,} characters, fewer than {max_chars:,}: all kept"
     unknown = len(ids) - int(np.count_nonzero(ids))
     if unknown:
         yield f"{unknown:,} of {len(ids):,} characters are not in the vocabulary"

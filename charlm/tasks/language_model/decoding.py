@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from charlm.recurrent.states import StackState, map_state
 from charlm.tasks.language_model.config import TEMPERATURE, TOP_P
 from charlm.tasks.language_model.model import LanguageModel
 
+ROWS = 64  # lines that are written side by side
 _BLOCK = 10_000  # characters of a prefix that are read at once, which bounds the memory
 UNKNOWN = 0  # the id of <unk>, which is not a character and is never chosen
 
@@ -136,3 +138,42 @@ def generate(
         yield chosen
         if step + 1 < length:
             logits, state = read(chosen.to(device).unsqueeze(0), state)
+
+
+def generate_lines(
+    model: LanguageModel,
+    prefix: Sequence[int],
+    *,
+    length: int,
+    decoding: Decoding = GREEDY,
+    seed: int = 0,
+) -> Iterator[tuple[list[int], bool]]:
+    """An endless sequence of lines, by a model that was trained on lines.
+
+    Args:
+        model: as in `generate`, whose errors are those of this function.
+        prefix: the line end, and the first token ids of every line, if any.
+        length: the largest number of token ids after the prefix.
+
+    Yields:
+        The token ids after the prefix, without the line end, and whether the line has ended.
+    """
+    for number in itertools.count():
+        lines: list[list[int]] = [[] for _ in range(ROWS)]
+        running = {*range(ROWS)}
+        steps = generate(
+            model,
+            prefix,
+            length=length + 1,
+            decoding=decoding,
+            num_samples=ROWS,
+            seed=(seed + number) % 2**63,
+        )
+        for step, chosen in enumerate(steps):
+            tokens = chosen.tolist()
+            running = {row for row in running if tokens[row] != prefix[0]}
+            if not running or step == length:
+                break
+            for row in running:
+                lines[row].append(tokens[row])
+        yield from ((line, row not in running) for row, line in enumerate(lines))

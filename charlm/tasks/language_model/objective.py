@@ -1,4 +1,4 @@
-"""Train a language model: batches of a text, and samples during training."""
+"""Train a language model: batches of a text or of lines, and samples during training."""
 
 from __future__ import annotations
 
@@ -7,22 +7,28 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from charlm.corpus import SPLITS
 from charlm.errors import Stopped
-from charlm.recurrent.states import StackState
+from charlm.recurrent.states import StackState, map_state
 from charlm.runs import Run
 from charlm.tasks.language_model.batches import (
     Batch,
     Batches,
+    LineBatch,
+    Lines,
     check_length,
     consecutive_batches,
     draw_offset,
+    first_rows,
+    line_batches,
     random_batches,
 )
 from charlm.tasks.language_model.config import LanguageTrainingSection
 from charlm.tasks.language_model.corpus import Corpus
 from charlm.tasks.language_model.decoding import Decoding, generate
+from charlm.tasks.language_model.lines import BOUNDARY
 from charlm.tasks.language_model.model import LanguageModel, cross_entropy_sum
-from charlm.tasks.language_model.perplexity import evaluate
+from charlm.tasks.language_model.perplexity import evaluate, evaluate_lines
 from charlm.training.events import Sampled
 from charlm.training.loss import LossSum
 from charlm.training.objective import Objective
@@ -39,19 +45,61 @@ def check_train_split(config: LanguageTrainingSection, train_characters: int) ->
     check_length(train_characters, **sizes, highest_offset=highest)
 
 
-class NextCharacter(Objective):
-    """Predict each character of a text from the characters before it."""
+class CharacterObjective(Objective):
+    """What training on a text and training on lines share: sizes, metric and samples."""
+
+    start = ""  # the characters that the model reads before a prefix
+    end: int | None = None  # the id that ends a sample
 
     def __init__(self, run: Run, corpus: Corpus, device: torch.device) -> None:
         self.task = run.task
         self.config, self.vocabulary = run.config.training, run.vocabulary
         self.sample_every = self.config.sample_every
-        self.train_ids = torch.from_numpy(corpus.split("train").copy()).to(device)
-        self.valid_ids = torch.from_numpy(corpus.split("valid").copy()).to(device)
-        self.train_size, self.valid_size = len(self.train_ids), len(self.valid_ids)
+        self.train_ids, self.valid_ids = (
+            torch.from_numpy(corpus.read(split)[0].copy()).to(device) for split in SPLITS[:2]
+        )
+        self.train_size, self.valid_size, _ = corpus.split_sizes
+
+    def train_metric(self, loss: LossSum) -> float:
+        """The perplexity."""
+        return loss.perplexity
+
+    @property
+    def has_valid(self) -> bool:
+        """Whether the validation split has a character to predict."""
+        return self.valid_size >= 2
+
+    def sample(
+        self, model: LanguageModel, epoch: float, should_stop: Callable[[], bool]
+    ) -> Iterator[Sampled]:
+        """A continuation of each prefix, with the same seed each time so that they compare."""
+        decoding = Decoding(temperature=self.config.sample_temperature)
+        for number, prefix in enumerate(self.config.prefixes):
+            chosen = []
+            for token in generate(
+                model,
+                self.vocabulary.encode(self.start + prefix).tolist(),
+                length=self.config.sample_length,
+                decoding=decoding,
+                seed=(self.config.seed + number) % 2**63,
+            ):
+                if should_stop():
+                    raise Stopped
+                if token == self.end:
+                    break
+                chosen.append(int(token))
+            text = prefix + self.vocabulary.decode(chosen)
+            yield Sampled(epoch=epoch, prefix=prefix, text=text)
+
+
+class NextCharacter(CharacterObjective):
+    """Predict each character of a text from the characters before it."""
+
+    def __init__(self, run: Run, corpus: Corpus, device: torch.device) -> None:
+        super().__init__(run, corpus, device)
         check_train_split(self.config, self.train_size)
 
-    def draw_batches(self, generator: torch.Generator) -> Batches:
+    def draw_batches(self, generator: torch.Generator) -> Batches[Batch]:
         """Consecutive batches, or subsequences in shuffled order."""
         config, offset = self.config, 0
         if config.offset == "random":
@@ -81,35 +129,49 @@ class NextCharacter(Objective):
             return None
         return model.initial_state(self.config.batch_size)
 
-    def train_metric(self, loss: LossSum) -> float:
-        """The perplexity."""
-        return loss.perplexity
-
-    @property
-    def has_valid(self) -> bool:
-        """Whether the validation split has a character to predict."""
-        return self.valid_size >= 2
-
     def score(self, model: LanguageModel, should_stop: Callable[[], bool]) -> float:
         """The perplexity of the whole validation split."""
         return evaluate(model, self.valid_ids, should_stop=should_stop).perplexity
 
-    def sample(
-        self, model: LanguageModel, epoch: float, should_stop: Callable[[], bool]
-    ) -> Iterator[Sampled]:
-        """A continuation of each prefix, with the same seed each time so that they compare."""
-        decoding = Decoding(temperature=self.config.sample_temperature)
-        for number, prefix in enumerate(self.config.prefixes):
-            chosen = []
-            for token in generate(
-                model,
-                self.vocabulary.encode(prefix).tolist(),
-                length=self.config.sample_length,
-                decoding=decoding,
-                seed=(self.config.seed + number) % 2**63,
-            ):
-                if should_stop():
-                    raise Stopped
-                chosen.append(int(token))
-            text = prefix + self.vocabulary.decode(chosen)
-            yield Sampled(epoch=epoch, prefix=prefix, text=text)
+
+class NextCharacterOfLine(CharacterObjective):
+    """Predict each character of a line, and its end, from the characters before it in the line."""
+
+    start = BOUNDARY
+
+    def __init__(self, run: Run, corpus: Corpus, device: torch.device) -> None:
+        super().__init__(run, corpus, device)
+        self.end = int(self.train_ids[0])
+        self.train = Lines(self.train_ids)
+
+    def draw_batches(self, generator: torch.Generator) -> Batches[LineBatch]:
+        """Lines of similar lengths, in parts of at most ``seq_len`` characters."""
+        sizes = {"batch_size": self.config.batch_size, "seq_len": self.config.seq_len}
+        return line_batches(self.train, **sizes, generator=generator)
+
+    def loss(
+        self, model: LanguageModel, batch: LineBatch, state: StackState | None
+    ) -> tuple[Tensor, int, StackState]:
+        """The cross-entropy of the next characters and of the line ends.
+
+        The state goes on within a line that is longer than ``seq_len``. It always has
+        ``batch_size`` rows, so that its form does not depend on the batch.
+        """
+        zeros = model.initial_state(self.config.batch_size)
+        state = zeros if state is None or batch.begins else state
+        logits, state = model(batch.inputs, first_rows(state, batch.inputs.shape[1]))
+        loss = cross_entropy_sum(logits.float(), batch.targets)
+        return loss, batch.characters, map_state(_fill, zeros, state)
+
+    def carried_state(self, model: LanguageModel) -> StackState:
+        """The zero state of a batch of lines."""
+        return model.initial_state(self.config.batch_size)
+
+    def score(self, model: LanguageModel, should_stop: Callable[[], bool]) -> float:
+        """The perplexity of the lines of the validation split."""
+        return evaluate_lines(model, self.valid_ids, should_stop=should_stop).perplexity
+
+
+def _fill(zeros: Tensor, rows: Tensor) -> Tensor:
+    """The (B', H) rows of a state, followed by those of ``zeros``, (B, H), that come after them."""
+    return torch.cat([rows, zeros[len(rows) :]])

@@ -13,7 +13,9 @@ from torch import Tensor
 from charlm.errors import Stopped
 from charlm.models.recurrent_model import evaluating
 from charlm.recurrent.states import map_state
+from charlm.tasks.language_model.batches import Lines, first_rows
 from charlm.tasks.language_model.model import LanguageModel, cross_entropy_sum
+from charlm.tasks.sequences import ROWS, length_batches
 from charlm.training.loss import LossSum
 
 ROW_LENGTH = 2048  # characters scored in one row
@@ -127,7 +129,45 @@ def evaluate_windows(
     return TextLoss(nats, count, unknown)
 
 
-PROTOCOLS: dict[str, Callable[..., TextLoss]] = {"carried": evaluate, "nanogpt": evaluate_windows}
+@torch.no_grad()
+def evaluate_lines(
+    model: LanguageModel,
+    ids: Tensor,
+    *,
+    rows: int = ROWS,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> TextLoss:
+    """The loss on ``ids[1:]``, which are lines with their line ends, each line from a zero state.
+
+    Args:
+        model: in any mode; it is in the same mode afterwards.
+        ids: (N,) int64 on the model's device; the first one is a line end.
+        rows: lines that are read in parallel; only the time and the memory depend on it.
+        should_stop: called before each chunk.
+
+    Raises:
+        Stopped: ``should_stop`` returned True; the model is unchanged.
+    """
+    lines, nats, unknown = Lines(ids), 0.0, LossSum(0.0, 0)
+    chunk = max(1, CHUNK // (rows * model.vocabulary_size))
+    with evaluating(model):
+        for together in length_batches(lines.lengths, rows):
+            state = model.initial_state(len(together))
+            for part, steps in lines.parts(together, chunk):
+                if should_stop():
+                    raise Stopped
+                batch = lines.batch(part, steps)
+                logits, state = model(batch.inputs, first_rows(state, len(part)))
+                nats += float(cross_entropy_sum(logits, batch.targets))
+                unknown += _unknown(logits, batch.targets)
+    return TextLoss(nats, len(ids) - 1, unknown)
+
+
+PROTOCOLS: dict[str, Callable[..., TextLoss]] = {
+    "carried": evaluate,
+    "nanogpt": evaluate_windows,
+    "lines": evaluate_lines,
+}
 """The ways to score a text. ``docs/scores.md`` describes them."""
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from charlm.corpus import Vocabulary, clean
 from charlm.errors import UsageError, shown
+from charlm.tasks.language_model.lines import BOUNDARY
 
 if TYPE_CHECKING:
     from charlm.tasks.language_model.model import LanguageModel
@@ -26,10 +27,24 @@ class Prefix:
     notices: tuple[str, ...]  # what was changed or unknown, one line each
 
 
-def prepare_prefix(prefix: str, cleaning: str, vocabulary: Vocabulary) -> Prefix:
-    """The prefix, cleaned as the corpus was and encoded; a UsageError if nothing is left of it."""
+def prepare_prefix(
+    prefix: str, cleaning: str, vocabulary: Vocabulary, *, lines: bool = False
+) -> Prefix:
+    """The prefix, cleaned as the corpus was and encoded.
+
+    With ``lines`` it is the start of a line, so it may be empty, and its ids begin with the line
+    end before it.
+
+    Raises:
+        UsageError: nothing is left of the prefix, or it is to start a line but has more than one.
+    """
+    if lines and BOUNDARY in prefix:
+        raise UsageError(
+            f"the prefix {shown(prefix)} has a line end, but this model writes single lines",
+            "give the start of one line",
+        )
     text = clean(prefix, cleaning)
-    if not text:
+    if not text and not lines:
         left = "is empty" if not prefix else f"has nothing left after the cleaning {cleaning!r}"
         raise UsageError(f"the prefix {prefix!r} {left}", "give --prefix some characters")
     notices = []
@@ -42,7 +57,8 @@ def prepare_prefix(prefix: str, cleaning: str, vocabulary: Vocabulary) -> Prefix
             + describe_characters(unknown[:_MOST_DESCRIBED])
             + (f" and {more:,} more" if (more := len(unknown) - _MOST_DESCRIBED) > 0 else "")
         )
-    return Prefix(text, tuple(vocabulary.encode(text).tolist()), tuple(notices))
+    read = BOUNDARY + text if lines else text
+    return Prefix(text, tuple(vocabulary.encode(read).tolist()), tuple(notices))
 
 
 def start_prefix(model: LanguageModel, vocabulary: Vocabulary, sample: str) -> Prefix:

@@ -63,13 +63,15 @@ def score(
     tensor = torch.from_numpy(ids.copy()).to(device)
     loss = PROTOCOLS[protocol](model, tensor, should_stop=should_stop)
     spelling = run.vocabulary.spelling_nats
+    train, train_text = (None, "") if corpus is None else corpus.read("train")
     others = baselines(
-        None if corpus is None else corpus.split("train"),
+        train,
         ids,
         len(run.vocabulary),
-        train_text="" if corpus is None else corpus.text("train"),
+        train_text=train_text,
         scored_text=text,
         spelling=spelling,
+        boundary=int(ids[0]) if run.config.corpus.lines else None,
     )
     unknown = loss.unknown.count
     nats = loss.mean + spelling * unknown / loss.count  # without unknown ones, the mean to the bit
@@ -126,9 +128,9 @@ def conclude(run: Run, corpus: Corpus, valid: float | None) -> Report:
     content: dict[str, Any] = {"ngram_perplexity": None, "repeated": None, "conclusion": None}
     if valid is None:
         return Report(content=content, blocks=())
-    train, scored = corpus.split("train"), corpus.split("valid")
-    ids = scored[:SAMPLE_SCORED]
-    _, each = best_order(train[:SAMPLE_TRAIN], ids, len(run.vocabulary))
+    (train, _), (scored, _) = corpus.read("train"), corpus.read("valid")
+    ids, boundary = scored[:SAMPLE_SCORED], int(scored[0]) if corpus.lines else None
+    _, each = best_order(train[:SAMPLE_TRAIN], ids, len(run.vocabulary), boundary=boundary)
     ngram, model = max(0.0, float(each.mean())), math.log(valid)
     of = f"an n-gram (perplexity {run.task.valid_metric.text(perplexity(ngram))})"
     if len(train) > SAMPLE_TRAIN or len(scored) > SAMPLE_SCORED:

@@ -34,18 +34,23 @@ def ids(values) -> np.ndarray:
 class SlowKneserNey:
     """Chen & Goodman's interpolated modified Kneser-Ney, one n-gram at a time."""
 
-    def __init__(self, train: list[int], vocabulary_size: int, order: int) -> None:
+    def __init__(
+        self, train: list[int], vocabulary_size: int, order: int, boundary: int | None = None
+    ) -> None:
         self.vocabulary = range(vocabulary_size)
         self.order = order
         self.counts = {}  # by order, by n-gram
         for n in range(1, order + 1):
-            places = range(len(train) - n + 1)
+            places = [
+                i for i in range(len(train) - n + 1) if boundary not in train[i + 1 : i + n - 1]
+            ]
             if n == order:
                 self.counts[n] = Counter(tuple(train[i : i + n]) for i in places)
             else:
                 left = defaultdict(set)
                 for i in places:
-                    left[tuple(train[i : i + n])].add(train[i - 1] if i else "beginning")
+                    if n == 1 or train[i] != boundary or not i:
+                        left[tuple(train[i : i + n])].add(train[i - 1] if i else "beginning")
                 self.counts[n] = {gram: len(before) for gram, before in left.items()}
         self.discounts = {n: self._discounts(n) for n in self.counts}
 
@@ -72,16 +77,23 @@ class SlowKneserNey:
         return (count - discount) / sum(after) + gamma * lower
 
 
-def slow_nats(train: list[int], text: list[int], vocabulary_size: int, max_order: int):
-    models = [SlowKneserNey(train, vocabulary_size, n) for n in range(1, max_order + 1)]
-    return [
-        [
-            -math.log(models[min(n, i + 1) - 1].probability(tuple(text[max(0, i + 1 - n) : i]), w))
-            for i, w in enumerate(text)
-            if i
-        ]
-        for n in range(1, max_order + 1)
-    ]
+def slow_nats(
+    train: list[int],
+    text: list[int],
+    vocabulary_size: int,
+    max_order: int,
+    boundary: int | None = None,
+):
+    models = [SlowKneserNey(train, vocabulary_size, n, boundary) for n in range(1, max_order + 1)]
+    nats = []
+    for n in range(1, max_order + 1):
+        nats.append([])
+        for i, w in enumerate(text):
+            starts = [0, i + 1 - n, *(j for j in range(i) if text[j] == boundary)]
+            h = tuple(text[max(starts) : i])
+            if i:
+                nats[-1].append(-math.log(models[len(h)].probability(h, w)))
+    return nats
 
 
 @st.composite
@@ -93,14 +105,26 @@ def texts(draw):
 
 
 @settings(max_examples=150, deadline=None)
-@given(texts(), st.integers(1, 5))
-def test_ngram_agrees_with_its_slow_twin(drawn, max_order):
+@given(texts(), st.integers(1, 5), st.none() | st.integers(0, 2))
+def test_ngram_agrees_with_its_slow_twin(drawn, max_order, boundary):
+    """With a boundary, no n-gram goes from one line to the next."""
     train, text, vocabulary_size = drawn
-    fast = kneser_ney(ids(train), ids(text), vocabulary_size, max_order)
+    fast = kneser_ney(ids(train), ids(text), vocabulary_size, max_order, boundary)
     assert fast.shape == (max_order, len(text) - 1)
     np.testing.assert_allclose(
-        fast, slow_nats(train, text, vocabulary_size, max_order), rtol=0, atol=1e-9
+        fast, slow_nats(train, text, vocabulary_size, max_order, boundary), rtol=0, atol=1e-9
     )
+
+
+def test_ngram_of_lines_does_not_depend_on_their_order():
+    lines = ["anna", "bob", "hannah", "ab", "banana"] * 3
+    coded = [[0, *(ord(c) - 96 for c in line)] for line in lines]
+    train, text = [*itertools.chain(*coded), 0], [*itertools.chain(*coded[::-1]), 0]
+    back = [*itertools.chain(*sorted(coded)), 0]
+    orders = [kneser_ney(ids(each), ids(text), 27, 6, 0).mean(axis=1) for each in (train, back)]
+    np.testing.assert_allclose(*orders, rtol=1e-12)
+    crossing = [kneser_ney(ids(each), ids(text), 27, 6).mean(axis=1) for each in (train, back)]
+    assert abs(crossing[0] - crossing[1]).max() > 1e-3
 
 
 def zipf(length: int, seed: int, vocabulary_size: int = 30) -> list[int]:

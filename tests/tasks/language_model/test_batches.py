@@ -12,10 +12,13 @@ from torch import Tensor
 
 from charlm.errors import CorpusError
 from charlm.tasks.language_model.batches import (
+    PADDING,
     Batch,
+    Lines,
     check_length,
     consecutive_batches,
     draw_offset,
+    line_batches,
     random_batches,
 )
 
@@ -159,6 +162,66 @@ def test_text_just_long_enough_fills_a_batch_from_every_offset(
         f"{seq_len} steps needs {needed:,}"
     )
     assert refused.value.hint
+
+
+# Lines
+
+END = 9
+LINES = st.lists(st.lists(st.integers(1, 8), min_size=1, max_size=14), min_size=1, max_size=25)
+
+
+@few
+@given(LINES, BATCH_SIZES, SEQ_LENS, SEEDS)
+def test_lines_are_read_once_from_their_start_to_their_end(drawn, batch_size, seq_len, seed):
+    """The parts of a batch follow each other; a row of a later part goes on with the same line."""
+    lines = Lines(torch.tensor([END, *(token for line in drawn for token in [*line, END])]))
+    sizes = {"batch_size": batch_size, "seq_len": seq_len}
+    read: list[tuple[list[int], list[int]]] = []
+    rows: list[tuple[list[int], list[int]]] = []
+    for batch in line_batches(lines, **sizes, generator=seeded(seed)):
+        steps, count = batch.inputs.shape
+        assert steps <= seq_len
+        assert count <= batch_size
+        assert int((batch.targets != PADDING).sum()) == batch.characters > 0
+        if batch.begins:
+            read += rows
+            rows = [([], []) for _ in range(count)]
+        assert count <= len(rows)
+        columns = zip(batch.inputs.T.tolist(), batch.targets.T.tolist(), strict=True)
+        for (inputs, targets), (more_inputs, more_targets) in zip(rows, columns, strict=False):
+            valid = [target for target in more_targets if target != PADDING]
+            assert more_targets[len(valid) :] == [PADDING] * (steps - len(valid))
+            inputs += more_inputs[: len(valid)]
+            targets += valid
+    expected = [([END, *line], [*line, END]) for line in drawn]
+    assert sorted(read + rows) == sorted(expected)
+
+
+def test_a_long_line_is_read_in_equal_parts():
+    lines = Lines(torch.tensor([END] + [1] * 20 + [END] + [2] * 4 + [END]))
+    batches = line_batches(lines, batch_size=2, seq_len=10, generator=seeded())
+    assert [batch.inputs.shape for batch in batches] == [(7, 2), (7, 1), (7, 1)]
+    assert [batch.begins for batch in batches] == [True, False, False]
+
+
+def test_lines_of_similar_lengths_share_a_batch():
+    """Of 800 lines of 1 to 40 characters, in batches of 16, little is padded."""
+    lengths = torch.randint(1, 41, (800,), generator=seeded(1)).tolist()
+    lines = Lines(torch.tensor([END, *(token for n in lengths for token in [1] * n + [END])]))
+    batches = [*line_batches(lines, batch_size=16, seq_len=64, generator=seeded())]
+    read = sum(batch.inputs.numel() for batch in batches)
+    assert sum(lengths) + 800 <= read < 1.05 * (sum(lengths) + 800)
+
+
+def test_the_order_of_lines_depends_on_seed_and_epoch():
+    def order(generator):
+        lines = Lines(torch.tensor([END, 1, END, 2, END, 3, END, 4, END]))
+        batches = line_batches(lines, batch_size=1, seq_len=5, generator=generator)
+        return [int(batch.targets[0]) for batch in batches]
+
+    generator = seeded(1)
+    first, second = order(generator), order(generator)
+    assert first == order(seeded(1)) != second
 
 
 # Side by side with the book's iterators

@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 
 from charlm.errors import RunError, UsageError
 from charlm.tasks.language_model.config import LanguageModelSection
-from charlm.tasks.language_model.decoding import GREEDY, Decoding, generate
+from charlm.tasks.language_model.decoding import (
+    GREEDY,
+    ROWS,
+    Decoding,
+    generate,
+    generate_lines,
+)
 from charlm.tasks.language_model.model import LanguageModel, build_language_model
 
 MODELS = [
@@ -358,3 +364,25 @@ def test_empty_prefix_or_vocabulary_is_refused(vocabulary_size, prefix, message)
 def test_vocabulary_of_one_character_has_one_text():
     model = plain_model(2, cell="rnn", hidden_size=2)
     assert fast_generate(model, [0], 5, Decoding(temperature=0.5, top_k=3)) == [[1]] * 5
+
+
+# Lines
+
+
+def test_lines_are_the_samples_of_generate_up_to_their_ends():
+    """Row by row; the second batch of lines has the next seed."""
+    model, end, length = small_model(), 3, 6
+    decoding = Decoding(temperature=2.0)
+    expected = []
+    for seed in (7, 8):
+        steps = generate(
+            model, [end, 5], length=length + 1, decoding=decoding, num_samples=ROWS, seed=seed
+        )
+        for tokens in torch.stack([*steps]).T.tolist():
+            ended = end in tokens
+            expected.append((tokens[: tokens.index(end) if ended else length], ended))
+    stream = generate_lines(model, [end, 5], length=length, decoding=decoding, seed=7)
+    found = [*itertools.islice(stream, 2 * ROWS)]
+    assert found == expected
+    assert {ended for _, ended in found} == {True, False}
+    assert max(len(line) for line, _ in found) == length

@@ -17,7 +17,7 @@ from charlm.recurrent.states import HiddenState
 from charlm.tasks.language_model import perplexity as module
 from charlm.tasks.language_model.config import LanguageModelSection
 from charlm.tasks.language_model.model import LanguageModel, build_language_model, cross_entropy_sum
-from charlm.tasks.language_model.perplexity import evaluate, evaluate_windows
+from charlm.tasks.language_model.perplexity import evaluate, evaluate_lines, evaluate_windows
 from charlm.training.loss import LossSum, perplexity
 
 VOCABULARY_SIZE = 11
@@ -285,6 +285,45 @@ def test_fewer_than_two_characters_are_refused(length, row_length):
     with pytest.raises(ValueError, match="fewer than two characters"):
         evaluate(model, text_of(length), row_length=row_length)
     assert model.training
+
+
+# Lines
+
+END = 1
+LINES = [[2, 3], [4], [5, 2, 2, 6, 3, 9, 10, 4, 4, 7, 8, 2, 5], [4], [0, 3, 3, 7], [8] * 40]
+
+
+def lines_of(lines) -> torch.Tensor:
+    return torch.tensor([END, *(token for line in lines for token in [*line, END])])
+
+
+@pytest.mark.parametrize("options", MODELS)
+@pytest.mark.parametrize("rows", [1, 2, 4, 100])
+def test_lines_side_by_side_are_the_loop_over_one_line_at_a_time(options, rows, monkeypatch):
+    """Each line starts from a zero state and a line end, and ends with a predicted line end."""
+    monkeypatch.setattr(module, "CHUNK", 5 * rows * VOCABULARY_SIZE)  # parts of five steps
+    model = model_of(3.0, **options)
+    alone = sum(step_by_step(model, torch.tensor([END, *line, END])) for line in LINES)
+    loss = evaluate_lines(model.train(), lines_of(LINES), rows=rows)
+    assert loss.count == sum(len(line) + 1 for line in LINES)
+    assert loss.nats == pytest.approx(alone, rel=1e-9)
+    assert model.training
+    again = evaluate_lines(model, lines_of(LINES[::-1]), rows=rows)
+    assert again.nats == pytest.approx(alone, rel=1e-9)
+
+
+def test_a_huge_line_needs_little_memory(monkeypatch):
+    monkeypatch.setattr(module, "CHUNK", 1000)
+    model, sizes = model_of().float(), []
+    model.head.register_forward_hook(lambda head, inputs, logits: sizes.append(logits.shape))
+    evaluate_lines(model, lines_of([*LINES, [3, 4] * 1000]), rows=4)
+    assert max(steps * rows * size for steps, rows, size in sizes) <= 1000
+    assert [rows for _, rows, _ in sizes[10:90]] == [1] * 80  # the others have ended
+
+
+def test_scoring_lines_can_be_stopped():
+    with pytest.raises(Stopped):
+        evaluate_lines(model_of(), lines_of(LINES), should_stop=lambda: True)
 
 
 def test_losses_add_up_and_are_divided_once():
