@@ -466,7 +466,7 @@ COMMON = {
 NO_INFLUENCE = {
     "encoding", "vocabulary_from", "embedding_size", "minutes", "beta2", "weight_decay", "seed",
     "device", "drop_last", "patience", "deterministic", "save_minutes", "save_steps", "lines",
-    "distinct",
+    "distinct", "include", "exclude",
 }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import typer
 
 from charlm.cli.options import CorporaDir, command_group, takes_output
 from charlm.cli.output import Output
+from charlm.corpus.addresses import check_is_no_address
 from charlm.errors import UsageError, did_you_mean
 from charlm.tasks import LANGUAGE_MODEL, TASKS
 
@@ -77,6 +78,8 @@ def show(
     )
     for notice in corpus.notices:
         output.note(notice)
+    for warning in corpus.warnings:
+        output.warn(warning)
     train, valid, test = corpus.split_sizes
     content |= {
         "name": corpus.name,
@@ -112,6 +115,7 @@ def fetch(name: Name, corpora_dir: CorporaDir = None, *, output: Output) -> None
 
     entry = catalogue().get(name)
     if entry is None:
+        check_is_no_address(name)
         raise UsageError(f"no corpus is called {name!r}", did_you_mean(name, catalogue()))
     path = fetch(entry, corpora_dir, progress=not output.quiet)
     output.json({"name": name, "path": str(path)})
@@ -132,6 +136,10 @@ def add(
 
     if not file:  # Path("") is the working folder
         raise UsageError("FILE is empty", "name a text file of your own")
-    path = add_text(Path(file), corpora_dir, encoding=encoding)
+    check_is_no_address(file)
+    warnings: list[str] = []
+    path = add_text(Path(file), corpora_dir, encoding=encoding, warnings=warnings)
+    for warning in warnings:
+        output.warn(warning)
     output.json({"name": path.stem, "path": str(path)})
     output.text(f"{path}\nnext: charlm train --corpus {path.stem}")

@@ -26,6 +26,8 @@ class TaskConfig:
     """The whole configuration of a run. A subclass names its task and the sections' types."""
 
     task: ClassVar[str]
+    unwritten: ClassVar[Settings] = {}
+    """Of settings that older runs did not write: what they did, where it is not the default."""
     corpus: Any
     model: Any
     training: Any

@@ -25,18 +25,25 @@ def find_added(name: str, corpora_dir: Path | None = None) -> Path | None:
 
 
 def add_text(
-    source: str | Path, corpora_dir: Path | None = None, *, encoding: str | None = None
+    source: str | Path,
+    corpora_dir: Path | None = None,
+    *,
+    encoding: str | None = None,
+    warnings: list[str] | None = None,
 ) -> Path:
     r"""Copy a text into a corpora folder, as UTF-8 with ``\n`` line ends, and return its new path.
 
     The folder is the first writable one of ``corpora_dir``, ``$CHARLM_CORPORA`` and ``corpora``
-    in the working folder. Adding the same text again changes nothing.
+    in the working folder. Adding the same text again changes nothing. ``warnings`` receives what
+    may be a mistake, such as a folder of which most files were skipped.
 
     Raises:
         CorpusError: the source is not a readable text, or its name belongs to another corpus.
         UsageError: the encoding is unknown.
     """
     text = read_text(source, encoding=encoding)
+    if warnings is not None:
+        warnings += text.warnings
     # On some file systems TimeMachine.txt and timemachine.txt are the same file.
     if text.name.casefold() in catalogue():
         raise CorpusError(

@@ -11,13 +11,14 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from charlm.corpus.file_types import ZIP, zip_type
 from charlm.errors import CorpusError, shown
 
 TEXT_SUFFIXES = (".txt", ".text", ".md", ".rst", ".tex", ".csv", ".tsv", ".py", ".c", ".h")
-"""Suffixes of the files that are read as text in a folder and in a zip archive."""
+"""Suffixes by which a text is found among the files of a zip archive."""
 
 MAX_BYTES = 2**30  # of the unpacked text
 MAX_RATIO = 1000  # unpacked bytes per packed byte; deflate reaches 1,032
@@ -55,19 +56,21 @@ def _unpacking(path: Path, header: str = "a header") -> Iterator[None]:
         raise CorpusError(f"{damaged}{header} is damaged", hint) from error
 
 
-def is_text(path: PurePath) -> bool:
-    """Whether a file of that name is read as text: it has a text's suffix and is not hidden."""
-    return path.suffix.lower() in TEXT_SUFFIXES and not path.name.startswith(".")
-
-
 def _text_member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
     """The only text file in a zip archive."""
+    kind = zip_type(archive.namelist())
+    if kind != ZIP:
+        raise CorpusError(f"{path} is not plain text but {kind.name}", kind.hint)
     # macOS adds a hidden __MACOSX/._book.txt to a book.txt.
-    members = [each for each in archive.infolist() if is_text(PurePosixPath(each.filename))]
-    texts = [member for member in members if not member.is_dir()]
-    if not texts:  # such as enwik8
-        plain = [each for each in archive.infolist() if "." not in each.filename.rpartition("/")[2]]
-        texts = [member for member in plain if not member.is_dir()]
+    names = {each: PurePosixPath(each.filename) for each in archive.infolist()}
+    files = [
+        each
+        for each, name in names.items()
+        if name.name and not name.name.startswith(".") and not each.is_dir()
+    ]
+    texts = [each for each in files if names[each].suffix.lower() in TEXT_SUFFIXES]
+    if len(files) == 1:
+        texts = files  # whatever its suffix; enwik8 has none
     if len(texts) != 1:
         some = ", ".join(member.filename for member in texts[:3])
         raise CorpusError(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from charlm.corpus.added_texts import corpus_names, find_added
+from charlm.corpus.addresses import check_is_no_address
 from charlm.corpus.catalogue import CatalogueEntry, catalogue
 from charlm.corpus.fetch import fetch, locate
 from charlm.corpus.text import short_name
@@ -46,7 +47,7 @@ def find_source(
         progress: show a progress bar during a download if standard error is a terminal.
 
     Raises:
-        CorpusError: no corpus, file or folder has that name.
+        CorpusError: no corpus, file or folder has that name, or it is a web address.
         FetchError: a catalogued corpus could not be downloaded.
         UsageError: the catalogued corpus is for another task.
     """
@@ -61,6 +62,7 @@ def find_source(
         path = fetch(entry, corpora_dir, progress=progress)
         notice = f"downloaded {entry.name} from {entry.address} to {path}"
         return Source(path, entry, (notice,))
+    check_is_no_address(source)
     exists = Path(source).name != source or (source and os.path.exists(source))
     if exists or (texts and source == "-"):
         return Source(source)

@@ -8,32 +8,22 @@ import re
 import stat
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from encodings.aliases import aliases
-from pathlib import Path
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
-from charlm.corpus.archives import TEXT_SUFFIXES, is_text, read_gzip, read_zip
-from charlm.errors import CorpusError, UsageError, counted, did_you_mean
+from charlm.corpus.archives import TEXT_SUFFIXES, read_gzip, read_zip
+from charlm.corpus.encodings import NotTextError, check_type, plain_text
+from charlm.errors import CorpusError, UsageError, counted, did_you_mean, shown
 
 _BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
-# UTF-32 first: its little-endian mark begins with the mark of UTF-16.
-_WIDE_BOMS = {
-    b"\xff\xfe\0\0": "utf-32",
-    b"\0\0\xfe\xff": "utf-32",
-    b"\xff\xfe": "utf-16",
-    b"\xfe\xff": "utf-16",
-}
 _PACKED_SUFFIXES = (*TEXT_SUFFIXES, ".tar", ".jsonl", ".ndjson")  # book.txt.gz is book
-_SAMPLE = 2**16  # bytes that the encoding is guessed from
-_EVIDENCE = 8  # non-ASCII bytes that a guess needs
-# Only common encodings: among all encodings, German would be taken for Urdu or hp_roman8.
-_GUESSES = [
-    *("gb18030", "big5", "cp932", "euc_jp", "cp949", "koi8_r"),
-    *("cp1250", "cp1251", "cp1252", "cp1253", "cp1254", "cp1255", "cp1256"),
-]
+_GENERATED = ("node_modules", "__pycache__")  # folders that hold nobody's own texts
+_HEAD = 2**16  # bytes by which most files that are not text are told
 
 Parts: TypeAlias = tuple[str, ...]
 """A path relative to a folder or archive: the names of its folders, then of the file."""
@@ -48,40 +38,63 @@ class SourceText:
     sha256: str
     """The hash of the unpacked bytes; for several files, the hash of their digests in order."""
     notices: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+    """What may be a mistake, such as a folder of which most files were skipped."""
     raw: bytes | None = None
     """The bytes of standard input, which cannot be read again; None for any other source."""
 
 
-def read_text(source: str | Path, *, encoding: str | None = None) -> SourceText:
+def read_text(
+    source: str | Path,
+    *,
+    encoding: str | None = None,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+) -> SourceText:
     r"""The text of ``source``, with ``\n`` line ends and without a byte order mark.
 
     Args:
         source: a text file; a ``.gz`` file; a ``.zip`` archive with one text file; a folder; or
             ``"-"`` for standard input. A folder is read recursively in order of path: all files
-            with a suffix in ``TEXT_SUFFIXES``, but no hidden files and no linked folders. A file
-            that ends without a line end gets one.
+            that are plain text in the encoding, but no hidden files, and no hidden, generated,
+            linked or run folders. A file that ends without a line end gets one.
         encoding: the name of a Python text encoding; None is strict UTF-8.
+        include: globs; of a folder, only files that match one of them are read. A glob matches the
+            name of a file or of a folder above it, or its path relative to ``source``. ``*`` also
+            matches ``/``, and upper and lower case are the same.
+        exclude: globs; of a folder, files that match one of them are not read.
 
     Raises:
-        CorpusError: the source is missing, unreadable, damaged, empty, or not text in that
-            encoding.
+        CorpusError: the source is missing, unreadable, damaged, empty, or not plain text in that
+            encoding; or no file of the folder is.
         UsageError: the encoding is unknown.
     """
     if encoding is not None:
         check_encoding(encoding)
     notices: list[str] = []
+    warnings: list[str] = []
     digests: list[bytes] = []
     texts: list[str] = []
-    for where, raw in _parts(source, notices):
+    kept: bytes | None = None
+    with reading(source_words(source)):
+        is_folder = source != "-" and stat.S_ISDIR(os.stat(source).st_mode)
+    if is_folder:
+        files = _files(Path(source), include, exclude, notices, warnings)
+        for raw, text in _texts(Path(source), files, encoding, notices, warnings):
+            digests.append(hashlib.sha256(raw).digest())
+            texts.append(text)
+    else:
+        raw = _content(source)
         digests.append(hashlib.sha256(raw).digest())
-        texts.append(decode(raw, where, encoding))
-    kept = raw if source == "-" else None
+        texts.append(decode(raw, _where(source), encoding))
+        kept = raw if source == "-" else None
     del raw  # to free memory before the text is copied
     text = _joined(texts, notices)
     if not text:
         raise CorpusError(f"{source_words(source)} is empty", "name a file with text in it")
     sha256 = digests[0] if len(digests) == 1 else hashlib.sha256(b"".join(digests)).digest()
-    return SourceText(text, short_name(source), sha256.hex(), tuple(notices), kept)
+    name = short_name(source)
+    return SourceText(text, name, sha256.hex(), tuple(notices), tuple(warnings), kept)
 
 
 def source_words(source: str | Path) -> str:
@@ -131,62 +144,151 @@ def reading(where: Path | str) -> Iterator[None]:
         ) from error
 
 
-def _parts(source: str | Path, notices: list[str]) -> Iterator[tuple[Path | str, bytes]]:
-    """For each file of ``source``, its path and raw bytes."""
+def _content(source: str | Path) -> bytes:
+    """The bytes of standard input or of a file, unpacked."""
+    where = _where(source)
     if source == "-":
-        where = source_words(source)
         if sys.stdin is None:
             raise CorpusError(f"{where} is closed", "pipe a text into the command")
         with reading(where):
-            raw = sys.stdin.buffer.read()
-        yield where, raw
-        return
+            return sys.stdin.buffer.read()
     path = Path(source)
     with reading(path):
-        mode = path.stat().st_mode
-        files = _text_files(path, notices) if stat.S_ISDIR(mode) else [path]
-    if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
-        raise CorpusError(
-            f"{path} is not a regular file",
-            "name a file or a folder; charlm train --corpus - reads a pipe",
-        )
-    read = {".zip": read_zip, ".gz": read_gzip}
-    for file in files:
-        with reading(file):
-            raw = read.get(file.suffix.lower(), Path.read_bytes)(file)
-        yield file, raw
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise CorpusError(
+                f"{path} is not a regular file",
+                "name a file or a folder; charlm train --corpus - reads a pipe",
+            )
+        read = {".zip": read_zip, ".gz": read_gzip}.get(path.suffix.lower(), Path.read_bytes)
+        return read(path)
+
+
+def _where(source: str | Path) -> Path | str:
+    return source_words(source) if source == "-" else Path(source)
 
 
 def walk(folder: Path, deepest: int = sys.maxsize) -> Iterator[Parts]:
     """The files below a folder with at most ``deepest`` parts, in any order.
 
-    Hidden and linked folders are left out. A folder that cannot be read is an OSError.
+    Hidden, generated, linked and run folders are left out. A folder that cannot be read is an
+    OSError.
     """
 
     def fail(error: OSError) -> None:
         raise error
 
     for parent, folders, names in os.walk(folder, onerror=fail):
+        if "run.json" in names and "vocabulary.json" in names:
+            folders.clear()  # a run folder, made by charlm
+            continue
         above = Path(parent).relative_to(folder).parts
         deeper = len(above) + 1 < deepest
-        folders[:] = [name for name in folders if deeper and not name.startswith(".")]
+        folders[:] = [
+            name
+            for name in folders
+            if deeper and not name.startswith(".") and name not in _GENERATED
+        ]
         yield from ((*above, name) for name in names)
 
 
-def _text_files(folder: Path, notices: list[str]) -> list[Path]:
-    """The text files under ``folder``, sorted by path; a notice counts the skipped files."""
-    files = {folder.joinpath(*parts) for parts in walk(folder) if not parts[-1].startswith(".")}
-    texts = {file for file in files if is_text(file) and file.is_file()}
-    skipped = Counter(file.suffix or "without a suffix" for file in files - texts)
-    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(skipped.items()))
-    not_read = f"skipped {skipped.total()} ({kinds})" if skipped else "skipped none"
-    if not texts:
-        raise CorpusError(
-            f"no text file in folder {folder}: {not_read}",
-            f"text files end in {' '.join(sorted(TEXT_SUFFIXES))}",
-        )
-    notices.append(f"read {counted(len(texts), 'file')} of folder {folder}, {not_read}")
-    return sorted(texts, key=lambda file: file.relative_to(folder).as_posix())
+def _files(
+    folder: Path,
+    include: Sequence[str],
+    exclude: Sequence[str],
+    notices: list[str],
+    warnings: list[str],
+) -> list[str]:
+    """The files of a folder that the globs choose: their paths relative to it, sorted."""
+    with reading(folder):
+        found = sorted("/".join(parts) for parts in walk(folder) if not parts[-1].startswith("."))
+    matching = {
+        option: {glob: {file for file in found if matches(file, glob)} for glob in globs}
+        for option, globs in (("--include", include), ("--exclude", exclude))
+    }
+    unused = [
+        f"{option} {shown(glob)}"
+        for option, globs in matching.items()
+        for glob, files in globs.items()
+        if not files
+    ]
+    included = set().union(*matching["--include"].values()) if include else {*found}
+    chosen = included.difference(*matching["--exclude"].values())
+    if found and not chosen:
+        suffixes = Counter(PurePosixPath(file).suffix or "no suffix" for file in found)
+        kinds = ", ".join(f"{count} with {suffix}" for suffix, count in suffixes.most_common(5))
+        no = f"no file of folder {folder} is left by "
+        no += " and ".join(option for option, globs in matching.items() if globs)
+        raise CorpusError(no, f"the folder has {counted(len(found), 'file')}: {kinds}")
+    if unused:
+        warnings.append(f"no file of folder {folder} matches {' or '.join(unused)}")
+    if left_out := len(found) - len(chosen):
+        notices.append(f"left out {counted(left_out, 'file')} by --include or --exclude")
+    return sorted(chosen)
+
+
+def matches(file: str, glob: str) -> bool:
+    """Whether a file, by its path in a folder with ``/``, matches a glob as in ``read_text``."""
+    pattern = glob.replace(os.sep, "/").removeprefix("./").removesuffix("/").replace("**/", "")
+    path = PurePosixPath(file)
+    above = [path, *path.parents][:-1]
+    names = {name.casefold() for each in above for name in (str(each), each.name)}
+    return any(fnmatchcase(name, pattern.casefold()) for name in names)
+
+
+def _texts(
+    folder: Path,
+    files: Sequence[str],
+    encoding: str | None,
+    notices: list[str],
+    warnings: list[str],
+) -> Iterator[tuple[bytes, str]]:
+    """The bytes and the text of each file that is plain text; the others are named."""
+    skipped: dict[str, list[str]] = {}
+    failure: tuple[Path, NotTextError] | None = None
+    for name in files:
+        file = folder / name
+        try:
+            raw = _head_first(file, encoding)
+            text = plain_text(raw, encoding)
+        except NotTextError as error:
+            skipped.setdefault(error.kind, []).append(name)
+            if failure is None or (error.is_text and not failure[1].is_text):
+                failure = file, error
+        else:
+            yield raw, text
+    count = sum(map(len, skipped.values()))
+    read = len(files) - count
+    kinds = ", ".join(_counted_files(kind, names) for kind, names in sorted(skipped.items()))
+    not_read = f"skipped {count}: {kinds}" if skipped else "skipped none"
+    if not read:
+        hint = "name a folder with files of plain text in it"
+        if failure is not None and failure[1].is_text:
+            hint = failure[1].explain(failure[0])[1]
+        raise CorpusError(f"no text file in folder {folder}: {not_read}", hint)
+    # A text in another encoding is easily missed, and so are most files of a folder.
+    odd = count > read or (failure is not None and failure[1].is_text)
+    said = f"read {counted(read, 'file')} of folder {folder}, {not_read}"
+    (warnings if odd else notices).append(said)
+
+
+def _counted_files(kind: str, names: Sequence[str]) -> str:
+    """A count of files with the names of a few: ``4 PNG images (a.png, b.png, c.png, ...)``."""
+    is_noun = not kind.startswith(("not ", "with "))
+    count = counted(len(names), kind) if is_noun else f"{len(names):,} {kind}"
+    return f"{count} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+
+
+def _head_first(file: Path, encoding: str | None) -> bytes:
+    """The bytes of a file, of which only the first are read if they show that it is no text."""
+    with reading(file):
+        if not file.is_file():
+            raise NotTextError("not regular", lambda where: (f"{where} is not a regular file", ""))
+        with file.open("rb") as stream:
+            head = stream.read(_HEAD)
+            check_type(head, file)
+            if encoding is None and b"\0" in head:
+                plain_text(head, encoding)
+        return head if len(head) < _HEAD else file.read_bytes()
 
 
 def _joined(texts: list[str], notices: list[str]) -> str:
@@ -228,48 +330,10 @@ def decode(raw: bytes, where: Path | str, encoding: str | None) -> str:
     """The text of the bytes read from ``where``; ``encoding`` None is UTF-8 without NUL bytes.
 
     Raises:
-        CorpusError: the bytes are not in that encoding. The hint guesses the right one.
+        CorpusError: the bytes are a file of another type, or not in that encoding. The hint says
+            what to do, and shows a few words in the encodings that are likely.
     """
-    if encoding is None:
-        for mark, wide in _WIDE_BOMS.items():
-            if raw.startswith(mark):
-                raise CorpusError(
-                    f"{where} is not UTF-8: it begins with a {wide.upper()} byte order mark",
-                    f"try --encoding {wide}",
-                )
-        offset = raw.find(b"\0")
-        if offset >= 0:
-            raise CorpusError(
-                f"{where} has a NUL byte at byte offset {offset:,}: likely UTF-16 or binary",
-                "name a text file, or give its encoding, such as --encoding utf-16",
-            )
     try:
-        return raw.decode(encoding or "utf-8")
-    except UnicodeError as error:
-        offset = getattr(error, "start", 0)
-        line = raw.count(b"\n", 0, offset) + 1
-        hint = "try another --encoding" if encoding else _encoding_hint(raw, offset)
-        raise CorpusError(
-            f"{where} is not {encoding or 'UTF-8'}: byte 0x{raw[offset : offset + 1].hex()} "
-            f"at byte offset {offset:,}, line {line:,}",
-            hint,
-        ) from error
-
-
-def _encoding_hint(raw: bytes, offset: int) -> str:
-    """The hint for bytes that are valid UTF-8 only up to ``offset``."""
-    if offset - len(raw[:offset].decode()) > 20:
-        # More than 20 continuation bytes are not a coincidence: this is damaged UTF-8.
-        return "the text before it is UTF-8, so the file is damaged: repair or replace it"
-    # Whole lines, because a sample that cuts a character would mislead the guess.
-    start = max(raw.rfind(b"\n", 0, offset) + 1, offset - _SAMPLE)
-    end = raw.rfind(b"\n", offset, offset + _SAMPLE) + 1 or offset + _SAMPLE
-    sample = raw[start:end]
-    if sum(byte > 127 for byte in sample) >= _EVIDENCE:
-        from charset_normalizer import from_bytes
-
-        if best := from_bytes(sample, cp_isolation=_GUESSES).best():
-            with suppress(UnicodeError):
-                raw.decode(best.encoding)
-                return f"looks like {best.encoding}: try --encoding {best.encoding}"
-    return "give its encoding with --encoding, such as gb18030 or cp1252"
+        return plain_text(raw, encoding)
+    except NotTextError as error:
+        raise CorpusError(*error.explain(where)) from error

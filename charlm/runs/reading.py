@@ -183,7 +183,7 @@ def _read_run_files(folder: Path, data: Mapping[str, bytes], wanted: Task | None
     with damage_in(paths[0]):
         task = _task_of(about, wanted, folder)
         check_run(about, task.config_type.sections(), task.corpus_facts)
-        config = task.config_type.from_settings([about["config"]])
+        config = task.config_type.from_settings([task.config_type.unwritten, about["config"]])
     with damage_in(paths[1]):
         vocabulary = task.read_vocabulary(characters)
     run = RunData(

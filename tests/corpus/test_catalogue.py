@@ -101,7 +101,7 @@ def test_facts_of_the_real_folder(atis):
 
 
 def test_importing_loads_nothing_heavy():
-    heavy = ("torch", "numpy", "pooch", "requests", "charset_normalizer", "platformdirs")
+    heavy = ("torch", "numpy", "pooch", "requests", "chardet", "platformdirs")
     code = f"import sys, charlm.corpus; print([m for m in {heavy} if m in sys.modules])"
     root = Path(charlm.corpus.__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)

@@ -65,7 +65,7 @@ def texts(found) -> list[str]:
         ("a.csv", 'text,label\na,x\n"b,y\n', "line 3: not CSV: unexpected end", "quote"),
         ("a.csv", 'text,label\n"' + "b" * 131_073 + '",x\n', "field larger than", "JSON lines"),
         ("a.csv", "text,label\na,x\nb,\n", "line 3: the label is empty", "leave it out"),
-        ("a.csv", "text,label\na,x\nb,y\0\n", "NUL byte at byte offset 18", "utf-16"),
+        ("a.csv", "text,label\na,x\nb,y\0\n", "NUL byte at byte offset 18", "to remove them: tr"),
         ("a.csv", "text,label\na,x\nb,y\x1b[2J\n", r"line 3: 'y\\x1b\[2J' is not a", "short"),
         ("a.csv", f"text,label\na,x\nb,{'y' * 101}\n", "longer than 100", "column"),
         ("a.csv", "text,label,split\na,x,tran\n", "line 2: 'tran' is not a split", "known: train"),
@@ -85,7 +85,7 @@ def texts(found) -> list[str]:
         ("a.jsonl", '{"text": "a", "label": 1, "split": 2}', "line 1: 2 is not a split", "known"),
         ("a.jsonl", '{"text": "a\\ud800", "label": 1}', r"line 1 has U\+D800", "repair"),
         ("a.jsonl", '{"text": "a", "label": "\\ud800"}', "is not a", "short"),
-        ("a.jsonl", '{"text": "a", "label": 1}\0', "NUL byte", "utf-16"),
+        ("a.jsonl", '{"text": "a", "label": 1}\0', "NUL byte", "to remove them: tr"),
     ],
 )  # fmt: skip
 def test_bad_tables(tmp_path, name, content, message, hint):

@@ -90,7 +90,9 @@ def check(path: Path, sample: Sample) -> None:
     assert clean(sample.text, "spaces") == spaces_one_by_one(sample.text)
     assert clean(sample.text, "letters") == letters_line_by_line(sample.text)
     if not told and "\0" in sample.text:
-        with pytest.raises(CorpusError, match="has a NUL byte at byte offset"):
+        with pytest.raises(
+            CorpusError, match=r"has (a|[\d,]+) NUL bytes?(, the first)? at byte offset"
+        ):
             load_corpus(str(path), cleaning="none")
         return
     options = {"encoding": encoding if told else None, "split": sample.split}

@@ -382,6 +382,8 @@ OTHERS = {
         "source": "elsewhere/text.txt",
         "cleaning": "letters",
         "encoding": "gb18030",
+        "include": ("*.py",),
+        "exclude": ("old",),
         "max_chars": 3999,
         "vocabulary_from": "kept",
         "split": (0.8, 0.1, 0.1),
@@ -681,6 +683,14 @@ def made_by_another_version(run, change):
 def test_settings_that_an_earlier_version_lacked_have_their_defaults(run):
     folder = made_by_another_version(run, lambda config: config["training"].pop("patience"))
     assert Run.open(folder).config == run.config
+
+
+def test_folder_of_an_earlier_version_is_read_as_it_was(run):
+    """Before there was --include, only files with one of these suffixes were read."""
+    folder = made_by_another_version(run, lambda config: config["corpus"].pop("include"))
+    include = Run.open(folder).config.corpus.include
+    assert {"*.txt", "*.md", "*.py"} <= {*include}
+    assert "*.html" not in include
 
 
 def test_run_of_this_version_must_have_all_settings(run):

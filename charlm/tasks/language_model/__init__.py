@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from charlm.config import Settings, setting
 from charlm.corpus import Vocabulary, catalogue
+from charlm.corpus.addresses import check_is_no_address
 from charlm.errors import CorpusError, UsageError, counted
 from charlm.task import EvalOptions, Metric, Plan, Report, Task, with_absolute_source
 from charlm.tasks.language_model.config import LanguageModelConfig, settings_for_text
@@ -119,6 +120,8 @@ class LanguageModelTask(Task):
             encoding=section.encoding,
             lines=section.lines,
             distinct=section.distinct,
+            include=section.include,
+            exclude=section.exclude,
             max_chars=section.max_chars,
             vocabulary_from=section.vocabulary_from,
             split=section.split,
@@ -137,6 +140,11 @@ class LanguageModelTask(Task):
         corpus = self.load_corpus(config, corpora_dir, progress=progress)
         train_lines = len(corpus.lines_of("train")) if corpus.lines else None
         suited = settings_for_text(corpus.split_sizes[0], len(corpus.vocabulary), train_lines)
+        if (config.corpus.include or config.corpus.exclude) and not Path(corpus.source).is_dir():
+            raise UsageError(
+                f"--include and --exclude choose files of a folder, and {corpus.source} is none",
+                "leave them out, or name the folder",
+            )
         plan = self.complete(self.config_type.from_settings([suited, *settings]), corpus)
         from charlm.tasks.language_model.objective import check_train_split
 
@@ -164,7 +172,10 @@ class LanguageModelTask(Task):
         return Plan(
             config=dataclasses.replace(with_absolute_source(config, corpus), training=training),
             corpus=corpus,
-            warnings=[notice for prefix in prefixes for notice in prefix.notices],
+            warnings=[
+                *corpus.warnings,
+                *(notice for prefix in prefixes for notice in prefix.notices),
+            ],
         )
 
     def facts(self, corpus: Corpus) -> tuple[str, dict[str, Any]]:
@@ -240,7 +251,7 @@ class LanguageModelTask(Task):
             should_stop=should_stop,
             seen=options.text is None and split == "train",
         )
-        warnings = () if options.text is None else scored.notices
+        warnings = () if options.text is None else (*scored.notices, *scored.warnings)
         return dataclasses.replace(report, content=where | report.content, warnings=warnings)
 
     def conclude(self, run: Run, corpus: Corpus, valid: float | None) -> Report:
@@ -251,6 +262,7 @@ class LanguageModelTask(Task):
 
     def _own_text(self, run: Run, text: str, encoding: str | None) -> Corpus:
         """A text of the user's, cleaned and encoded as the run's corpus; all of it is "train"."""
+        check_is_no_address(text)
         if not (text == "-" or (text and Path(text).exists())):
             raise CorpusError(f"no file {text!r}", "give --text a file, or - for standard input")
         return load_corpus(

@@ -10,6 +10,7 @@ from charlm.config.merging import Settings, TaskConfig
 from charlm.config.network import NetworkSection
 from charlm.config.settings import COUNT, check, setting
 from charlm.config.training import TrainingSection
+from charlm.corpus.archives import TEXT_SUFFIXES
 
 # How ``charlm generate`` samples by default. docs/decoding.md compares other values.
 TEMPERATURE = 0.8
@@ -26,6 +27,21 @@ class TextSection(DataSection):
         "files, or - for standard input.",
         option="--corpus",
         metavar="NAME|FILE|FOLDER",
+    )
+    include: tuple[str, ...] = setting(
+        (),
+        "Of a folder, read only files that match this glob, such as *.py: their name, their path "
+        "in the folder, or a folder above them.",
+        option="--include",
+        metavar="GLOB",
+        none_means="all that are plain text",
+    )
+    exclude: tuple[str, ...] = setting(
+        (),
+        "Of a folder, leave out files that match this glob.",
+        option="--exclude",
+        metavar="GLOB",
+        none_means="none",
     )
     cleaning: str | None = setting(
         None,
@@ -159,6 +175,10 @@ class LanguageModelConfig(TaskConfig):
     """The whole configuration of a language model."""
 
     task: ClassVar[str] = "language-model"
+    # Before there was --include, these files of a folder were read.
+    unwritten: ClassVar[Settings] = {
+        "corpus": {"include": tuple(f"*{suffix}" for suffix in TEXT_SUFFIXES)}
+    }
     corpus: TextSection = field(default_factory=TextSection)
     model: LanguageModelSection = field(default_factory=LanguageModelSection)
     training: LanguageTrainingSection = field(default_factory=LanguageTrainingSection)

@@ -38,6 +38,7 @@ class Corpus:
     split_sizes: tuple[int, int, int]  # characters in train, valid and test; they sum to N
     lines: bool = False  # whether each line is an example
     notices: tuple[str, ...] = ()  # what the user should know about the reading, one line each
+    warnings: tuple[str, ...] = ()  # what may be a mistake, one line each
     raw: bytes | None = field(default=None, repr=False)  # standard input; None for other sources
 
     @property
@@ -98,6 +99,8 @@ def load_corpus(
     encoding: str | None = None,
     lines: bool = False,
     distinct: bool = False,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
     max_chars: int | None = None,
     vocabulary_from: str = "whole",
     split: Sequence[float] | None = None,
@@ -109,7 +112,7 @@ def load_corpus(
     Args:
         source, corpora_dir, progress: as in ``find_source``.
         cleaning: a name in ``CLEANINGS``; None is the catalogue's cleaning, or ``none``.
-        encoding: as in ``read_text``.
+        encoding, include, exclude: as in ``read_text``.
         lines: take each line as an example; see `read_lines`, also for ``distinct``.
         max_chars: the number of characters of the cleaned text to keep; None keeps all.
         vocabulary_from: ``whole`` takes the vocabulary from the whole cleaned text, so that ids
@@ -134,7 +137,7 @@ def load_corpus(
         source, LanguageModelConfig.task, corpora_dir, texts=True, progress=progress
     )
     entry = found.entry
-    raw = read_text(found.path, encoding=encoding)
+    raw = read_text(found.path, encoding=encoding, include=include, exclude=exclude)
     if cleaning is None:
         cleaning = (entry and entry.cleaning) or "none"
     parts: Sequence[float] = (entry and entry.split) or DEFAULT_SPLIT if split is None else split
@@ -176,6 +179,7 @@ def load_corpus(
         split_sizes=sizes,
         lines=lines,
         notices=(*notices, *_count_notices(len(whole), kept, ids, max_chars)),
+        warnings=raw.warnings,
         raw=raw.raw,
     )
 
