@@ -26,3 +26,4 @@ format:  ## format the code
 
 docs:  ## write the pages that are made from the code
 	python -m charlm.cli.settings_page > docs/settings.md
+	python -m charlm.cli.api_page > docs/api.md

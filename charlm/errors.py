@@ -17,6 +17,8 @@ class CharlmError(Exception):
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
+        if hint:
+            self.add_note(f"hint: {hint}")  # a traceback shows it, too
         self.message, self.hint = message, hint
 
 

@@ -165,11 +165,15 @@ class Task(ABC):
         """The names of the two metrics in sentences and tables."""
         return self.train_metric.title("train"), self.valid_metric.title("valid")
 
+    def run_type(self) -> Any:
+        """The subclass of `charlm.runs.Run` for the task's runs; None: there is none."""
+        return None
+
     @abstractmethod
     def load_corpus(
         self,
         config: Any,
-        corpora_dir: Path | None,
+        corpora_dir: str | Path | None,
         *,
         vocabulary: Any = None,
         kept: Path | None = None,
@@ -191,7 +195,7 @@ class Task(ABC):
         """The vocabulary from the JSON of its ``to_json``; a CorpusError if it is not one."""
 
     def plan(
-        self, settings: Sequence[Settings], corpora_dir: Path | None, *, progress: bool
+        self, settings: Sequence[Settings], corpora_dir: str | Path | None, *, progress: bool
     ) -> Plan:
         """The configuration and the data of a new training; later ``settings`` win.
 

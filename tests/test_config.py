@@ -175,8 +175,8 @@ WRONG = {
 def test_a_value_of_another_type_is_refused(task, section, key):
     home = CONFIGS[task].sections()[section]
     kind, optional = home.type_of(key)
-    wrong = WRONG[kind] + ([] if optional else [None])
     takes_none = optional or about(task, section, key).none is not None
+    wrong = [each for each in [*WRONG[kind], None] if each is not None or not takes_none]
     wrong += [] if takes_none or kind in (str, tuple[str, ...]) else ["none"]
     for value in wrong:
         message = refused(task, {section: {key: value}}).message
@@ -204,7 +204,8 @@ def test_a_value_of_another_type_is_refused(task, section, key):
         ("language-model", "encoding", "none", None),
         ("language-model", "cleaning", "none", "none"),
         ("language-model", "cleaning", None, None),
-        ("language-model", "clip_norm", "none", 0.0),
+        *(("language-model", "clip_norm", off, 0.0) for off in ("none", "0", 0, None)),
+        *(("language-model", "clip_norm", off, 0.0) for off in ("inf", "Infinity", math.inf)),
         ("language-model", "embedding_size", "none", None),
         ("classify", "cleaning", "none", "none"),
         ("tag", "ngrams", "", ()),
@@ -232,7 +233,8 @@ def test_numbers_out_of_bounds_are_refused(task, section, key):
     kind = type_of(task, section, key)
     values = [kind(-1)] + ([kind(limits.above)] if limits.above is not None else [])
     if kind is float:
-        values += [math.nan, math.inf, -math.inf] + ([float(limits.below)] if limits.below else [])
+        values += [math.nan, -math.inf] + ([float(limits.below)] if limits.below else [])
+        values += [math.inf] * (limits.none is None)  # else infinity means that there is no limit
     else:
         values += [limits.at_least - 1, limits.at_most + 1, 10**400]
     for value in values:
@@ -329,7 +331,7 @@ def test_the_value_may_hold_an_equals_sign_and_the_last_one_wins():
         ("", "--set '': it takes KEY=VALUE", "for example"),
         ("two\nlines", r"--set 'two\nlines': it takes KEY=VALUE", "for example"),
         ("hidden_sise=3", "unknown key: 'hidden_sise'", "did you mean hidden_size?"),
-        ("=3", "unknown key: ''", "--dry-run lists all settings"),
+        ("=3", "unknown key: ''", "--dry-run and docs/settings.md list all settings"),
         ("modle.cell=gru", "unknown section: 'modle'", "did you mean model?"),
         ("model.lr=1", "unknown key of [model]: 'lr'", "known: backend"),
         ("a.b.c=1", "unknown section: 'a.b'", "known: corpus, model, training"),
@@ -466,7 +468,8 @@ COMMON = {
 NO_INFLUENCE = {
     "encoding", "vocabulary_from", "embedding_size", "minutes", "beta2", "weight_decay", "seed",
     "device", "drop_last", "patience", "deterministic", "save_minutes", "save_steps", "lines",
-    "distinct", "include", "exclude",
+    "distinct", "include", "exclude", "from_run",
+    "freeze",
 }  # fmt: skip
 
 

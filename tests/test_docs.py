@@ -1,11 +1,14 @@
 """The commands, options, settings and files that the documentation names exist."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 
+import charlm
 from charlm.cli import run
+from charlm.cli.api_page import api_page
 from charlm.task import preset_names
 from charlm.tasks.language_model.config import LanguageModelConfig
 
@@ -52,6 +55,11 @@ def test_links_and_files_named_in_the_pages_exist(page):
     assert not missing
 
 
+def test_the_api_page_is_made_from_the_docstrings():
+    """``make docs`` writes it."""
+    assert (ROOT / "docs/api.md").read_text(encoding="utf-8") == api_page()
+
+
 def test_ci_runs_readmes_own_commands():
     """.ci/run runs the first two blocks of the README."""
     blocks = re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL)
@@ -60,8 +68,11 @@ def test_ci_runs_readmes_own_commands():
     assert "README.md" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
-def test_readmes_python_runs(tmp_path, monkeypatch, capsys):
+def test_readmes_python_trains_as_the_command(tmp_path, monkeypatch, capsys):
+    """The settings that the snippet does not give are those of ``charlm train``."""
     monkeypatch.chdir(tmp_path)
+    assert run(["train", "--epochs", "2", "--dry-run", "--json"]) == 0
+    config = json.loads(capsys.readouterr().out)["config"]
     (block,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     exec(compile(block, "README.md", "exec"), {})
-    assert "Finished(epochs=2" in capsys.readouterr().out
+    assert json.loads(json.dumps(charlm.open().config.to_dict())) == config

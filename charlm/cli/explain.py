@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from charlm.cli.options import command_group, takes_output
 from charlm.cli.output import Output
 
+if TYPE_CHECKING:
+    from charlm.recurrent.examples import ClippingStep
+
 app = command_group("Follow a recurrent network step by step, with small numbers.")
 RADII = (0.9, 1.2)
+CLIP_NORM = 0.25
 SHOWN_STEPS = (1, 2, 5, 10, 20, 50, 100)
 
 
@@ -83,6 +89,51 @@ def gradients(*, output: Output) -> None:
 
 @app.command()
 @takes_output
+def clipping(*, output: Output) -> None:
+    """Why gradients are clipped: a network that blows up without it.
+
+    The same network is trained twice on a bundled story, with SGD and a learning rate of 2. It
+    has 64 hidden units with relu, which nothing bounds. Without clipping, one large gradient
+    moves the weights so far that the next states overflow. With clipping, a gradient whose norm is
+    larger than 0.25 is scaled down to it: the direction stays, the step is small.
+    """
+    import torch
+
+    from charlm.recurrent.examples import clipping
+    from charlm.tasks.language_model.corpus import load_corpus
+
+    corpus = load_corpus("traveller", max_chars=4000)
+    ids, size = torch.from_numpy(corpus.ids.copy()), len(corpus.vocabulary)
+    found = [clipping(ids, size, clip_norm) for clip_norm in (math.inf, CLIP_NORM)]
+    without, clipped = ({each.step: each for each in steps} for steps in found)
+    blown_up = max(without)
+    keys = ("without_clipping", "with_clipping")
+    output.json(
+        {
+            "clip_norm": CLIP_NORM,
+            **{
+                key: [
+                    {name: _finite(value) for name, value in each._asdict().items()}
+                    for each in steps
+                ]
+                for key, steps in zip(keys, found, strict=True)
+            },
+        }
+    )
+    shown = sorted({*without, *range(10, max(clipped) + 1, 10)})
+    rows = [
+        [str(step), *(word for steps in (without, clipped) for word in _loss_words(steps, step))]
+        for step in shown
+    ]
+    output.table(("step", "loss", "norm", "loss, clipped", "norm before clipping"), rows)
+    output.text(
+        f"\nWithout clipping, the numbers are not finite at step {blown_up}, and training ends.\n"
+        f"Clipped at {CLIP_NORM:g}, the same network learns. The loss is in nats per character."
+    )
+
+
+@app.command()
+@takes_output
 def parameters(*, output: Output) -> None:
     """Number of parameters of each cell, and of a classifier."""
     from charlm.recurrent.examples import cell_counts, classifier_counts
@@ -101,6 +152,18 @@ def parameters(*, output: Output) -> None:
             (name, "weights", "biases", "total"),
             [(row.part, *(f"{n:,}" for n in (row.weights, row.biases, row.total))) for row in rows],
         )
+
+
+def _finite(value: float) -> float | None:
+    """A number for JSON, which has no infinities."""
+    return value if math.isfinite(value) else None
+
+
+def _loss_words(steps: Mapping[int, ClippingStep], step: int) -> tuple[str, str]:
+    if step not in steps:
+        return "", ""
+    found = steps[step]
+    return f"{found.loss:.3g}", f"{found.norm:.3g}"
 
 
 def _numbers(values: Iterable[float]) -> str:

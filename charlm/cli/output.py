@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from charlm.config.settings import value_text
 from charlm.errors import CharlmError
+from charlm.report.words import clock as clock
+from charlm.report.words import epochs_text as epochs_text
 from charlm.strict_json import dumps
 
 if TYPE_CHECKING:
@@ -228,15 +230,3 @@ def _width() -> int | None:
 def _shown(text: str, *, as_json: bool = False) -> str:
     """``text`` for stdout: safe for a terminal, unchanged for a pipe or a file."""
     return printable(text, as_json=as_json) if sys.stdout.isatty() else text
-
-
-def epochs_text(epochs: float) -> str:
-    """A number of epochs as text: 1 epoch, 7.583 epochs."""
-    return f"{epochs:.4g} epoch{'' if epochs == 1 else 's'}"
-
-
-def clock(seconds: float) -> str:
-    """Seconds as text: 0:07, 12:34 or 1:02:03."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -12,6 +12,7 @@ from charlm.cli.output import Output, clock
 from charlm.cli.pictures import Plot, picture_kind, write_picture
 from charlm.config.settings import value_text
 from charlm.errors import CharlmError, UsageError
+from charlm.report.clipping import gradient_summary, gradient_words, share_text
 from charlm.task import TASKS, samples_by_prefix
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ def show(
     for notice in opened.notices:
         output.warn(notice)
     row = _row(opened)
-    content = {**row, "created": opened.created, "config": opened.config.to_dict()}
+    gradients = gradient_summary(opened.metrics)
+    content = {**row, **gradients, "created": opened.created, "config": opened.config.to_dict()}
     content |= {"versions": opened.versions, "metrics": opened.metrics, "samples": opened.samples}
     output.json(content)
     output.text(f"{opened.folder}, made {opened.created}")
@@ -65,24 +67,27 @@ def show(
     output.settings(opened.config)
     output.text("")
     output.table(
-        ("epoch", *opened.task.metric_titles(), "time"),
+        ("epoch", *opened.task.metric_titles(), "norm", "largest", "clipped", "time"),
         [
-            (f"{line['epoch']:.4g}", *_scores(opened.task, line), clock(line["seconds"]))
+            (
+                f"{line['epoch']:.4g}",
+                *_scores(opened.task, line),
+                *_gradients(line),
+                clock(line["seconds"]),
+            )
             for line in opened.metrics[-10:]
         ],
     )
+    for words in gradient_words(gradients, opened.config.training.clip_norm):
+        output.text(words)
     for sample in samples_by_prefix(opened.samples):
         output.text(f"\n{sample['text']}")
     if plot:
-        from charlm.report.plots import Series, learning_picture
+        from charlm.report.plots import gradient_series, learning_picture, learning_series
 
-        series = [
-            Series(
-                metric, metric.title(split), [line[metric.key(split)] for line in opened.metrics]
-            )
-            for split, metric in _metrics(opened.task)
-        ]
+        series = learning_series(opened.task, opened.metrics)
         epochs = [line["epoch"] for line in opened.metrics]
+        series += gradient_series(opened.metrics, opened.config.training.clip_norm)
         write_picture(plot, learning_picture(epochs, series, opened.folder.name, kind), output)
 
 
@@ -169,6 +174,13 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         *_scores(TASKS[row["task"]], row),
         "-" if row["seconds"] is None else clock(row["seconds"]),
     )
+
+
+def _gradients(line: dict[str, Any]) -> tuple[str, ...]:
+    """The gradient norms and the share of clipped steps of a line of metrics.jsonl, as text."""
+    norms = (line["gradient_norm"], line["largest_gradient_norm"])
+    words = ["-" if norm is None else f"{norm:.3g}" for norm in norms]
+    return (*words, share_text(line["clipped_share"]))
 
 
 def _metrics(task: Task) -> tuple[tuple[str, Metric], ...]:

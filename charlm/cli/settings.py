@@ -5,14 +5,13 @@ from __future__ import annotations
 import functools
 import inspect
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from charlm.cli.options import Command, replace_parameter
-from charlm.cli.output import Output
 from charlm.config import Section, Setting, Settings, TaskConfig, settings_from_toml
 from charlm.task import preset_names, settings_from_preset
 
@@ -124,13 +123,3 @@ def _help(setting: Setting, value: Any, default: Any) -> str:
     if value is bool:
         words = setting.option[0].split("/")[not default]
     return f"{setting.help}{more} [default: {words}]"
-
-
-def warn_of_idle_settings(
-    config: TaskConfig, given: Mapping[str, Settings], output: Output
-) -> None:
-    """Warn of each setting that the user gave and that has no effect."""
-    for (section, key), reason in config.idle().items():
-        name, value = getattr(config, section).name_of(key), config.to_dict()[section][key]
-        if value and any(key in settings.get(section, {}) for settings in given.values()):
-            output.warn(f"{name} is {value} but has no effect: {reason}")

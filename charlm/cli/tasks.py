@@ -7,7 +7,6 @@ import inspect
 import shlex
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,11 +28,12 @@ from charlm.cli.options import (
 )
 from charlm.cli.output import Output, clock, epochs_text
 from charlm.cli.progress import ProgressBar
-from charlm.cli.settings import takes_section, takes_settings, warn_of_idle_settings
+from charlm.cli.settings import takes_section, takes_settings
 from charlm.config import Settings
 from charlm.corpus import SPLITS
-from charlm.errors import CorpusError, FetchError, RunError, Stopped
-from charlm.task import EvalOptions, Plan, Task, samples_by_prefix
+from charlm.errors import CorpusError, FetchError, RunError
+from charlm.report.clipping import gradient_words
+from charlm.task import EvalOptions, Plan, Task
 
 if TYPE_CHECKING:
     import torch
@@ -72,7 +72,8 @@ def _train_command(task: Task) -> Any:
             output.note(notice)
         for warning in plan.warnings:
             output.warn(warning)
-        warn_of_idle_settings(plan.config, given, output)
+        for warning in plan.config.idle_notices(given.values()):
+            output.warn(warning)
         from charlm.device import select_device, select_precision
         from charlm.runs import Run
 
@@ -84,9 +85,11 @@ def _train_command(task: Task) -> Any:
             return
         trained = opened or Run.create(run, plan.config, plan.corpus)
         trained.config = plan.config
+        from charlm.training.summary import score_test_split
+
         with polled() as stop:
             started, finished = _follow(trained, plan.corpus, device, stop, output)
-            scores = _test_scores(trained, plan.corpus, device, stop, finished)
+            scores = score_test_split(trained, plan.corpus, device, finished, stop)
             _conclude(trained, plan.corpus, started, finished, scores, output)
             output.text(f"next: {task.next_command(trained)}{run_option(trained)}")
             # A signal that came after the end of the training does not matter.
@@ -141,7 +144,7 @@ def _follow(
         for event in train(run, corpus, device=device, should_stop=stop):
             match event:
                 case Started():
-                    started, bar.best = event, event.best
+                    started, bar.words.best = event, event.best
                     model = run.config.model
                     output.note(
                         f"training {model.cell} ({model.backend}), {event.parameters:,} "
@@ -169,19 +172,6 @@ def _follow(
     raise AssertionError("training ends with a Finished event")
 
 
-def _test_scores(
-    run: Run, corpus: Any, device: torch.device, stop: StopFlag, finished: Finished
-) -> dict[str, float | None]:
-    """The metric of the test split; None if there is no such split, or a signal came first."""
-    if not run.task.tests_at_end:
-        return {}
-    key = run.task.valid_metric.key("test")
-    if corpus.split_sizes[SPLITS.index("test")] >= run.task.min_split and not finished.interrupted:
-        with suppress(Stopped):
-            return {key: run.task.evaluate(run, corpus, "test", device, stop).content[key]}
-    return {key: None}
-
-
 def _conclude(
     run: Run,
     corpus: Any,
@@ -191,50 +181,28 @@ def _conclude(
     output: Output,
 ) -> None:
     """Write and show the summary."""
-    from charlm.runs.files import write_json
+    from charlm.training.summary import write_summary
 
     task = run.task
-    metrics = dict(zip(task.metric_keys, (finished.train, finished.valid), strict=True))
-    last = (finished.last_train, finished.last_valid)
-    metrics |= {f"last_{key}": value for key, value in zip(task.metric_keys, last, strict=True)}
-    about = task.conclude(run, corpus, None if finished.interrupted else finished.valid)
-    per_second = round(finished.items / finished.seconds)
-    summary = {
-        "run": str(run.folder),
-        "task": task.name,
-        "corpus": corpus.name,
-        "cell": run.config.model.cell,
-        "backend": run.config.model.backend,
-        "parameters": started.parameters,
-        "device": started.device,
-        "seed": run.config.training.seed,
-        "epochs": finished.epochs,
-        f"{task.unit}_seen": finished.items,
-        "seconds": round(finished.seconds, 2),
-        f"{task.unit}_per_second": per_second,
-        **metrics,
-        "best_epoch": finished.best_epoch,
-        "interrupted": finished.interrupted,
-        **scores,
-        **about.content,
-    }
-    if task.has_samples:
-        summary["samples"] = samples_by_prefix(run.samples)
-    write_json(run.folder / "summary.json", summary)
+    summary, about = write_summary(run, corpus, started, finished, scores)
     output.json(summary)
     how = "stopped" if finished.interrupted else "trained"
     if finished.out_of_patience:
         how = "stopped improving: ended"
     output.text(
         f"{how} after {epochs_text(finished.epochs)}, {clock(finished.seconds)}, "
-        f"{per_second:,} {task.unit}/s"
+        f"{summary[f'{task.unit}_per_second']:,} {task.unit}/s"
     )
     lines = [(task.train_metric, "train", finished.train, _train_words(task, finished))]
     lines += [(task.valid_metric, "valid", finished.valid, _valid_words(task, finished))]
     lines += [(task.valid_metric, "test", value, "") for value in scores.values()]
+    start = summary.get(f"start_{task.metric_keys[1]}")
+    lines += [(task.valid_metric, "before training, valid", start, "")]
     for metric, split, value, words in lines:
         if value is not None:
             output.text(f"{metric.title(split)} {metric.text(value)}{words}")
+    for line in gradient_words(summary, run.config.training.clip_norm):
+        output.text(line)
     output.blocks(about.blocks)
     output.text(f"run {run.folder}")
     if finished.interrupted:

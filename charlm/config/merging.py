@@ -53,6 +53,16 @@ class TaskConfig:
         """The sections as plain mappings, fit for JSON."""
         return dataclasses.asdict(self)
 
+    def idle_notices(self, given: Iterable[Settings]) -> list[str]:
+        """A line for each setting that the user gave and that has no effect."""
+        values, notices = self.to_dict(), []
+        for (section, key), reason in self.idle().items():
+            value = values[section][key]
+            if value and any(key in settings.get(section, {}) for settings in given):
+                name = getattr(self, section).name_of(key)
+                notices.append(f"{name} is {value} but has no effect: {reason}")
+        return notices
+
     @classmethod
     def from_settings(cls, sources: Iterable[Settings]) -> Self:
         """Merge sources of settings over the defaults, later ones over earlier ones.
@@ -106,20 +116,35 @@ class TaskConfig:
 
         A word without ``=`` and a key that no section has are a UsageError.
         """
-        settings: dict[str, dict[str, Any]] = {}
-        homes = {key: name for name, each in cls.sections().items() for key in each.settings()}
+        pairs = []
         for word in assignments:
             key, equals, value = word.partition("=")
-            key = key.strip().replace("-", "_")
             if not equals:
                 raise UsageError(
                     f"--set {shown(word)}: it takes KEY=VALUE", "for example --set lr=0.01"
                 )
-            name, dot, short = key.rpartition(".")
+            pairs.append((key.strip().replace("-", "_"), value.strip()))
+        return cls.settings_from_pairs(pairs)
+
+    @classmethod
+    def settings_from_pairs(cls, pairs: Iterable[tuple[str, Any]]) -> Settings:
+        """Settings from names and values.
+
+        A name is a key with or without its section, or that of an option: ``num_steps``. The
+        UsageError for a name that no section has names the nearest one.
+        """
+        settings: dict[str, dict[str, Any]] = {}
+        homes: dict[str, tuple[str, str]] = {}
+        for name, section in cls.sections().items():
+            for key, about in section.settings().items():
+                options = [each[2:].replace("-", "_") for each in about.option if "/" not in each]
+                homes |= dict.fromkeys((key, *options), (name, key))
+        for name, value in pairs:
+            section_name, dot, key = name.rpartition(".")
             if not dot:
-                check_known(key, homes, "key", "--dry-run lists all settings")
-                name = homes[key]
-            settings.setdefault(name, {})[short] = value.strip()
+                check_known(name, homes, "key", "--dry-run and docs/settings.md list all settings")
+                section_name, key = homes[name]
+            settings.setdefault(section_name, {})[key] = value
         return settings
 
 

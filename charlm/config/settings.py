@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import inspect
 import math
+import os
 import re
 import types
 import typing
@@ -46,7 +47,8 @@ class Setting:
         choices: the values that are allowed. It is read at each check, so it may grow.
         above, at_least, below, at_most: bounds of a number, or of each number of a list.
         none_means: what happens where the value is None or an empty list.
-        none: the value that the word "none" stands for, where the type has no None.
+        none: the value that None, "none" and, for a number, infinity stand for, where the type has
+            no None.
         resumable: whether the setting may change when a training is resumed.
         group: settings of a group replace each other: a later source of settings that gives one of
             them unsets the others.
@@ -101,6 +103,8 @@ class Setting:
         """A value as a user would write it, or what happens where it is unset."""
         if value in (None, ()) and self.none_means is not None:
             return self.none_means
+        if self.none is not None and value == self.none:
+            return "none"
         return value_text(value)
 
     @property
@@ -154,7 +158,9 @@ class Section:
         super().__init_subclass__()
         if section is not None:
             cls.section = section
-        inherited, unsaid = cls.settings(), vars(Setting())
+        bases = [base for base in reversed(cls.__bases__) if issubclass(base, Section)]
+        inherited = {key: about for base in bases for key, about in base.settings().items()}
+        unsaid = vars(Setting())
         for key in inspect.get_annotations(cls):
             own: Any = getattr(cls, key, None)
             is_setting = isinstance(own, dataclasses.Field)
@@ -208,10 +214,10 @@ class Section:
             UsageError: it is of another type.
         """
         about, (kind, optional) = cls.settings()[key], cls.type_of(key)
-        is_none = value == "none" and "none" not in (about.choices or ())
-        if optional and (value is None or is_none):
+        is_none = value is None or (value == "none" and "none" not in (about.choices or ()))
+        if optional and is_none:
             return None
-        if is_none and about.none is not None:
+        if about.none is not None and (is_none or (kind is float and _is_infinite(value))):
             return about.none
         try:
             if typing.get_origin(kind) is tuple:
@@ -236,6 +242,13 @@ _NOUNS: Mapping[Any, str] = {
 }
 
 
+def _is_infinite(value: Any) -> bool:
+    try:
+        return float(value) == math.inf
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
 def _list(item: type, value: Any) -> tuple[Any, ...]:
     if isinstance(value, str):
         # One empty text is a value; an empty number is not.
@@ -246,6 +259,8 @@ def _list(item: type, value: Any) -> tuple[Any, ...]:
 
 
 def _scalar(kind: Any, value: Any) -> Any:
+    if kind is str and isinstance(value, os.PathLike):
+        value = os.fspath(value)
     if kind is bool and isinstance(value, str) and value.lower() in ("true", "false"):
         return value.lower() == "true"
     if isinstance(value, bool) != (kind is bool) or (kind is str and not isinstance(value, str)):

@@ -60,8 +60,10 @@ class TrainingSection(Section, section="training"):
     )
     clip_norm: float = setting(
         1.0,
-        "Largest global norm of the gradients; larger ones are scaled down. none or 0: no limit.",
+        "Largest global norm of the gradients; larger ones are scaled down. none, 0 or inf: no "
+        "clipping.",
         option="--clip-norm",
+        metavar="F|none",
         none=0.0,
         resumable=True,
         at_least=0,

@@ -11,14 +11,14 @@ from charlm.corpus.text import check_characters, read_text, reading
 from charlm.errors import CorpusError
 
 
-def corpus_names(corpora_dir: Path | None = None) -> tuple[str, ...]:
+def corpus_names(corpora_dir: str | Path | None = None) -> tuple[str, ...]:
     """The names of the added texts in all corpora folders, sorted."""
     catalogued = {entry.file for entry in catalogue().values()}
     files = {file for folder in corpora_folders(corpora_dir) for file in folder.glob("*.txt")}
     return tuple(sorted({file.stem for file in files if file.name not in catalogued}))
 
 
-def find_added(name: str, corpora_dir: Path | None = None) -> Path | None:
+def find_added(name: str, corpora_dir: str | Path | None = None) -> Path | None:
     """The file of an added text, in the first corpora folder that has it."""
     files = (folder / f"{name}.txt" for folder in corpora_folders(corpora_dir))
     return next(filter(os.path.isfile, files), None)
@@ -26,7 +26,7 @@ def find_added(name: str, corpora_dir: Path | None = None) -> Path | None:
 
 def add_text(
     source: str | Path,
-    corpora_dir: Path | None = None,
+    corpora_dir: str | Path | None = None,
     *,
     encoding: str | None = None,
     warnings: list[str] | None = None,

@@ -62,7 +62,11 @@ class CatalogueEntry:
 
 @cache
 def catalogue() -> dict[str, CatalogueEntry]:
-    """The entries by name, the bundled ones first."""
+    """The entries by name, the bundled ones first.
+
+    >>> charlm.catalogue()["timemachine"].task
+    'language-model'
+    """
     tables = tomllib.loads(files(__package__).joinpath("catalogue.toml").read_text("utf-8"))
     return {name: _entry(name, **table) for name, table in tables.items()}
 

@@ -31,18 +31,18 @@ def _user_cache() -> Path:
     return Path(platformdirs.user_cache_dir("charlm", appauthor=False)) / "corpora"
 
 
-def _named_folders(corpora_dir: Path | None) -> list[Path]:
+def _named_folders(corpora_dir: str | Path | None) -> list[Path]:
     """The folders given on the command line and in the environment."""
     named = (corpora_dir, os.environ.get("CHARLM_CORPORA"))
     return [Path(folder) for folder in named if folder]
 
 
-def corpora_folders(corpora_dir: Path | None = None) -> list[Path]:
+def corpora_folders(corpora_dir: str | Path | None = None) -> list[Path]:
     """The folders to look for corpora in, in order; they need not exist."""
     return [*_named_folders(corpora_dir), Path("corpora"), _user_cache()]
 
 
-def writable_folder(corpora_dir: Path | None, *, otherwise: Path) -> Path:
+def writable_folder(corpora_dir: str | Path | None, *, otherwise: Path) -> Path:
     """The first writable folder, which is created if it does not exist; a CorpusError if none is.
 
     The candidates are ``corpora_dir``, ``$CHARLM_CORPORA``, ``corpora`` in the working folder if
@@ -62,7 +62,7 @@ def writable_folder(corpora_dir: Path | None, *, otherwise: Path) -> Path:
     )
 
 
-def locate(entry: CatalogueEntry, corpora_dir: Path | None = None) -> Path | None:
+def locate(entry: CatalogueEntry, corpora_dir: str | Path | None = None) -> Path | None:
     """The file of ``entry`` on this machine, or the folder with all of its files, or None.
 
     A file with the wrong hash is an error even if a later folder has the right file, because the
@@ -97,7 +97,7 @@ def _missing(entry: CatalogueEntry, folder: Path) -> list[CatalogueFile]:
 
 
 def fetch(
-    entry: CatalogueEntry, corpora_dir: Path | None = None, *, progress: bool = False
+    entry: CatalogueEntry, corpora_dir: str | Path | None = None, *, progress: bool = False
 ) -> Path:
     """The file of ``entry``, or its folder, downloaded if it is not on this machine.
 

@@ -30,9 +30,9 @@ class Source(NamedTuple):
 
 
 def find_source(
-    source: str,
+    source: str | Path,
     task: str,
-    corpora_dir: Path | None = None,
+    corpora_dir: str | Path | None = None,
     *,
     texts: bool = False,
     progress: bool = False,
@@ -42,6 +42,7 @@ def find_source(
     Args:
         source: a catalogue name; else a path; else, with ``texts``, the name of an added text, or
             ``-``. A path that equals a catalogue name is written with a folder: ``./timemachine``.
+            A ``Path`` is always a path.
         corpora_dir: a folder to look in first and to download to.
         texts: whether the task reads plain texts: added ones and standard input.
         progress: show a progress bar during a download if standard error is a terminal.
@@ -51,6 +52,8 @@ def find_source(
         FetchError: a catalogued corpus could not be downloaded.
         UsageError: the catalogued corpus is for another task.
     """
+    if isinstance(source, Path):
+        return Source(source)
     if entry := catalogue().get(source):
         if entry.task != task:
             raise UsageError(

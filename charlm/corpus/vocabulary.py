@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from charlm.errors import CorpusError
+from charlm.errors import CorpusError, counted, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +45,14 @@ def _code_points(text: str) -> NDArray[np.uint32]:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """A fixed set of characters; id 0 is ``<unk>``, ``characters[i]`` has id ``i + 1``."""
+    """A fixed set of characters; id 0 is ``<unk>``, ``characters[i]`` has id ``i + 1``.
+
+    >>> vocabulary = charlm.Vocabulary.from_text("hello")
+    >>> vocabulary.encode("hole").tolist()
+    [2, 4, 1, 3]
+    >>> vocabulary.decode([2, 3, 1, 1, 4])
+    'hello'
+    """
 
     characters: tuple[str, ...]
     """Distinct single characters, without ``<unk>``."""
@@ -57,6 +64,10 @@ class Vocabulary:
         These are the ids of ``d2l.Vocab`` in d2l 0.17 (Dive into Deep Learning, section 8.2).
         """
         return cls(tuple(character for character, _ in Counter(text).most_common()))
+
+    def __repr__(self) -> str:
+        count = counted(len(self.characters), "character")
+        return f"<Vocabulary of {count}: {shown(''.join(self.characters[:99]))}>"
 
     def __len__(self) -> int:
         """The number of ids: the characters and ``<unk>``."""

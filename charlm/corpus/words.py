@@ -13,7 +13,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from charlm.corpus.vocabulary import checked_entries
-from charlm.errors import UsageError
+from charlm.errors import UsageError, counted, shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,6 +94,9 @@ class WordVocabulary:
             if times >= min_count and 0 < len(word) <= MAX_CHARACTERS
         ]
         return cls(tuple(words[: MAX_WORDS if size is None else min(MAX_WORDS, size - 2)]))
+
+    def __repr__(self) -> str:
+        return f"<WordVocabulary of {counted(len(self.words), 'word')}: {shown(self.words[:6])}>"
 
     def __len__(self) -> int:
         """The number of ids: the words, padding and unknown."""

@@ -5,7 +5,7 @@ Symbols in shapes: T steps, B batch, V vocabulary, E embedding, O output of the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -27,6 +27,30 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         model.train()
+
+
+def check_same_shapes(
+    here: Sequence[Tensor], there: Sequence[Tensor], free: Sequence[Sequence[int]]
+) -> None:
+    """Check that weights have the shapes of those that are copied into them.
+
+    Args:
+        free: for each tensor ``here``, the dimensions whose size may differ.
+
+    Raises:
+        UsageError: they have others.
+    """
+
+    def shapes(tensors: Sequence[Tensor]) -> list[list[int]]:
+        pairs = zip(tensors, free, strict=False)
+        return [[n for d, n in enumerate(each.shape) if d not in but] for each, but in pairs]
+
+    if len(here) != len(there) or shapes(here) != shapes(there):
+        raise UsageError(
+            "the model's embedding and recurrent layers are not those of the run that they "
+            "are copied from",
+            "leave out the settings of the network: they come from the run",
+        )
 
 
 class RecurrentModel(nn.Module):
@@ -77,12 +101,7 @@ class RecurrentModel(nn.Module):
             UsageError: the layers are not of the same kinds and sizes.
         """
         here, there = self._layer_parameters(), source._layer_parameters()
-        if [each.shape for each in here] != [each.shape for each in there]:
-            raise UsageError(
-                "the model's embedding and recurrent layers are not those of the run that they "
-                "are copied from",
-                "leave out the settings of the network: they come from the run",
-            )
+        check_same_shapes(here, there, [()] * len(here))
         for ours, theirs in zip(here, there, strict=True):
             ours.copy_(theirs)
 

@@ -46,6 +46,12 @@ def build_stack(
 
     Raises:
         ValueError: as `build_layer`, or ``num_layers`` is less than 1.
+
+    >>> sizes = {"input_size": 5, "hidden_size": 8, "num_layers": 2}
+    >>> options = {"bidirectional": False, "dropout": 0.0, "weight_dropout": 0.0}
+    >>> stack = charlm.build_stack("gru", "scratch", **sizes, **options)
+    >>> len(stack.layers), stack.output_size
+    (2, 8)
     """
 
     def one_way(size: int) -> RecurrentLayer:

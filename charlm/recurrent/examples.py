@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 from torch.linalg import matrix_norm
 
 from charlm.recurrent.bidirectional import Bidirectional
@@ -126,6 +128,53 @@ def gradient_norms(
         spectral = (float(matrix_norm(matrix, ord=2)) for matrix in (linear, saturated))
         norms.append(GradientNorms(step, *spectral))
     return norms
+
+
+class ClippingStep(NamedTuple):
+    """A step of `clipping`."""
+
+    step: int
+    loss: float  # nats per character
+    norm: float  # global gradient norm before clipping
+
+
+def clipping(ids: Tensor, vocabulary_size: int, clip_norm: float) -> list[ClippingStep]:
+    """Train a small network with SGD, with or without gradient clipping.
+
+    One Elman layer of 64 units with relu, which nothing bounds, reads one-hot characters. Pascanu,
+    Mikolov and Bengio (2013), "On the difficulty of training recurrent neural networks".
+
+    Args:
+        ids: (N,) int64 token ids, N > 560. The batches are 16 rows of 35 steps, in order, each from
+            a zero state.
+        clip_norm: largest global gradient norm; infinite: no clipping.
+
+    Returns:
+        60 steps, or fewer if the loss or the norm is not finite: that step is the last.
+    """
+    rows, steps, learning_rate, updates = 16, 35, 2.0, 60
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        layer = build_layer("rnn-relu", "scratch", input_size=vocabulary_size, hidden_size=64)
+        head = nn.Linear(layer.output_size, vocabulary_size)
+    weights = [*layer.parameters(), *head.parameters()]
+    length = (len(ids) - 1) // rows
+    inputs, targets = (ids[first:][: rows * length].view(rows, length).T for first in (0, 1))
+    batches = [slice(begin, begin + steps) for begin in range(0, length - steps + 1, steps)]
+    found = []
+    for step in range(1, updates + 1):
+        batch = batches[(step - 1) % len(batches)]
+        outputs, _ = layer(inputs[batch], layer.initial_state(rows))
+        loss = F.cross_entropy(head(outputs).flatten(0, 1), targets[batch].flatten())
+        gradients = torch.autograd.grad(loss, weights)
+        norm = float(nn.utils.get_total_norm(gradients))
+        found.append(ClippingStep(step, float(loss.detach()), norm))
+        if not (math.isfinite(found[-1].loss) and math.isfinite(norm)):
+            break
+        with torch.no_grad():
+            for weight, gradient in zip(weights, gradients, strict=True):
+                weight.sub_(learning_rate * min(1.0, clip_norm / norm) * gradient)
+    return found
 
 
 class ParameterCount(NamedTuple):

@@ -112,5 +112,13 @@ class Stack(RecurrentLayer):
             last.append(layer_state)
         return xs, tuple(last)
 
+    def layer_outputs(self, xs: Tensor, state: Any) -> list[Tensor]:
+        """The (T, B, O) outputs of each layer, from the bottom up; arguments as in `forward`."""
+        found = []
+        for depth, (layer, layer_state) in enumerate(zip(self._layers(), state, strict=True)):
+            xs = layer.outputs(self.dropout(xs) if depth else xs, layer_state)
+            found.append(xs)
+        return found
+
     def _layers(self) -> list[RecurrentLayer]:
         return [layer for layer in self.layers if isinstance(layer, RecurrentLayer)]

@@ -6,11 +6,11 @@ matplotlib is imported when a picture is drawn.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from charlm.task import Metric
+from charlm.task import Metric, Task
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,6 +23,7 @@ KINDS = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 _COLOURS = ("#000000", "#0072B2", "#E69F00", "#CC79A7", "#009E73", "#D55E00", "#56B4E9")
 _LINES = ("-", "--", ":", "-.")
 _MAX_NAME = 60  # characters
+_HEIGHT = 4.6  # inches
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,29 @@ class Series:
     metric: Metric  # series of the same metric share their axes
     title: str  # the name in the legend, such as "valid accuracy"
     values: Sequence[float | None]  # None where the metric was not measured
+    log_scale: bool = False
+
+
+def gradient_series(metrics: Sequence[Mapping[str, Any]], clip_norm: float) -> list[Series]:
+    """The gradient norms and the share of clipped steps, for `learning_picture`.
+
+    Args:
+        metrics: the lines of metrics.jsonl.
+        clip_norm: the setting; a line shows it unless it is far above all norms; 0: no clipping.
+    """
+    largest = [row["largest_gradient_norm"] for row in metrics]
+    top = max((norm for norm in largest if norm is not None), default=None)
+    if top is None:
+        return []
+    norm, clipped = Metric(name="gradient norm"), Metric(name="clipped steps", percent=True)
+    shares = [row["clipped_share"] for row in metrics]
+    limit = [Series(norm, "clip norm", [clip_norm] * len(metrics), log_scale=True)]
+    return [
+        Series(norm, "mean", [row["gradient_norm"] for row in metrics], log_scale=True),
+        Series(norm, "largest", largest, log_scale=True),
+        *(limit if 0 < clip_norm <= 10 * top else []),
+        Series(clipped, "clipped", [None if each is None else 100 * each for each in shares]),
+    ]
 
 
 def learning_picture(
@@ -65,16 +89,46 @@ def learning_picture(
         epochs: the epoch of each report.
         kind: one of `KINDS`.
     """
-    return _picture(kind, lambda figure: _draw_learning(figure, epochs, series, title))
+    height = _height(series)
+    return _picture(kind, lambda figure: _draw_learning(figure, epochs, series, title), height)
 
 
-def _picture(kind: str, draw: Callable[[Figure], None]) -> bytes:
+def _height(series: Sequence[Series]) -> float:
+    """The height of a picture in inches: each metric has axes of its own."""
+    return max(_HEIGHT, 1.1 + 1.9 * len({each.metric for each in series}))
+
+
+def learning_series(task: Task, rows: Sequence[Mapping[str, Any]]) -> list[Series]:
+    """The training and the validation metric of some reports, as in metrics.jsonl."""
+    splits = ("train", task.train_metric), ("valid", task.valid_metric)
+    return [
+        Series(metric, metric.title(split), [row[metric.key(split)] for row in rows])
+        for split, metric in splits
+    ]
+
+
+def learning_figure(epochs: Sequence[float], series: Sequence[Series], title: str) -> Figure:
+    """The picture of `learning_picture` as a figure, which a notebook shows without pyplot."""
+    from charlm.report.figures import ShownFigure
+
+    with _own_style():
+        figure = ShownFigure(figsize=(7.2, _height(series)), layout="constrained")
+        _draw_learning(figure, epochs, series, title)
+    return figure
+
+
+def _own_style() -> Any:
+    """A block without the user's settings, which may name missing fonts or a TeX."""
     import matplotlib.style
+
+    return matplotlib.style.context(["default", {"svg.hashsalt": "charlm"}])
+
+
+def _picture(kind: str, draw: Callable[[Figure], None], height: float = _HEIGHT) -> bytes:
     from matplotlib.figure import Figure
 
-    # The user's own settings may name fonts or a TeX that are not installed.
-    with matplotlib.style.context(["default", {"svg.hashsalt": "charlm"}]):
-        figure = Figure(figsize=(7.2, 4.6), layout="constrained")
+    with _own_style():
+        figure = Figure(figsize=(7.2, height), layout="constrained")
         draw(figure)
         file = io.BytesIO()
         figure.savefig(file, format=kind, dpi=160, metadata=KINDS[kind])
@@ -93,12 +147,14 @@ def _draw_learning(
                 measured = [(epoch, value) for epoch, value in pairs if value is not None]
                 axes.plot(
                     *zip(*measured, strict=True) if measured else ((), ()),
-                    color=_COLOURS[number],
-                    linestyle=_LINES[number],
+                    color=_COLOURS[number % len(_COLOURS)],
+                    linestyle=_LINES[number % len(_LINES)],
                     marker="." if len(measured) < 50 else "",
                     linewidth=2,
                     label=each.title,
                 )
+                if each.log_scale:
+                    _set_log_scale(axes)
         axes.set_ylabel(f"{metric.label or metric.name}{' (%)' if metric.percent else ''}")
         _style(axes)
         axes.legend(frameon=False)
@@ -106,6 +162,19 @@ def _draw_learning(
     if epochs and max(epochs) > 2:
         every[-1].xaxis.get_major_locator().set_params(integer=True)
     every[0].set_title(_drawable(title), loc="left", parse_math=False)
+
+
+def _set_log_scale(axes: Axes) -> None:
+    """A log scale with labels such as 0.6, not 6 times a power of 10."""
+    from matplotlib.ticker import LogFormatter
+
+    class Plain(LogFormatter):
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return f"{x:g}" if super().__call__(x, pos) else ""
+
+    axes.set_yscale("log", nonpositive="mask")
+    axes.yaxis.set_major_formatter(Plain())
+    axes.yaxis.set_minor_formatter(Plain())
 
 
 def _draw_memory(figure: Figure, curves: Sequence[Curve], threshold: float) -> None:

@@ -21,6 +21,13 @@ _MAYBE = (int, float, type(None))
 SAMPLES: Kinds = {"epoch": _NUMBER, "prefix": TEXT, "text": TEXT}
 """The types in a line of samples.jsonl."""
 
+GRADIENTS: Kinds = dict.fromkeys(
+    ("gradient_norm", "largest_gradient_norm", "clipped_share"), _MAYBE
+)
+"""The types of what a line of metrics.jsonl says about the steps since the line before: mean and
+largest gradient norm before clipping, and the share of steps that were clipped. Older lines lack
+them."""
+
 _RUN = ("format", "task", "created", "config", "corpus", "versions")
 _CORPUS: Kinds = {"name": TEXT, "source": TEXT, "sha256": TEXT, "split": (list,)}
 _VERSIONS: Kinds = dict.fromkeys(("charlm", "torch", "numpy", "python"), TEXT)
@@ -29,7 +36,7 @@ _VERSIONS: Kinds = dict.fromkeys(("charlm", "torch", "numpy", "python"), TEXT)
 def metrics_kinds(metrics: Iterable[str], unit: str) -> Kinds:
     """The types in a line of metrics.jsonl; ``unit`` is the key of the number of items."""
     kinds: Kinds = {"epoch": _NUMBER, "step": WHOLE, **dict.fromkeys(metrics, _MAYBE)}
-    return {**kinds, "learning_rate": _NUMBER, "seconds": _NUMBER, unit: WHOLE}
+    return {**kinds, "learning_rate": _NUMBER, **GRADIENTS, "seconds": _NUMBER, unit: WHOLE}
 
 
 def check_summary(content: Any, metrics: Iterable[str]) -> None:

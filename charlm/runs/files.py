@@ -15,7 +15,7 @@ from typing import Any
 
 from charlm.atomic_files import write_atomic
 from charlm.errors import CorpusError, RunError, UsageError
-from charlm.runs.fields import Kinds, check_fields
+from charlm.runs.fields import GRADIENTS, Kinds, check_fields
 from charlm.strict_json import dumps
 
 MAX_SETTINGS = 2**20  # bytes of run.json and training.json; the prefixes take most of it
@@ -164,6 +164,9 @@ def decode_lines(data: bytes, path: Path, kinds: Kinds) -> list[dict[str, Any]]:
         for number, line in enumerate(io.BytesIO(data), start=1):
             if len(line) > _MAX_LINE or not line.endswith(b"\n"):
                 raise ValueError(f"line {number:,} is too long or incomplete")
-            rows.append(decode_json(line, path))
-            check_fields(rows[-1], kinds, f"line {number:,}")
+            row = decode_json(line, path)
+            if isinstance(row, dict):  # an older line lacks these
+                row |= {key: None for key in GRADIENTS if key in kinds and key not in row}
+            check_fields(row, kinds, f"line {number:,}")
+            rows.append(row)
     return rows

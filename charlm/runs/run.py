@@ -14,6 +14,7 @@ Without a validation split, the best weights are the last weights.
 
 from __future__ import annotations
 
+import html
 import platform
 import time
 from collections.abc import Iterator, Mapping
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from charlm.config import TaskConfig
-from charlm.errors import CorpusError, UsageError
+from charlm.errors import CorpusError, UsageError, shown
 from charlm.runs.checkpoint import FORMAT, RUN_FILES, clean_up, record, write_checkpoint
 from charlm.runs.fields import check_summary
 from charlm.runs.files import (
@@ -39,11 +40,42 @@ from charlm.runs.reading import RunData, read_run
 from charlm.task import Task, TaskCorpus, task_of
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from torch import Tensor
 
 
 class Run(RunData):
-    """A run folder of any task; see the module's docstring for its files."""
+    """A run folder of any task; `charlm.open` and `charlm.train` return one.
+
+    docs/architecture.md describes its files.
+    """
+
+    def __repr__(self) -> str:
+        about = ", ".join(f"{name} {value}" for name, value in self._facts().items())
+        folder = str(self.folder)
+        folder = folder if len(folder) < 60 else f"...{folder[-60:]}"
+        return f"<{type(self).__name__} {shown(folder)}: {about}>"
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks, in the colours of the notebook."""
+        rows = {"run": str(self.folder), "corpus": str(self.corpus["name"]), **self._facts()}
+        cells = (
+            f'<tr><th style="text-align:left">{html.escape(name)}</th>'
+            f'<td style="text-align:left">{html.escape(value)}</td></tr>'
+            for name, value in rows.items()
+        )
+        return f"<table>{''.join(cells)}</table>"
+
+    def _facts(self) -> dict[str, str]:
+        """The cell, and how far and how well the run is trained, in words."""
+        facts = {"cell": str(self.config.model.cell)}
+        if not self.training:
+            return facts | {"epochs": "0"}
+        facts["parameters"] = f"{self.training['parameters']:,}"
+        facts["epochs"] = f"{self.metrics[-1]['epoch'] if self.metrics else 0:.4g}"
+        best = self.training["progress"]["best_valid"]
+        metric = self.task.valid_metric
+        return facts | ({} if best is None else {metric.title("valid"): metric.text(best)})
 
     @classmethod
     def create(cls, run: str | Path | None, config: TaskConfig, corpus: TaskCorpus) -> Self:
@@ -90,7 +122,8 @@ class Run(RunData):
                 write_file(folder / name, data)
         records = {name: record(files[name]) for name in RUN_FILES}
         about.update(config=config, vocabulary=corpus.vocabulary)
-        return cls(task=task, folder=folder, records=records, **about)
+        kind: type[Self] = task.run_type() or cls
+        return kind(task=task, folder=folder, records=records, **about)
 
     @classmethod
     def open(
@@ -110,7 +143,9 @@ class Run(RunData):
             UsageError: the name is empty.
             RunError: there is no such run, or it is damaged, or it is a run of another task.
         """
-        return cls(**vars(read_run(run_path(run), task, weights=weights)))
+        data = read_run(run_path(run), task, weights=weights)
+        kind: type[Self] = data.task.run_type() or cls
+        return kind(**vars(data))
 
     def new_model(self) -> Any:
         """A freshly initialised model; torch's global generator decides its weights."""
@@ -120,11 +155,14 @@ class Run(RunData):
         """The model that a new training starts from."""
         return self.task.first_model(self.config, self.vocabulary)
 
-    def load_corpus(self, corpora_dir: Path | None = None, *, progress: bool = False) -> Any:
+    def load_corpus(self, corpora_dir: str | Path | None = None, *, progress: bool = False) -> Any:
         """The data that the run was trained on, read again and split as it was then.
 
         Raises:
             CorpusError: the data is missing, or it has changed.
+
+        >>> charlm.open("novel").load_corpus().text("train")[:13]
+        'THE TRAVELLER'
         """
         corpus = self.task.load_corpus(
             self.config,
@@ -191,8 +229,14 @@ class Run(RunData):
     def load_model(self, weights: str = "best") -> Any:
         """The trained model on the CPU, in evaluation mode, with its "best" or "last" weights.
 
+        It is a `charlm.LanguageModel`, or the model of another task.
+
         Raises:
             RunError: the weights are missing or damaged, or they belong to another model.
+
+        >>> model = charlm.open("novel").load_model()
+        >>> model.head.weight.shape[1]
+        32
         """
         tensors = self.read_weights(weights)  # first: damaged settings may ask for a huge model
         model = self.new_model()
@@ -239,11 +283,28 @@ class Run(RunData):
             self.checkpoint.folder if self.checkpoint else None,
         )
 
+    def plot(self) -> Figure:
+        """A matplotlib figure of the metrics and the gradients; a notebook shows it.
+
+        >>> run = charlm.open("novel")
+        >>> figure = run.plot()
+        >>> figure.savefig("curve.png")
+        """
+        from charlm.report.plots import gradient_series, learning_figure, learning_series
+
+        epochs = [row["epoch"] for row in self.metrics]
+        series = learning_series(self.task, self.metrics)
+        series += gradient_series(self.metrics, self.config.training.clip_norm)
+        return learning_figure(epochs, series, self.folder.name)
+
     def summary(self) -> dict[str, Any] | None:
         """The summary that the training wrote when it ended; None if it has not ended.
 
         Raises:
             RunError: the file is damaged.
+
+        >>> charlm.open("novel").summary()["epochs"]
+        3
         """
         path = self.folder / "summary.json"
         if not path.exists():

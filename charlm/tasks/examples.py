@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from charlm.corpus import SPLITS
+from charlm.errors import shown
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -16,6 +17,10 @@ class Examples:
     vocabulary: Any
     config: Any
     raw: None = None  # examples cannot come through standard input
+
+    def __repr__(self) -> str:
+        sizes = "/".join(f"{size:,}" for size in self.split_sizes)
+        return f"<{type(self).__name__} {shown(self.name)}: {sizes} examples>"
 
     @property
     def name(self) -> str:

@@ -31,13 +31,20 @@ class Stepped:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """The validation split was scored, at the end of an epoch or inside a long one."""
+    """The validation split was scored: at the end of an epoch, or inside a long one.
+
+    A model that starts with trained weights is also scored before its first step, at epoch 0.
+    """
 
     epoch: float  # epochs since the start; a fraction inside an epoch
     step: int
-    train: float  # the training metric over the batches of this epoch, with dropout on
+    # the training metric over the batches of this epoch, with dropout on; None: before the first
+    train: float | None
     valid: float | None  # the validation metric over the whole split; None: there is no split
     learning_rate: float
+    gradient_norm: float | None  # mean global norm before clipping, since the last report
+    largest_gradient_norm: float | None
+    clipped_share: float | None  # the share of the steps whose gradients were clipped, 0 to 1
     seconds: float
     items: int
 

@@ -6,7 +6,7 @@ carried from batch to batch; the gradient never is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import torch
@@ -50,7 +50,7 @@ def train(
     *,
     device: torch.device,
     should_stop: Callable[[], bool] = lambda: False,
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     """Train the run's model on the corpus and fill the run folder.
 
     The last event is `Finished`.
@@ -79,6 +79,8 @@ def train(
             best=trainer.progress.best_valid,
             notices=notices,
         )
+        if trainer.objective.starts_trained and run.checkpoint is None:
+            saver.save()  # from here on, the run does not need the one that it starts from
         stopped = should_stop()
         try:
             while not stopped:

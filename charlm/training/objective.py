@@ -29,6 +29,7 @@ class Objective(ABC):
     task: Task  # it names the metrics and the unit
     train_size: int  # the size of the train split, in the task's unit
     valid_size: int
+    starts_trained: bool = False  # whether a new model has trained weights, which are scored first
     sample_every: int | None = None  # epochs between two sets of samples; None: about five in all
 
     def prepare(self, model: Any) -> None:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from charlm.errors import shown
-from charlm.runs.fields import check_keys
+from charlm.runs.fields import GRADIENTS, check_keys
 from charlm.training.loss import LossSum
+
+_NORMS = ("norms", "norm_sum", "largest_norm", "clipped")
 
 
 @dataclass(kw_only=True)
@@ -30,6 +32,29 @@ class Progress:
     measured_step: int = 0  # the step of the last report
     measured_share: float = 0.0  # the share of the training that was done at that step, 0 to 1
     next_samples: float = 0.0  # the share of the training at which samples are due
+    norms: int = 0  # steps since the last report whose gradient norm is in the next two numbers
+    norm_sum: float = 0.0  # of the global gradient norms of those steps, before clipping
+    largest_norm: float = 0.0  # of those steps
+    clipped: int = 0  # those of the steps whose gradients were clipped
+
+    def count_norm(self, norm: float, *, clipped: bool) -> None:
+        """Count the gradient norm of one more step."""
+        self.norms += 1
+        self.norm_sum += norm
+        self.largest_norm = max(self.largest_norm, norm)
+        self.clipped += clipped
+
+    def forget_norms(self) -> None:
+        """Begin to count the norms anew, after a report."""
+        self.norms, self.norm_sum, self.largest_norm, self.clipped = 0, 0.0, 0.0, 0
+
+    @property
+    def gradients(self) -> dict[str, float | None]:
+        """The gradients since the last report, as in metrics.jsonl; None if there was no step."""
+        if not self.norms:
+            return dict.fromkeys(GRADIENTS)
+        values = self.norm_sum / self.norms, self.largest_norm, self.clipped / self.norms
+        return dict(zip(GRADIENTS, values, strict=True))
 
     @property
     def loss(self) -> LossSum:
@@ -44,6 +69,8 @@ class Progress:
             ValueError: a key or a value is impossible; the message names it.
         """
         fields = {field.name: field for field in dataclasses.fields(cls)}
+        if isinstance(content, dict):  # a checkpoint from before the norms were counted
+            content = {**{name: fields[name].default for name in _NORMS}, **content}
         check_keys(content, fields, "the progress")
         for name, field in fields.items():
             value = content[name]
@@ -61,6 +88,8 @@ class Progress:
             "measured_step": new.measured_step <= new.step,
             "measured_share": new.measured_share <= 1,
             "next_samples": new.next_samples <= 2,
+            "norms": new.norms <= new.step - new.measured_step,
+            "clipped": new.clipped <= new.norms,
         }
         for name, ok in fit.items():
             if not ok:

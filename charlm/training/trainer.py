@@ -97,6 +97,13 @@ class Trainer:
         return patience is not None and self.progress.unimproved >= patience
 
     @property
+    def start_due(self) -> bool:
+        """Whether to score a model with trained weights, before its first step here."""
+        objective = self.objective
+        untouched = self.progress.step == 0 and not self.metrics
+        return objective.starts_trained and objective.has_valid and untouched
+
+    @property
     def last_train_metric(self) -> float | None:
         """The training metric over the batches since the last epoch began; None before a batch."""
         return self.objective.train_metric(self.progress.loss) if self.progress.batches else None
@@ -122,6 +129,8 @@ class Trainer:
     @property
     def report_due(self) -> bool:
         """Whether to report: at the end of an epoch or the training, or inside a long epoch."""
+        if self.start_due:
+            return True
         overdue = self._share - self.progress.measured_share >= 1 / EVALUATIONS_PER_RUN
         due = self.epoch_over or self._share >= 1 or overdue
         return due and self.progress.step > self.progress.measured_step
@@ -163,7 +172,7 @@ class Trainer:
             self.whole = True
         factor = learning_rate_factor(self.config.schedule, self._share, self.config.warmup)
         learning_rate = self.config.lr * factor
-        nats, count, state = self._differentiate(learning_rate)
+        nats, count, state, norm = self._differentiate(learning_rate)
         self.whole = False
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate
@@ -179,6 +188,7 @@ class Trainer:
         progress.items += count
         progress.nats += nats
         progress.count += count
+        progress.count_norm(norm, clipped=norm > self._clip_norm)
         self._carried = state
         self._share = self._share_now()
         self.whole = True
@@ -190,8 +200,15 @@ class Trainer:
             items=progress.items,
         )
 
-    def _differentiate(self, learning_rate: float) -> tuple[float, int, StackState | None]:
-        """Set the clipped gradients of the next batch; return its nats, items and last state."""
+    @property
+    def _clip_norm(self) -> float:
+        return self.config.clip_norm or math.inf
+
+    def _differentiate(self, learning_rate: float) -> tuple[float, int, StackState | None, float]:
+        """Set the clipped gradients of the next batch.
+
+        Returns its nats, items, last state, and gradient norm before clipping.
+        """
         batch = self.batches[self.progress.batches]
         seed_step(self.config.seed, self.progress.step, self.device)
         self.model.train()
@@ -210,7 +227,7 @@ class Trainer:
         for name, value in finite.items():
             if not math.isfinite(value):
                 raise self._not_finite(f"the {name} is", self.progress.step + 1)
-        norm, clip_norm = finite["gradient"], self.config.clip_norm or math.inf
+        norm, clip_norm = finite["gradient"], self._clip_norm
         clipped = min(norm, clip_norm)
         if (
             clipped > MAX_GRADIENT
@@ -220,13 +237,15 @@ class Trainer:
             raise self._not_finite("the update is", self.progress.step + 1)
         if norm > clip_norm:
             scale_gradients(gradients, clip_norm / norm)
-        return finite["loss"], count, state
+        return finite["loss"], count, state, norm
 
     def _not_finite(self, what: str, step: int) -> TrainingError:
         return TrainingError(
             f"{what} not finite at step {step}, after {self.progress.items:,} "
             f"{self.objective.task.unit}",
-            "try a smaller --lr or a smaller --clip-norm",
+            "try a smaller --lr or a smaller --clip-norm"
+            if self.config.clip_norm
+            else "clip the gradients: --clip-norm 1; or try a smaller --lr",
         )
 
     # Reports
@@ -245,13 +264,14 @@ class Trainer:
         if self.objective.has_valid:
             with self._averaged():
                 valid = self.objective.score(self.model, should_stop)
-        train = self.objective.train_metric(progress.loss)
+        train = self.objective.train_metric(progress.loss) if progress.step else None
         measured = Measured(
             epoch=epoch,
             step=progress.step,
             train=train,
             valid=valid,
             learning_rate=progress.learning_rate,
+            **progress.gradients,
             seconds=self.seconds,
             items=progress.items,
         )
@@ -270,6 +290,7 @@ class Trainer:
                 "step": progress.step,
                 **dict(zip(task.metric_keys, (train, valid), strict=True)),
                 "learning_rate": progress.learning_rate,
+                **progress.gradients,
                 "seconds": measured.seconds,
                 task.unit: progress.items,
             }
@@ -284,6 +305,7 @@ class Trainer:
             self.best = self._scored_weights()
         elif valid is not None:
             progress.unimproved += 1
+        progress.forget_norms()
         progress.measured_step, progress.measured_share = progress.step, self._share
         self.whole = True
 

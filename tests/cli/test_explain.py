@@ -8,7 +8,7 @@ import pytest
 
 from charlm.cli import run
 
-EXAMPLES = ["memory", "lstm", "gradients", "parameters"]
+EXAMPLES = ["memory", "lstm", "gradients", "parameters", "clipping"]
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
@@ -47,6 +47,24 @@ def test_gradients(capsys):
     norms = json.loads(capsys.readouterr().out)["norms"]
     assert norms.keys() == {"0.9", "1.2"}
     assert [len(rows) for rows in norms.values()] == [100, 100]
+
+
+def test_clipping(capsys):
+    """The network blows up without clipping and learns with it."""
+    run(["explain", "clipping", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    without, clipped = found["without_clipping"], found["with_clipping"]
+    assert without[0] == clipped[0]
+    assert max(row["norm"] for row in without[:-1]) > 1e6
+    assert None in without[-1].values()
+    assert len(without) == 6
+    losses = [row["loss"] for row in clipped]
+    assert [row["step"] for row in clipped] == [*range(1, 61)]
+    assert max(losses) < 5
+    assert losses[-1] < losses[0] - 1
+    run(["explain", "clipping"])
+    out = capsys.readouterr().out
+    assert "Without clipping, the numbers are not finite at step 6" in out
 
 
 def test_parameters(capsys):

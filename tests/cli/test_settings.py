@@ -53,7 +53,8 @@ def test_both_names_of_a_flag_and_its_default_are_shown(charlm):
         (("--corpus", "night_train"), ("source=night_train",)),
         (("--lr", "1e-3", "--epochs", "3"), ("lr=1e-3", "epochs=3")),
         (("--num-steps", "7"), ("seq_len=7",)),
-        (("--clip-norm", "none"), ("clip_norm=0",)),
+        *((("--clip-norm", off), ("clip_norm=0",)) for off in ("none", "inf", "0.0")),
+        (("--clip-norm", "0"), ("clip_norm=infinity",)),
         (("--deterministic",), ("deterministic=true",)),
         (("--prefix", "The", "--prefix", "and"), ("prefixes=The, and",)),
         (("--cleaning", "none", "--patience", "none"), ("cleaning=none", "patience=none")),
@@ -62,6 +63,19 @@ def test_both_names_of_a_flag_and_its_default_are_shown(charlm):
 def test_an_option_is_an_assignment(charlm, options, assignments):
     words = [word for each in assignments for word in ("--set", each)]
     assert plan(charlm, *options) == plan(charlm, *words) != plan(charlm)
+
+
+@pytest.mark.parametrize("off", ["inf", "0", '"none"', '"inf"'])
+def test_a_file_may_turn_clipping_off(charlm, folder, off):
+    (folder / "mine.toml").write_text(f"[training]\nclip_norm = {off}\n")
+    assert plan(charlm, "--config", "mine.toml") == plan(charlm, "--clip-norm", "none")
+
+
+@pytest.mark.parametrize("wrong", ["-inf", "nan", "-1", "off"])
+def test_clip_norm_is_a_limit(charlm, wrong):
+    result = charlm("train", "--dry-run", f"--clip-norm={wrong}")
+    assert result.code == 2
+    assert result.error.startswith("training.clip_norm is ")
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,8 @@ def test_train_says_what_to_type_next_and_that_works(kind, data, charlm):
     assert metrics[0].endswith(" (last epoch)")
     words = r".* \(best, after ([\d.]+ epochs|1 epoch); last [\d.]+%?\)"
     assert re.fullmatch(words, metrics[1])
-    assert bool(metrics[count:]) == (kind.name == "language-model")
+    assert metrics[count].startswith("gradient norm ")
+    assert bool(metrics[count + 2 :]) == (kind.name == "language-model")
     assert last == "run my run"
     assert following.startswith(f"next: {kind.task.next_command(Run.open('my run'))}")
     assert following.endswith(" --run 'my run'")
@@ -365,7 +366,13 @@ def test_runs_of_all_tasks_are_listed_shown_and_compared(trained, charlm, monkey
         code, out, _ = charlm("runs", "show", kind.name)
         assert code == 0
         assert "cell = lstm\n" in out
-        assert re.search(rf"^epoch +{' +'.join(kind.task.metric_titles())} +time$", out, re.M)
+        titles = (*kind.task.metric_titles(), "norm", "largest", "clipped", "time")
+        assert re.search(rf"^epoch +{' +'.join(titles)}$", out, re.M)
+        shown = charlm("runs", "show", kind.name, "--json").json
+        summary = json.loads(Path("checkpoints", kind.name, "summary.json").read_text())
+        for key in ("gradient_norm", "largest_gradient_norm", "clipped_share"):
+            assert shown[key] == summary[key] >= 0
+            assert shown["metrics"][-1][key] is not None
     assert {line.split()[0] for line in charlm("runs", "list").out.splitlines()[1:]} == {*NAMES}
     code, _, err = charlm("runs", "show", "tag", "--plot", "curve.svg")
     assert (code, "picture: curve.svg" in err) == (0, True)
@@ -440,3 +447,21 @@ def test_a_damaged_checkpoint_is_skipped_with_a_warning(kind, trained, charlm):
     assert code == 0
     assert err.count("warning: ") == 1
     assert re.search(r"best.safetensors is damaged: .*; using checkpoint-\d+ instead", err)
+
+
+def test_fine_tuning_shows_the_perplexity_before_training(charlm, folder):
+    """And what the model knows; the summary has both."""
+    kind = KINDS[0]
+    kind.write(folder / kind.data, SPLITS)
+    first = charlm(*kind.train, "--epochs", 1, "--run", "old", "--json").json
+    assert "start_valid_perplexity" not in first
+    words = ("train", "--corpus", kind.data, "--from-run", "old", "--epochs", 1, "--device", "cpu")
+    outcome = charlm(*words, "--batch-size", 4, "--seq-len", 10, "--run", "new")
+    value = f"{first['valid_perplexity']:.3f}"
+    assert f"before training: valid perplexity {value}" in outcome.err
+    assert f"before training, valid perplexity {value}" in outcome.out
+    assert "characters of this text" in outcome.err
+    summary = json.loads(Path("checkpoints/new/summary.json").read_text())
+    assert summary["start_valid_perplexity"] == first["valid_perplexity"]
+    assert summary["valid_perplexity"] <= first["valid_perplexity"]
+    assert charlm("runs", "show", "new").out.count("\n0 ") == 1

@@ -343,6 +343,12 @@ def write(content: object) -> bytes:
     return text.encode("utf-8", "surrogatepass" if "\udc00" in text else "backslashreplace")
 
 
+MAYBE = ("_perplexity", "best_valid")
+GRADIENTS = ("gradient_norm", "largest_gradient_norm", "clipped_share")
+NEW_KEYS = (*GRADIENTS, "norms", "norm_sum", "largest_norm", "clipped")
+"""Keys that older checkpoints lack."""
+
+
 def could_be(place: Place, value: object) -> bool:
     """Whether a run could have this value at this place."""
     key = str(place[-1]) if place else ""
@@ -353,7 +359,7 @@ def could_be(place: Place, value: object) -> bool:
     }
     options = typing.get_args(hints.get(key, int))
     if value is None:
-        return type(None) in options or key.endswith(("_perplexity", "best_valid"))
+        return type(None) in options or key in GRADIENTS or key.endswith(MAYBE)
     if isinstance(value, str):
         return str in options
     return key == "epoch" and value == 1.5
@@ -381,7 +387,7 @@ def forge_json(rng: random.Random, data: bytes) -> tuple[str, bytes]:
     kind = rng.choice(("missing key", "extra key", "value", "value", "value", "twice", "not JSON"))
     keys = [place for place, _ in all_places if place and isinstance(place[-1], str)]
     if kind == "missing key":
-        drop(content, rng.choice(keys))
+        drop(content, rng.choice([place for place in keys if place[-1] not in NEW_KEYS]))
     elif kind == "extra key":
         name = rng.choice(("a", "", "a\nb", "\x1b[2J", "__reduce__", "a" * 70_000, "\ud800"))
         homes = [value for _, value in all_places if isinstance(value, dict)]
@@ -462,6 +468,8 @@ def forge_progress(rng: random.Random, data: bytes) -> tuple[str, bytes]:
         "batches": (0, 14, 10**9),
         "count": (0, 2**40),
         "measured_step": (14, 2**62),
+        "norms": (14, 2**62),
+        "clipped": (14, 2**62),
         "measured_share": (1.5, 1e300),
         "next_samples": (1e300,),
         "parameters": (1, 10**12),

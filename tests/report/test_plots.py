@@ -21,6 +21,7 @@ from charlm.report.plots import (
     Series,
     _draw_learning,
     _draw_memory,
+    gradient_series,
     learning_picture,
     memory_picture,
 )
@@ -189,6 +190,23 @@ def test_series_of_one_metric_share_their_axes_and_gaps_are_left_out():
     assert (above.get_ylabel(), below.get_ylabel()) == ("loss", "accuracy (%)")
     assert list(below.get_lines()[0].get_ydata()) == [50.0, 70.0, 80.0]
     assert drawn("never measured")[1].get_ylabel() == "F1 (%)"
+
+
+def test_gradient_norms_have_axes_of_their_own():
+    keys = ("gradient_norm", "largest_gradient_norm", "clipped_share")
+    rows = [dict(zip(keys, values, strict=True)) for values in [(0.5, 2.0, 0.25), (None,) * 3]]
+    figure = Figure()
+    _draw_learning(figure, [1, 2], gradient_series(rows, 1.0), "r")
+    norms, clipped = figure.axes
+    assert (norms.get_ylabel(), clipped.get_ylabel()) == ("gradient norm", "clipped steps (%)")
+    assert norms.get_yscale() == "log"
+    lines = {line.get_label(): list(line.get_ydata()) for line in norms.get_lines()}
+    assert lines == {"mean": [0.5], "largest": [2.0], "clip norm": [1.0, 1.0]}
+    assert list(clipped.get_lines()[0].get_ydata()) == [25.0]
+    for far_above in (0.0, 1e9):
+        titles = [each.title for each in gradient_series(rows, far_above)]
+        assert titles == ["mean", "largest", "clipped"]
+    assert gradient_series(rows[1:], 1.0) == gradient_series([], 1.0) == []
 
 
 @pytest.mark.parametrize("epochs", [[], [1], [0.001, 0.002]])

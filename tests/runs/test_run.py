@@ -162,6 +162,17 @@ def test_metrics_and_samples_are_json_lines(trained):
         assert rows == [json.loads(line) for line in data.split(b"\n")[:-1]] != []
 
 
+def test_lines_from_before_the_norms_were_recorded(trained):
+    keys = ("gradient_norm", "largest_gradient_norm", "clipped_share")
+    for row in trained.metrics:
+        for key in keys:
+            del row[key]
+    save_again(trained)
+    assert [[row[key] for key in keys] for row in Run.open(trained.folder).metrics] == [
+        [None] * 3 for _ in trained.metrics
+    ]
+
+
 def test_each_checkpoint_has_its_own_weights_metrics_and_samples(trained):
     before = Run.open(trained.folder)
     last = {name: tensor + 1 for name, tensor in before.read_weights("last").items()}
@@ -400,6 +411,7 @@ OTHERS = {
         "dropout": 0.12,
         "output_dropout": 0.13,
         "weight_dropout": 0.14,
+        "from_run": "/elsewhere/run",
     },
     "training": {
         "sampling": "random",
@@ -445,7 +457,8 @@ def test_every_setting_is_tested():
         for name, section in LanguageModelConfig.sections().items()
     }
     known = [(name, field.name) for name, section in fields.items() for field in section]
-    assert sorted(NAMES) == sorted(known)
+    # A model can be frozen only if it starts from another one.
+    assert sorted([*NAMES, ("model", "freeze")]) == sorted(known)
     assert LanguageModelConfig.resumable() == FREE
 
 

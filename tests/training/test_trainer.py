@@ -54,6 +54,38 @@ def test_gradients_above_the_norm_are_clipped(small, clip_norm):
     assert float(norms[1]) == pytest.approx(min(float(norms[0]), clip_norm or math.inf), rel=1e-5)
 
 
+@pytest.mark.parametrize("clip_norm", ["none", 0.3, 1000.0])
+def test_norms_since_the_last_report_are_recorded(make_small, clip_norm, monkeypatch):
+    norms = []
+
+    def remembered(gradients):
+        norms.append(float(gradient_norm(gradients)))
+        return torch.tensor(norms[-1])
+
+    monkeypatch.setattr(trainer_module, "gradient_norm", remembered)
+    trainer = new_trainer(make_small("language-model"), {"training": {"clip_norm": clip_norm}})
+    for steps in (5, 3):
+        norms.clear()
+        for _ in range(steps):
+            trainer.update()
+        measured = next(trainer.report(lambda: False))
+        list(trainer.report(lambda: False))
+        row = trainer.metrics[-1]
+        clipped = sum(norm > 0.3 for norm in norms) if clip_norm == 0.3 else 0
+        assert row["gradient_norm"] == measured.gradient_norm == pytest.approx(sum(norms) / steps)
+        assert row["largest_gradient_norm"] == measured.largest_gradient_norm == max(norms)
+        assert row["clipped_share"] == measured.clipped_share == clipped / steps
+        assert len(norms) == steps
+
+
+def test_without_clipping_the_hint_is_to_clip(make_small):
+    settings = {"optimiser": "sgd", "clip_norm": "none", "lr": 1e30}
+    trainer = new_trainer(make_small("language-model"), {"training": settings})
+    with pytest.raises(TrainingError, match="not finite at step") as caught:
+        [trainer.update() for _ in range(3)]
+    assert caught.value.hint == "clip the gradients: --clip-norm 1; or try a smaller --lr"
+
+
 class ScalarReads(TorchDispatchMode):
     """Counts the tensors that are read as Python numbers inside the block."""
 

@@ -8,6 +8,7 @@ import torch
 from charlm.errors import CorpusError, RunError
 from charlm.runs import Run
 from charlm.tasks.language_model.corpus import load_corpus
+from charlm.training import Measured
 from charlm.training.loop import open_trainer
 
 CPU = torch.device("cpu")
@@ -83,6 +84,7 @@ def test_impossible_numbers_are_refused(stopped, small, one_line, key, value):
         *(("step", value) for value in (2**63, 1.5, True)),
         *(("items", 4), ("whole_epochs", 6), ("batches", 6), ("count", 2), ("count", 10**6)),
         *(("measured_step", 6), ("measured_share", 1.1), ("next_samples", 2.1)),
+        *(("norms", 6), ("clipped", 6), ("norm_sum", -1.0), ("largest_norm", "1")),
     ],
 )
 def test_impossible_progress_is_refused(stopped, small, one_line, key, value):
@@ -91,6 +93,14 @@ def test_impossible_progress_is_refused(stopped, small, one_line, key, value):
     with pytest.raises(RunError, match=rf"training\.json is damaged: .*the {key} ") as caught:
         open_trainer(run, small.corpus, CPU)
     one_line(caught.value)
+
+
+def test_checkpoint_from_before_the_norms_were_counted(stopped, small, follow):
+    run = stopped(5)
+    for key in ("norms", "norm_sum", "largest_norm", "clipped"):
+        del run.training["progress"][key]
+    row = next(event for event in follow(run, small.corpus) if isinstance(event, Measured))
+    assert row.largest_gradient_norm >= row.gradient_norm > 0
 
 
 def test_more_batches_than_an_epoch_has_are_refused(stopped, small):

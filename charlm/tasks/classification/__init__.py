@@ -15,6 +15,7 @@ from charlm.tasks.classification.config import (
     SETTINGS_FOR_PRETRAINED,
     ClassificationConfig,
 )
+from charlm.tasks.from_run import check_given, network_settings, open_source
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from charlm.tasks.classification.model import Classifier
     from charlm.tasks.classification.objective import LabelOfText
     from charlm.tasks.classification.reviews import Reviews, ReviewVocabulary
+    from charlm.tasks.classification.run import ClassifierRun
 
 
 class ClassificationTask(Task):
@@ -48,10 +50,16 @@ class ClassificationTask(Task):
     predict_argument = ("TEXT", "One or more texts; - reads one text per line of standard input.")
     predict_help = "Label texts with a trained classifier."
 
+    def run_type(self) -> type[ClassifierRun]:
+        """`ClassifierRun`."""
+        from charlm.tasks.classification.run import ClassifierRun
+
+        return ClassifierRun
+
     def load_corpus(
         self,
         config: ClassificationConfig,
-        corpora_dir: Path | None,
+        corpora_dir: str | Path | None,
         *,
         vocabulary: ReviewVocabulary | None = None,
         kept: Path | None = None,
@@ -73,7 +81,7 @@ class ClassificationTask(Task):
         return ReviewVocabulary.from_json(content)
 
     def plan(
-        self, settings: Sequence[Settings], corpora_dir: Path | None, *, progress: bool
+        self, settings: Sequence[Settings], corpora_dir: str | Path | None, *, progress: bool
     ) -> Plan:
         """As every task; with ``from_run``, the language model brings settings and characters.
 
@@ -87,7 +95,7 @@ class ClassificationTask(Task):
         tokens: Vocabulary | None = None
         warnings: Sequence[str] = ()
         if config.model.from_run is not None:
-            source = _source_run(config)
+            source = open_source(config.model)
             config = _with_source(config, source, settings)
             tokens, warnings = source.vocabulary, source.notices
         elif config.corpus.tokens == "characters":
@@ -130,7 +138,7 @@ class ClassificationTask(Task):
         """
         model = self.build_model(config, vocabulary)
         if config.model.from_run is not None:
-            model.take_layers(_source_run(config).load_model())
+            model.take_layers(open_source(config.model).load_model())
         return model
 
     def objective(self, run: Run, corpus: Reviews, device: torch.device) -> LabelOfText:
@@ -236,21 +244,6 @@ class ClassificationTask(Task):
         return 'charlm classify predict "your text"'
 
 
-def _source_run(config: ClassificationConfig) -> Run:
-    """The run of the language model that a classifier starts from; a RunError if it is not one."""
-    from charlm.corpus import Vocabulary
-    from charlm.errors import RunError
-    from charlm.runs import Run
-
-    run = Run.open(str(config.model.from_run), weights="best")
-    if not isinstance(run.vocabulary, Vocabulary):
-        raise RunError(
-            f"{run.folder} is a run of {run.task.command} train, not of a language model",
-            "give --from-run a run of charlm train",
-        )
-    return run
-
-
 def _with_source(
     config: ClassificationConfig, run: Run, settings: Sequence[Settings]
 ) -> ClassificationConfig:
@@ -258,17 +251,12 @@ def _with_source(
 
     Raises:
         UsageError: the user's settings contradict those of the language model.
-        RunError: the language model has no weights yet.
     """
-    run.read_weights("best")  # fail before a run folder is made
     model = run.config.model
     own: dict[str, dict[str, Any]] = {
         "corpus": {"tokens": "characters", "cleaning": run.corpus["cleaning"]},
         "model": {
-            "cell": model.cell,
-            "backend": model.backend,
-            "hidden_size": model.hidden_size,
-            "num_layers": model.num_layers,
+            **network_settings(run),
             "bidirectional": False,
             "embedding": "one-hot" if model.embedding == "one-hot" else "learned",
             "embedding_size": (
@@ -277,14 +265,7 @@ def _with_source(
             "ngrams": 1,
         },
     }
-    for section, values in own.items():
-        for key, wanted in values.items():
-            value = getattr(getattr(config, section), key)
-            if value != wanted and any(key in layer.get(section, {}) for layer in settings):
-                raise UsageError(
-                    f"{section}.{key} is {wanted} in {run.folder}, not {value}",
-                    "leave it out: the run brings its own",
-                )
+    check_given(config, own, run, settings)
     return ClassificationConfig.from_settings([SETTINGS_FOR_PRETRAINED, *settings, own])
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os.path
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from charlm.config.data import DataSection
 from charlm.config.merging import Settings, TaskConfig
 from charlm.config.network import SequenceNetworkSection
 from charlm.config.settings import PROBABILITY, SIZE, check, setting
 from charlm.config.training import TrainingSection
+from charlm.tasks.from_run import FromRunSection
 
 FEATURES = ("last", "all", "mean", "max", "mean-max")
 
@@ -103,7 +103,7 @@ class LabelledTextsSection(DataSection):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifierSection(SequenceNetworkSection):
+class ClassifierSection(FromRunSection, SequenceNetworkSection):
     """The classifier: embedding, recurrent layers, features of their outputs, output layer."""
 
     hidden_size: int = 64
@@ -152,28 +152,10 @@ class ClassifierSection(SequenceNetworkSection):
         None,
         "Start with the embedding and recurrent layers of this language model: the name or the "
         "folder of its run.",
-        option="--from-run",
-        metavar="RUN",
-        none_means="random weights",
     )
     freeze: bool = setting(
-        False,
-        "With --from-run, keep its layers fixed and train only the output layer.",
-        option="--frozen",
+        False, "With --from-run, keep its layers fixed and train only the output layer."
     )
-
-    @classmethod
-    def convert(cls, key: str, value: Any) -> Any:
-        """As every section; ``from_run`` becomes the absolute path of the run that it names.
-
-        So a run can be resumed from another working folder.
-        """
-        from charlm.runs import run_path
-
-        value = super().convert(key, value)
-        if key == "from_run" and value is not None:
-            return os.path.abspath(run_path(value))
-        return value
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -181,11 +163,6 @@ class ClassifierSection(SequenceNetworkSection):
             self.ngrams == 1 or self.embedding == "learned",
             f"model.ngrams is {self.ngrams}, but one-hot tokens have no vectors to add theirs to",
             "set model.ngrams=1, or model.embedding=learned",
-        )
-        check(
-            not self.freeze or self.from_run is not None,
-            f"{self.name_of('freeze')} is true, but there are no trained layers to freeze",
-            "give --from-run a language model",
         )
 
 

@@ -50,9 +50,9 @@ class LabelledTexts:
 
 
 def load_labelled(
-    source: str,
+    source: str | Path,
     *,
-    corpora_dir: Path | None = None,
+    corpora_dir: str | Path | None = None,
     encoding: str | None = None,
     valid: float = 0.1,
     test: float = 0.1,

@@ -77,7 +77,7 @@ class ReviewVocabulary:
         )
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Reviews(Examples):
     """Labelled texts and their vocabulary."""
 
@@ -143,7 +143,7 @@ def tokens_of(text: str, config: LabelledTextsSection) -> list[str] | str:
 
 def load_reviews(
     config: LabelledTextsSection,
-    corpora_dir: Path | None = None,
+    corpora_dir: str | Path | None = None,
     *,
     tokens: WordVocabulary | Vocabulary | None = None,
     progress: bool = False,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,6 +14,7 @@ from charlm.corpus import Vocabulary, catalogue
 from charlm.corpus.addresses import check_is_no_address
 from charlm.errors import CorpusError, UsageError, counted
 from charlm.task import EvalOptions, Metric, Plan, Report, Task, with_absolute_source
+from charlm.tasks.from_run import check_given, network_settings, open_source
 from charlm.tasks.language_model.config import LanguageModelConfig, settings_for_text
 from charlm.tasks.language_model.corpus import Corpus, load_corpus
 
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from charlm.runs import Run
     from charlm.tasks.language_model.model import LanguageModel
     from charlm.tasks.language_model.objective import CharacterObjective
+    from charlm.tasks.language_model.run import LanguageModelRun
 
+SHOWN = 20  # characters of a list
 PERPLEXITY = Metric(name="perplexity")
 
 
@@ -101,10 +104,16 @@ class LanguageModelTask(Task):
     }
     min_split = 2
 
+    def run_type(self) -> type[LanguageModelRun]:
+        """`LanguageModelRun`."""
+        from charlm.tasks.language_model.run import LanguageModelRun
+
+        return LanguageModelRun
+
     def load_corpus(
         self,
         config: LanguageModelConfig,
-        corpora_dir: Path | None,
+        corpora_dir: str | Path | None,
         *,
         vocabulary: Vocabulary | None = None,
         kept: Path | None = None,
@@ -133,23 +142,44 @@ class LanguageModelTask(Task):
         return Vocabulary.from_json(content)
 
     def plan(
-        self, settings: Sequence[Settings], corpora_dir: Path | None, *, progress: bool
+        self, settings: Sequence[Settings], corpora_dir: str | Path | None, *, progress: bool
     ) -> Plan:
-        """As every task, with defaults that suit the length of the text."""
+        """As every task, with defaults that suit the length of the text.
+
+        With ``from_run``, another language model brings its network and its cleaning.
+
+        Raises:
+            UsageError: also if the settings contradict those of the other language model.
+            RunError: there is no such run, or it has no weights yet.
+        """
         config = self.config_type.from_settings(settings)
+        own: Settings = {}
+        source = None
+        if config.model.from_run is not None:
+            source = open_source(config.model)
+            own = {"model": _network(source)}
+            check_given(config, own, source, settings)
+            settings = [{"corpus": {"cleaning": source.corpus["cleaning"]}}, *settings]
+            config = self.config_type.from_settings([*settings, own])
         corpus = self.load_corpus(config, corpora_dir, progress=progress)
-        train_lines = len(corpus.lines_of("train")) if corpus.lines else None
-        suited = settings_for_text(corpus.split_sizes[0], len(corpus.vocabulary), train_lines)
         if (config.corpus.include or config.corpus.exclude) and not Path(corpus.source).is_dir():
             raise UsageError(
                 f"--include and --exclude choose files of a folder, and {corpus.source} is none",
                 "leave them out, or name the folder",
             )
-        plan = self.complete(self.config_type.from_settings([suited, *settings]), corpus)
+        train_lines = len(corpus.lines_of("train")) if corpus.lines else None
+        suited = settings_for_text(corpus.split_sizes[0], len(corpus.vocabulary), train_lines)
+        if source is not None:
+            notices = (*corpus.notices, *_taken_over(source, corpus))
+            corpus = dataclasses.replace(corpus, notices=notices)
+        plan = self.complete(self.config_type.from_settings([suited, *settings, own]), corpus)
         from charlm.tasks.language_model.objective import check_train_split
 
         if not corpus.lines:
             check_train_split(plan.config.training, corpus.split_sizes[0])
+        if source is not None:
+            warnings = [*source.notices, *_idle_characters(plan, source), *plan.warnings]
+            plan = dataclasses.replace(plan, warnings=warnings)
         return plan
 
     def complete(self, config: LanguageModelConfig, corpus: Corpus) -> Plan:
@@ -191,6 +221,29 @@ class LanguageModelTask(Task):
         from charlm.tasks.language_model.model import build_language_model
 
         return build_language_model(config.model, len(vocabulary))
+
+    def first_model(self, config: LanguageModelConfig, vocabulary: Vocabulary) -> LanguageModel:
+        """A new model; with ``from_run``, with the weights of another language model.
+
+        Characters that both know keep their weights. The others get new ones.
+
+        Raises:
+            RunError: the run of the other language model is missing or damaged.
+            UsageError: its layers are not those of the configuration.
+        """
+        model = self.build_model(config, vocabulary)
+        if config.model.from_run is not None:
+            import torch
+
+            from charlm.tasks.language_model.model import build_language_model
+
+            source = open_source(config.model)
+            there = {character: id for id, character in enumerate(source.vocabulary.characters, 1)}
+            ids = [0, *(there.get(character) for character in vocabulary.characters)]
+            with torch.device("meta"):
+                larger = build_language_model(config.model, len(vocabulary) + 1)
+            model.take_weights(source.load_model(), ids, larger)
+        return model
 
     def objective(self, run: Run, corpus: Corpus, device: torch.device) -> CharacterObjective:
         """Batches of characters, of a running text or of lines."""
@@ -279,6 +332,52 @@ class LanguageModelTask(Task):
         if run.config.corpus.lines:
             return "charlm generate --num-samples 20"
         return f"charlm generate --prefix {shlex.quote(run.config.training.prefixes[0])}"
+
+
+def _network(run: Run) -> dict[str, Any]:
+    """The settings of a language model's network, which those that start from it share."""
+    from charlm.models.build import embedding_size
+
+    model = run.config.model
+    learned = model.embedding == "learned"
+    size = embedding_size(model) if learned else model.embedding_size
+    return {**network_settings(run), "embedding": model.embedding, "embedding_size": size}
+
+
+def _taken_over(run: Run, corpus: Corpus) -> Iterator[str]:
+    """What a model for a corpus takes over from another language model, one line each."""
+    old, new = set(run.vocabulary.characters), corpus.vocabulary.characters
+    known = [character for character in new if character in old]
+    yield (
+        f"starts with {run.folder} (cleaning {corpus.cleaning}): it knows {len(known):,} of the "
+        f"{len(new):,} characters of this text"
+    )
+    fresh = _new_characters(run, corpus)
+    if fresh:
+        yield f"new characters, with new weights: {_shortened(fresh)}"
+    dropped = old - set(new)
+    if dropped:
+        kept = [character for character in run.vocabulary.characters if character in dropped]
+        yield f"dropped, because this text lacks them: {_shortened(kept)}"
+
+
+def _idle_characters(plan: Plan, run: Run) -> list[str]:
+    """A warning where the weights of new characters cannot learn."""
+    model = plan.config.model
+    if model.freeze and model.embedding == "one-hot" and _new_characters(run, plan.corpus):
+        return ["the frozen layers read one-hot characters: new characters keep random weights"]
+    return []
+
+
+def _new_characters(run: Run, corpus: Corpus) -> list[str]:
+    known = set(run.vocabulary.characters)
+    return [character for character in corpus.vocabulary.characters if character not in known]
+
+
+def _shortened(characters: Sequence[str]) -> str:
+    more = len(characters) - SHOWN
+    words = " ".join(map(repr, characters[:SHOWN]))
+    return words + (f" and {more:,} more" if more > 0 else "")
 
 
 def _beginning(text: str) -> str:

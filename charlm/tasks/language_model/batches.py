@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from charlm.errors import CorpusError
@@ -26,6 +28,12 @@ class Batch(NamedTuple):
 
     inputs: Tensor  # (T, B) int64
     targets: Tensor  # (T, B) int64
+
+
+def id_tensor(ids: Tensor | NDArray[np.int64], device: torch.device | None = None) -> Tensor:
+    """Token ids as a tensor: a tensor as it is, an array copied to the device."""
+    # Not torch.from_numpy, which warns of a read-only array.
+    return ids if isinstance(ids, Tensor) else torch.tensor(ids, device=device)
 
 
 def draw_offset(sampling: str, seq_len: int, generator: torch.Generator) -> int:
@@ -69,7 +77,7 @@ class Batches(Generic[AnyBatch]):
 
 
 def random_batches(
-    ids: Tensor,
+    ids: Tensor | NDArray[np.int64],
     *,
     batch_size: int,
     seq_len: int,
@@ -80,13 +88,14 @@ def random_batches(
     """Every subsequence of ``seq_len`` tokens after ``offset``, once, in shuffled order.
 
     Args:
-        ids: (N,) int64, on any device.
+        ids: (N,) int64, an array or a tensor on any device.
         batch_size: B; the last batch may be smaller.
         seq_len: T.
         generator: draws the order, on the CPU.
         offset: the number of tokens to skip at the start.
         drop_last: leave out a smaller last batch, as the book does.
     """
+    ids = id_tensor(ids)
     num_subsequences = max(0, len(ids) - offset - 1) // seq_len
     order = torch.randperm(num_subsequences, generator=generator)
     starts = (offset + order * seq_len).to(ids.device)  # (number of subsequences,)
@@ -102,12 +111,18 @@ def random_batches(
 
 
 def consecutive_batches(
-    ids: Tensor, *, batch_size: int, seq_len: int, offset: int = 0
+    ids: Tensor | NDArray[np.int64], *, batch_size: int, seq_len: int, offset: int = 0
 ) -> Batches[Batch]:
     """The sequence as B long rows: row b of each batch continues row b of the batch before.
 
     The ends of the rows after the last whole batch are left out; see `random_batches`.
+
+    >>> ids = charlm.Vocabulary.from_text("abcd").encode("abcdabcdab")
+    >>> inputs, targets = charlm.consecutive_batches(ids, batch_size=2, seq_len=3)[0]
+    >>> inputs.T.tolist(), targets.T.tolist()
+    ([[1, 2, 3], [1, 2, 3]], [[2, 3, 4], [2, 3, 4]])
     """
+    ids = id_tensor(ids)
     row_length = max(0, len(ids) - offset - 1) // batch_size
     end = offset + row_length * batch_size
     inputs = ids[offset:end].view(batch_size, row_length).T  # (row length, B)

@@ -11,6 +11,7 @@ from charlm.config.network import NetworkSection
 from charlm.config.settings import COUNT, check, setting
 from charlm.config.training import TrainingSection
 from charlm.corpus.archives import TEXT_SUFFIXES
+from charlm.tasks.from_run import FromRunSection
 
 # How ``charlm generate`` samples by default. docs/decoding.md compares other values.
 TEMPERATURE = 0.8
@@ -93,7 +94,7 @@ class TextSection(DataSection):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LanguageModelSection(NetworkSection):
+class LanguageModelSection(FromRunSection, NetworkSection):
     """The language model: embedding, recurrent layers, output layer."""
 
     embedding: str = setting(
@@ -101,6 +102,11 @@ class LanguageModelSection(NetworkSection):
         "The input. one-hot: no embedding. learned: an embedding of its own. tied: the transposed "
         "weights of the output layer (Press and Wolf 2017).",
         choices=("one-hot", "learned", "tied"),
+    )
+    freeze: bool = setting(
+        False,
+        "With --from-run, keep its recurrent layers fixed and train only the embedding and the "
+        "output layer.",
     )
 
     def __post_init__(self) -> None:

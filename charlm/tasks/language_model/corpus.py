@@ -12,7 +12,7 @@ from charlm.corpus.sources import find_source
 from charlm.corpus.splits import DEFAULT_SPLIT, SPLITS, byte_split, split_sizes
 from charlm.corpus.text import read_text, source_words
 from charlm.corpus.vocabulary import Vocabulary
-from charlm.errors import CorpusError, UsageError, did_you_mean
+from charlm.errors import CorpusError, UsageError, did_you_mean, shown
 from charlm.tasks.language_model.config import LanguageModelConfig
 from charlm.tasks.language_model.lines import BOUNDARY, read_lines
 
@@ -40,6 +40,10 @@ class Corpus:
     notices: tuple[str, ...] = ()  # what the user should know about the reading, one line each
     warnings: tuple[str, ...] = ()  # what may be a mistake, one line each
     raw: bytes | None = field(default=None, repr=False)  # standard input; None for other sources
+
+    def __repr__(self) -> str:
+        sizes = "/".join(f"{size:,}" for size in self.split_sizes)
+        return f"<Corpus {shown(self.name)}: {sizes} characters, {len(self.vocabulary):,} distinct>"
 
     @property
     def characters(self) -> int:
@@ -92,9 +96,9 @@ class Corpus:
 
 
 def load_corpus(
-    source: str,
+    source: str | Path,
     *,
-    corpora_dir: Path | None = None,
+    corpora_dir: str | Path | None = None,
     cleaning: str | None = None,
     encoding: str | None = None,
     lines: bool = False,

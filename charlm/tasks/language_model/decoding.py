@@ -6,7 +6,9 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from charlm.errors import RunError, UsageError
@@ -89,7 +91,7 @@ SAMPLING = Decoding(temperature=TEMPERATURE, top_p=TOP_P)
 @torch.no_grad()
 def generate(
     model: LanguageModel,
-    prefix: Sequence[int],
+    prefix: Sequence[int] | NDArray[np.int64],
     *,
     length: int,
     decoding: Decoding = GREEDY,
@@ -104,7 +106,7 @@ def generate(
     Args:
         model: in either mode. It predicts in evaluation mode and is back in its own mode at every
             yield, after an error, and when the caller stops early.
-        prefix: token ids, at least one.
+        prefix: token ids, at least one, also as an array.
         num_samples: B, the number of continuations. They share one random generator.
 
     Yields:

@@ -5,11 +5,14 @@ Symbols in shapes: T steps, B batch, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from charlm.models.build import build_layers, embedding_size, narrow_embedding
-from charlm.models.recurrent_model import RecurrentModel
+from charlm.models.recurrent_model import RecurrentModel, check_same_shapes
 from charlm.recurrent.initialisation import initialise
 from charlm.recurrent.stack import Stack
 from charlm.recurrent.states import StackState
@@ -48,6 +51,38 @@ class LanguageModel(RecurrentModel):
         outputs, state = self.stack(self.embed(inputs), state)
         return self.head(self.output_dropout(outputs)), state
 
+    @torch.no_grad()
+    def take_weights(
+        self, source: LanguageModel, ids: Sequence[int | None], larger: LanguageModel
+    ) -> None:
+        """Copy the weights of a model of another vocabulary; only its dropout may differ too.
+
+        The weights that belong to a character are rows of the embedding and the output layer, or,
+        with one-hot inputs, of the first recurrent layer.
+
+        Args:
+            ids: for each token id here, (V,), its id in the source; None: the character is new,
+                and its weights stay as they are.
+            larger: a model like this one with one more character, perhaps without numbers. Its
+                shapes show which dimension of each tensor belongs to the characters.
+
+        Raises:
+            UsageError: the layers are not of the same kinds and sizes.
+        """
+        here = torch.tensor([number for number, other in enumerate(ids) if other is not None])
+        there = torch.tensor([other for other in ids if other is not None])
+        ours, theirs, more = (list(each.parameters()) for each in (self, source, larger))
+        by_character = [
+            [dimension for dimension, size in enumerate(each.shape) if size != shape[dimension]]
+            for each, shape in zip(ours, (each.shape for each in more), strict=True)
+        ]
+        check_same_shapes(ours, theirs, by_character)
+        for our, their, dimensions in zip(ours, theirs, by_character, strict=True):
+            copied: Tensor = their
+            for dimension in dimensions:  # one at most
+                copied = our.index_copy(dimension, here, their.index_select(dimension, there))
+            our.copy_(copied)
+
 
 def cross_entropy_sum(logits: Tensor, targets: Tensor) -> Tensor:
     """The sum of the cross-entropies, in nats, of (..., V) logits and (...) targets."""
@@ -69,6 +104,8 @@ def build_language_model(config: LanguageModelSection, vocabulary_size: int) -> 
     narrow_embedding(embedding, config)
     if config.embedding == "tied" and embedding is not None:
         head.weight = embedding.weight
+    if config.freeze:
+        stack.requires_grad_(False)
     return LanguageModel(
         embedding,
         stack,

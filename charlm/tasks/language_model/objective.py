@@ -54,6 +54,7 @@ class CharacterObjective(Objective):
     def __init__(self, run: Run, corpus: Corpus, device: torch.device) -> None:
         self.task = run.task
         self.config, self.vocabulary = run.config.training, run.vocabulary
+        self.starts_trained = run.config.model.from_run is not None
         self.sample_every = self.config.sample_every
         self.train_ids, self.valid_ids = (
             torch.from_numpy(corpus.read(split)[0].copy()).to(device) for split in SPLITS[:2]

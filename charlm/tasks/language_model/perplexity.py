@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from charlm.errors import Stopped
 from charlm.models.recurrent_model import evaluating
 from charlm.recurrent.states import map_state
-from charlm.tasks.language_model.batches import Lines, first_rows
+from charlm.tasks.language_model.batches import Lines, first_rows, id_tensor
 from charlm.tasks.language_model.model import LanguageModel, cross_entropy_sum
 from charlm.tasks.sequences import ROWS, length_batches
 from charlm.training.loss import LossSum
@@ -40,7 +43,7 @@ class TextLoss(LossSum):
 @torch.no_grad()
 def evaluate(
     model: LanguageModel,
-    ids: Tensor,
+    ids: Tensor | NDArray[np.int64],
     *,
     row_length: int | None = ROW_LENGTH,
     warm_up: int = WARM_UP,
@@ -54,14 +57,51 @@ def evaluate(
 
     Args:
         model: in any mode; it is in the same mode afterwards.
-        ids: (N,) int64 on the model's device, N >= 2.
+        ids: (N,) int64, N >= 2: an array, or a tensor on the model's device.
         row_length: characters scored in one row; None: a single row, which is exact but slow.
         should_stop: called before each chunk.
 
     Raises:
         Stopped: ``should_stop`` returned True; the model is unchanged.
         ValueError: there are fewer than two characters.
+
+    >>> run = charlm.open("novel")
+    >>> loss = charlm.evaluate(run.load_model(), run.vocabulary.encode("The traveller sat down."))
+    >>> loss.count
+    22
     """
+    nats, count, unknown = 0.0, 0, LossSum(0.0, 0)
+    with evaluating(model):
+        for _, logits, targets in _predictions(model, ids, row_length, warm_up, should_stop):
+            nats += float(cross_entropy_sum(logits, targets))
+            unknown += _unknown(logits, targets)
+            count += len(targets)
+    return TextLoss(nats, count, unknown)
+
+
+@torch.no_grad()
+def character_nats(model: LanguageModel, ids: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The cross-entropy of each of ``ids[1:]``, (N - 1,), in nats; as in `evaluate`, N >= 1."""
+    if len(ids) == 1:
+        return np.empty(0)
+    nats = np.empty(len(ids) - 1)
+    every = _predictions(model, ids, ROW_LENGTH, WARM_UP, lambda: False)
+    with evaluating(model):
+        for positions, logits, targets in every:
+            losses = F.cross_entropy(logits, targets, reduction="none")
+            nats[positions.cpu().numpy()] = losses.cpu().numpy()
+    return nats
+
+
+def _predictions(
+    model: LanguageModel,
+    ids: Tensor | NDArray[np.int64],
+    row_length: int | None,
+    warm_up: int,
+    should_stop: Callable[[], bool],
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Some positions, (M,), the (M, V) logits there, and the ids after them, (M,), on and on."""
+    ids = id_tensor(ids, None if isinstance(ids, Tensor) else model.head.weight.device)
     count = len(ids) - 1
     if count < 1:
         raise ValueError("a text of fewer than two characters cannot be scored")
@@ -69,25 +109,21 @@ def evaluate(
     length = -(-count // rows)
     starts = torch.arange(rows, device=ids.device) * length  # (rows,)
     state = model.initial_state(rows)
-    nats, unknown = 0.0, LossSum(0.0, 0)
     chunk = max(1, CHUNK // (rows * model.vocabulary_size))
     first = -min(warm_up, (rows - 1) * length)
     begins = {*range(first, 0, chunk), *range(0, length, chunk), *range(0, first, -length)}
-    with evaluating(model):
-        for begin, end in itertools.pairwise([*sorted(begins), length]):
-            if should_stop():
-                raise Stopped
-            if begin <= 0:  # a row whose warm-up would start before the text still has a zero state
-                state = map_state(functools.partial(_keep, starts + begin > 0), state)
-            steps = torch.arange(begin, end, device=ids.device).unsqueeze(1)  # (T, 1)
-            positions = (starts + steps).clamp(0, count - 1)  # (T, rows)
-            logits, state = model(ids[positions], state)
-            if begin >= 0:
-                scored = starts + steps < count  # false after the end of the text
-                predicted, targets = logits[scored], ids[positions + 1][scored]
-                nats += float(cross_entropy_sum(predicted, targets))
-                unknown += _unknown(predicted, targets)
-    return TextLoss(nats, count, unknown)
+    for begin, end in itertools.pairwise([*sorted(begins), length]):
+        if should_stop():
+            raise Stopped
+        if begin <= 0:  # a row whose warm-up would start before the text still has a zero state
+            state = map_state(functools.partial(_keep, starts + begin > 0), state)
+        steps = torch.arange(begin, end, device=ids.device).unsqueeze(1)  # (T, 1)
+        positions = (starts + steps).clamp(0, count - 1)  # (T, rows)
+        logits, state = model(ids[positions], state)
+        if begin >= 0:
+            scored = starts + steps < count  # false after the end of the text
+            where = positions[scored]
+            yield where, logits[scored], ids[where + 1]
 
 
 @torch.no_grad()

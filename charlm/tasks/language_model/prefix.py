@@ -50,15 +50,22 @@ def prepare_prefix(
     notices = []
     if text != prefix:
         notices.append(f"the prefix was cleaned as the corpus was ({cleaning}): {shown(text)}")
-    unknown = vocabulary.unknown_characters(text)
-    if unknown:
-        notices.append(
-            "not in the vocabulary, the model reads <unk> instead: "
-            + describe_characters(unknown[:_MOST_DESCRIBED])
-            + (f" and {more:,} more" if (more := len(unknown) - _MOST_DESCRIBED) > 0 else "")
-        )
+    notices += unknown_notices(text, vocabulary)
     read = BOUNDARY + text if lines else text
     return Prefix(text, tuple(vocabulary.encode(read).tolist()), tuple(notices))
+
+
+def unknown_notices(text: str, vocabulary: Vocabulary) -> list[str]:
+    """A line about the characters that are not in the vocabulary, if there are any."""
+    unknown = vocabulary.unknown_characters(text)
+    if not unknown:
+        return []
+    more = len(unknown) - _MOST_DESCRIBED
+    return [
+        "not in the vocabulary, the model reads <unk> instead: "
+        + describe_characters(unknown[:_MOST_DESCRIBED])
+        + (f" and {more:,} more" if more > 0 else "")
+    ]
 
 
 def start_prefix(model: LanguageModel, vocabulary: Vocabulary, sample: str) -> Prefix:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from charlm.runs import Run
     from charlm.tasks.tagging.model import Tagger
     from charlm.tasks.tagging.objective import TagOfWord
+    from charlm.tasks.tagging.run import TaggerRun
     from charlm.tasks.tagging.slots import Slots, TaggerVocabulary
 
 
@@ -45,10 +46,16 @@ class TaggingTask(Task):
     )
     predict_help = "Tag the words of sentences with a trained tagger."
 
+    def run_type(self) -> type[TaggerRun]:
+        """`TaggerRun`."""
+        from charlm.tasks.tagging.run import TaggerRun
+
+        return TaggerRun
+
     def load_corpus(
         self,
         config: TaggingConfig,
-        corpora_dir: Path | None,
+        corpora_dir: str | Path | None,
         *,
         vocabulary: TaggerVocabulary | None = None,
         kept: Path | None = None,

@@ -85,7 +85,7 @@ def parts_of(word: str, config: TaggedSentencesSection) -> list[int]:
     return parts
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Slots(Examples):
     """Tagged sentences and their vocabulary."""
 
@@ -95,7 +95,7 @@ class Slots(Examples):
 
 
 def load_slots(
-    config: TaggedSentencesSection, corpora_dir: Path | None = None, *, progress: bool = False
+    config: TaggedSentencesSection, corpora_dir: str | Path | None = None, *, progress: bool = False
 ) -> Slots:
     """Tagged sentences, found and read as `load_tagged` does, with the train split's vocabulary."""
     data = load_tagged(

@@ -57,9 +57,9 @@ def is_tag(text: str) -> bool:
 
 
 def load_tagged(
-    source: str,
+    source: str | Path,
     *,
-    corpora_dir: Path | None = None,
+    corpora_dir: str | Path | None = None,
     encoding: str | None = None,
     valid: float = 0.1,
     word_column: str | None = None,

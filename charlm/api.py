@@ -1,0 +1,239 @@
+"""Train and open runs, each in a line of Python."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from charlm.config import Settings, settings_from_toml
+from charlm.config.settings import check_known
+from charlm.errors import RunError
+from charlm.report.live import TrainingDisplay
+from charlm.runs import Run, newest_run, run_folders
+from charlm.task import Task, settings_from_preset
+from charlm.tasks import TASKS
+
+if TYPE_CHECKING:
+    from charlm.tasks.classification.run import ClassifierRun
+    from charlm.tasks.language_model.run import LanguageModelRun
+    from charlm.tasks.tagging.run import TaggerRun
+
+
+@overload
+def train(
+    corpus: str | Path | None = None,
+    *,
+    task: Literal["language-model"] = "language-model",
+    run: str | Path | None = None,
+    resume: bool = False,
+    preset: str | None = None,
+    settings: Settings | str | Path | None = None,
+    corpora_dir: str | Path | None = None,
+    progress: bool = True,
+    **keywords: Any,
+) -> LanguageModelRun: ...
+
+
+@overload
+def train(
+    corpus: str | Path | None = None, *, task: Literal["classify"], **options: Any
+) -> ClassifierRun: ...
+
+
+@overload
+def train(
+    corpus: str | Path | None = None, *, task: Literal["tag"], **options: Any
+) -> TaggerRun: ...
+
+
+def train(
+    corpus: str | Path | None = None,
+    *,
+    task: str = "language-model",
+    run: str | Path | None = None,
+    resume: bool = False,
+    preset: str | None = None,
+    settings: Settings | str | Path | None = None,
+    corpora_dir: str | Path | None = None,
+    progress: bool = True,
+    **keywords: Any,
+) -> Any:
+    """Train a model as ``charlm train`` does, with the same defaults, and return the run.
+
+    Later sources of settings win: the defaults, ``preset``, ``settings``, the keywords.
+
+    Args:
+        corpus: a text file, a folder of text files, or the name of a corpus
+            (``charlm corpus list``); None: the default, a bundled short story. For other tasks:
+            labelled texts, or tagged sentences.
+        task: ``language-model``, ``classify`` or ``tag``.
+        run: a name or a folder for the run; None: a new name.
+        resume: continue ``run``, or the newest run, exactly where it was saved.
+        preset: the name of a preset.
+        settings: a dictionary of sections, as in a TOML file, or the path of such a file.
+        corpora_dir: a folder to look for corpora in first.
+        progress: show a progress bar and, in a notebook, a curve that grows while the model learns.
+        keywords: any setting of docs/settings.md: ``minutes=2``, ``hidden_size=512``,
+            ``cell="gru"``, ``device="cpu"``.
+
+    Raises:
+        UsageError: a setting is unknown or out of its range, or the run's folder is in use.
+        CorpusError: the data is missing, unusable or too small.
+        TrainingError: a loss, gradient or state is not finite.
+        KeyboardInterrupt: Ctrl-C, or "interrupt" in a notebook. The run was saved first:
+            ``charlm.open()`` opens it, and ``charlm.train(resume=True)`` continues it. A second
+            Ctrl-C does not wait for that.
+
+    >>> run = charlm.train("book.txt", epochs=2, hidden_size=32, cell="gru", progress=False)
+    >>> run.metrics[-1]["epoch"]
+    2
+    """
+    from charlm.device import select_device, select_precision
+    from charlm.training import Finished, Measured, Started, Stepped
+    from charlm.training import train as events_of
+    from charlm.training.summary import score_test_split, write_summary
+
+    check_known(task, TASKS, "task")
+    chosen = TASKS[task]
+    given = _given(chosen, corpus, preset, settings, keywords)
+    opened = _open_to_resume(chosen, run, given) if resume else None
+    if opened is None:
+        plan = chosen.plan(given, corpora_dir, progress=progress)
+    else:
+        read = opened.load_corpus(corpora_dir, progress=progress)
+        plan = chosen.complete(opened.config, read)
+    for warning in (*plan.warnings, *plan.config.idle_notices(given)):
+        warnings.warn(warning, stacklevel=2)
+    device = select_device(plan.config.training.device)
+    select_precision(plan.config.training.precision, device)  # before a run folder is made
+    trained = opened or Run.create(run, plan.config, plan.corpus)
+    trained.config = plan.config
+    stepped = False
+    with interruptible() as stop, TrainingDisplay(trained, shown=progress) as display:
+        for notice in plan.corpus.notices:
+            display.note(notice)
+        with closing(events_of(trained, plan.corpus, device=device, should_stop=stop)) as events:
+            for event in events:
+                match event:
+                    case Started():
+                        started, display.words.best = event, event.best
+                        for notice in event.notices:
+                            warnings.warn(notice, stacklevel=2)
+                    case Stepped():
+                        stepped = True
+                        display.stepped(event)
+                    case Measured():
+                        display.measured(event)
+                    case Finished():
+                        finished = event
+        scores = score_test_split(trained, plan.corpus, device, finished, stop)
+        _, about = write_summary(trained, plan.corpus, started, finished, scores)
+        for block in about.blocks:
+            display.note(str(block))
+    if stop() and (finished.interrupted or None in scores.values()):
+        raise KeyboardInterrupt(f"the run is saved: charlm.open({str(trained.folder)!r})")
+    if not stepped:
+        message = "this training is already complete: give more epochs or minutes to train longer"
+        warnings.warn(message, stacklevel=2)
+    return trained
+
+
+@overload
+def open(
+    run: str | Path | None = None, *, task: Literal["language-model"] = "language-model"
+) -> LanguageModelRun: ...
+
+
+@overload
+def open(run: str | Path | None = None, *, task: Literal["classify"]) -> ClassifierRun: ...
+
+
+@overload
+def open(run: str | Path | None = None, *, task: Literal["tag"]) -> TaggerRun: ...
+
+
+def open(run: str | Path | None = None, *, task: str = "language-model") -> Any:
+    """A trained run.
+
+    Args:
+        run: the name of a run under ``checkpoints``, or a run folder; None: the newest run.
+        task: ``language-model``, ``classify`` or ``tag``.
+
+    Raises:
+        RunError: there is no such run, it is damaged, or it belongs to another task.
+
+    >>> charlm.open("novel")
+    <LanguageModelRun 'checkpoints/novel': cell gru, ...>
+    >>> charlm.open().folder.name
+    'novel'
+    """
+    check_known(task, TASKS, "task")
+    chosen = TASKS[task]
+    found = Run.open(newest_run(chosen) if run is None else run, task=chosen, weights="best")
+    for notice in found.notices:
+        warnings.warn(notice, stacklevel=2)
+    return found
+
+
+def _given(
+    task: Task,
+    corpus: str | Path | None,
+    preset: str | None,
+    settings: Settings | str | Path | None,
+    keywords: Mapping[str, Any],
+) -> list[Settings]:
+    """What the caller gave, in the order in which it is merged."""
+    given: list[Settings] = []
+    if preset is not None:
+        given.append(settings_from_preset(task.name, preset))
+    if settings is not None:
+        given.append(
+            settings_from_toml(Path(settings)) if isinstance(settings, str | Path) else settings
+        )
+    if corpus is not None:
+        given.append({"corpus": {"source": corpus}})
+    return [*given, task.config_type.settings_from_pairs(keywords.items())]
+
+
+def _open_to_resume(task: Task, run: str | Path | None, given: list[Settings]) -> Run:
+    """The run to resume, or the newest one of the task, with the settings that may change."""
+    folder = next(iter(run_folders(task)), None) if run is None else run
+    if folder is None:
+        raise RunError("there is no run to resume", "train one with charlm.train")
+    opened = Run.open(folder, task=task)
+    for notice in opened.notices:
+        warnings.warn(notice, stacklevel=3)
+    opened.change(task.config_type.from_settings([opened.config.to_dict(), *given]))
+    return opened
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """A function that tells whether Ctrl-C was pressed inside the block; the second one raises.
+
+    Only the main thread may set handlers; in other threads the function always returns False.
+    """
+    pressed = threading.Event()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if pressed.is_set():
+            raise KeyboardInterrupt
+        pressed.set()
+
+    before = signal.getsignal(signal.SIGINT)
+    in_main = threading.current_thread() is threading.main_thread()
+    # A process that was started to ignore Ctrl-C still ignores it. None: not set from Python.
+    if not in_main or before in (signal.SIG_IGN, None):
+        yield pressed.is_set
+        return
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield pressed.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,75 @@
+"""The end of a training: the score of the test split, and summary.json."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import torch
+
+from charlm.corpus import SPLITS
+from charlm.errors import Stopped
+from charlm.report.clipping import gradient_summary
+from charlm.runs import Run
+from charlm.runs.files import write_json
+from charlm.task import Report, samples_by_prefix
+from charlm.training.events import Finished, Started
+
+
+def score_test_split(
+    run: Run,
+    corpus: Any,
+    device: torch.device,
+    finished: Finished,
+    should_stop: Callable[[], bool],
+) -> dict[str, float | None]:
+    """The metric of the test split, for tasks with one; None if it is missing or was not scored."""
+    if not run.task.tests_at_end:
+        return {}
+    key = run.task.valid_metric.key("test")
+    if corpus.split_sizes[SPLITS.index("test")] >= run.task.min_split and not finished.interrupted:
+        with suppress(Stopped):
+            return {key: run.task.evaluate(run, corpus, "test", device, should_stop).content[key]}
+    return {key: None}
+
+
+def write_summary(
+    run: Run, corpus: Any, started: Started, finished: Finished, scores: dict[str, float | None]
+) -> tuple[dict[str, Any], Report]:
+    """Write summary.json; return its content, and the task's conclusion, which is a part of it.
+
+    Raises:
+        RunError: the run folder cannot be written to.
+    """
+    task = run.task
+    metrics = dict(zip(task.metric_keys, (finished.train, finished.valid), strict=True))
+    last = (finished.last_train, finished.last_valid)
+    metrics |= {f"last_{key}": value for key, value in zip(task.metric_keys, last, strict=True)}
+    about = task.conclude(run, corpus, None if finished.interrupted else finished.valid)
+    if run.metrics and run.metrics[0]["step"] == 0:  # before the first step, with --from-run
+        metrics[f"start_{task.metric_keys[1]}"] = run.metrics[0][task.metric_keys[1]]
+    summary = {
+        "run": str(run.folder),
+        "task": task.name,
+        "corpus": corpus.name,
+        "cell": run.config.model.cell,
+        "backend": run.config.model.backend,
+        "parameters": started.parameters,
+        "device": started.device,
+        "seed": run.config.training.seed,
+        "epochs": finished.epochs,
+        f"{task.unit}_seen": finished.items,
+        "seconds": round(finished.seconds, 2),
+        f"{task.unit}_per_second": round(finished.items / finished.seconds),
+        **metrics,
+        "best_epoch": finished.best_epoch,
+        **gradient_summary(run.metrics),
+        "interrupted": finished.interrupted,
+        **scores,
+        **about.content,
+    }
+    if task.has_samples:
+        summary["samples"] = samples_by_prefix(run.samples)
+    write_json(run.folder / "summary.json", summary)
+    return summary, about
