@@ -395,6 +395,8 @@ OTHERS = {
         "encoding": "gb18030",
         "include": ("*.py",),
         "exclude": ("old",),
+        "lines": True,
+        "distinct": True,
         "max_chars": 3999,
         "vocabulary_from": "kept",
         "split": (0.8, 0.1, 0.1),

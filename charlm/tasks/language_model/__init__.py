@@ -233,14 +233,13 @@ class LanguageModelTask(Task):
         """
         model = self.build_model(config, vocabulary)
         if config.model.from_run is not None:
-            import torch
-
+            from charlm.runs.tensors import without_numbers
             from charlm.tasks.language_model.model import build_language_model
 
             source = open_source(config.model)
             there = {character: id for id, character in enumerate(source.vocabulary.characters, 1)}
             ids = [0, *(there.get(character) for character in vocabulary.characters)]
-            with torch.device("meta"):
+            with without_numbers():
                 larger = build_language_model(config.model, len(vocabulary) + 1)
             model.take_weights(source.load_model(), ids, larger)
         return model
