@@ -30,6 +30,7 @@ def pytest_configure() -> None:
     # Commands in processes of their own too: tests run side by side, and threads that wait for
     # each other on busy cores are many times slower than one.
     os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ.pop("COLUMNS", None)  # pytest-xdist sets it, and tables would be wrapped
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

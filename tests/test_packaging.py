@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -65,3 +66,10 @@ def test_the_wheel_trains_generates_and_evaluates_in_an_empty_folder(wheel, tmp_
     assert len(text) == len("time") + 20
     assert charlm("eval")["perplexity"] < 60
     assert [path.name for path in folder.iterdir()] == ["checkpoints"]
+
+
+def test_the_citation_names_this_version():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = (ROOT / "CITATION.cff").read_text(encoding="utf-8").splitlines()
+    assert f"version: {project['version']}" in lines
+    assert f"license: {project['license']}" in lines

@@ -97,13 +97,12 @@ def clipping(*, output: Output) -> None:
     moves the weights so far that the next states overflow. With clipping, a gradient whose norm is
     larger than 0.25 is scaled down to it: the direction stays, the step is small.
     """
-    import torch
-
     from charlm.recurrent.examples import clipping
+    from charlm.tasks.language_model.batches import id_tensor
     from charlm.tasks.language_model.corpus import load_corpus
 
     corpus = load_corpus("traveller", max_chars=4000)
-    ids, size = torch.from_numpy(corpus.ids.copy()), len(corpus.vocabulary)
+    ids, size = id_tensor(corpus.ids), len(corpus.vocabulary)
     found = [clipping(ids, size, clip_norm) for clip_norm in (math.inf, CLIP_NORM)]
     without, clipped = ({each.step: each for each in steps} for steps in found)
     blown_up = max(without)

@@ -144,7 +144,7 @@ def generate(
     stops = tuple(map(_unescaped, stop or ()))
     ending = Ending(length=length, stops=stops, exact=exact_length)
     if prefix_file is not None:
-        prefix = read_prefix(prefix_file)
+        prefix = _read_prefix(prefix_file)
     opened = open_run(LANGUAGE_MODEL, run, output)
     others = {"--exact-length": exact_length, "--stop": bool(stop)}
     check_options(opened, new_only=new_only, others=others)
@@ -152,7 +152,8 @@ def generate(
         if unknown := opened.vocabulary.unknown_characters(text):
             characters = ", ".join(map(repr, unknown))
             output.warn(f"--stop {shown(text)} never comes: {characters} not in the vocabulary")
-    writer = Writer(opened, opened.load_model().to(select_device(device)), output)
+    model = opened.load_model().to(select_device(device))
+    writer = Writer(opened, model, output, silent=file is not None)
     if interactive:
         from charlm.cli.interactive import interact
 
@@ -160,7 +161,6 @@ def generate(
         return
     if prefix is None:
         prefix = next(iter(opened.config.training.prefixes), "")
-    writer.silent = file is not None
     content: dict[str, Any]
     if opened.config.corpus.lines:
         wanted = Wanted(prefix, num_samples, length, new_only)
@@ -201,7 +201,7 @@ def _check_interactive(
             )
 
 
-def read_prefix(file: str) -> str:
+def _read_prefix(file: str) -> str:
     """The text of a file, without a line end at its end, which editors add.
 
     Raises:

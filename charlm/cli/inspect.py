@@ -116,15 +116,13 @@ def _open(given: list[str] | None, output: Output) -> dict[str, Run]:
 
 def _measure(run: Run, label: str, ids: Any, where: str, distances: int, output: Output) -> Memory:
     """The memory of the run's model; a RunError if the derivatives are zero or not finite."""
-    import torch
-
+    from charlm.tasks.language_model.batches import id_tensor
     from charlm.tasks.language_model.memory import memory
 
     model = run.load_model()
     output.note(f"{_title(run, label)}, on {where}")
     with polled() as stop:
-        tokens = torch.from_numpy(ids.copy())
-        found = memory(model, tokens, distances=distances, should_stop=stop)
+        found = memory(model, id_tensor(ids), distances=distances, should_stop=stop)
     if found.distances < distances:
         output.warn(
             f"{where} has {len(ids)} characters, enough for {found.distances} distances, "

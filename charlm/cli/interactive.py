@@ -33,14 +33,14 @@ _KINDS: dict[str, Callable[[str], Any]] = {
 
 
 @dataclass(frozen=True)
-class Settings:
+class TextSettings:
     """What a user can change while typing."""
 
     ending: Ending
     decoding: Decoding
     seed: int | None
 
-    def changed(self, name: str, value: str) -> Settings:
+    def changed(self, name: str, value: str) -> TextSettings:
         """The settings with a value given as text.
 
         Raises:
@@ -71,7 +71,7 @@ def interact(
     writer: Writer, prefix: str | None, ending: Ending, decoding: Decoding, seed: int | None
 ) -> None:
     """Continue each line of standard input, and the prefix before them if there is one."""
-    settings = Settings(ending, decoding, seed)
+    settings = TextSettings(ending, decoding, seed)
     text = ""  # the last text, which an empty line continues
     writer.output.note("type the start of a text and press Enter; /help explains more")
     line = _read_line() if prefix is None else prefix
@@ -90,8 +90,8 @@ def interact(
         line = _read_line()
 
 
-def _command(settings: Settings, words: str, writer: Writer) -> Settings:
-    """The settings after a command; it is told on stderr."""
+def _command(settings: TextSettings, words: str, writer: Writer) -> TextSettings:
+    """The settings after a command, which is confirmed on stderr."""
     name, _, value = words.strip().partition(" ")
     if name == "help":
         for line in HELP.splitlines():

@@ -72,11 +72,11 @@ def write_lines(
         RunError: no line is new.
     """
     from charlm.tasks.language_model.decoding import generate_lines
-    from charlm.tasks.language_model.prefix import prepare_prefix
+    from charlm.tasks.language_model.prefix import text_start
 
     run, output = writer.run, writer.output
-    prefix = prepare_prefix(wanted.prefix, run.corpus["cleaning"], run.vocabulary, lines=True)
-    for notice in prefix.notices:
+    start = text_start(run, writer.model, wanted.prefix)
+    for notice in start.notices:
         output.warn(notice)
     known: frozenset[str] | None = None
     if wanted.new_only:
@@ -87,7 +87,7 @@ def write_lines(
     seed = writer.seed(decoding, seed)
     stream = generate_lines(
         writer.model,
-        prefix.ids,
+        start.ids,
         length=wanted.length,
         decoding=decoding,
         seed=seed or 0,
@@ -97,7 +97,7 @@ def write_lines(
     seen, cut = {*(known or ())}, 0
     with polled() as flag:
         for ids, ended in itertools.islice(stream, most):
-            line = prefix.text + run.vocabulary.decode(ids)
+            line = start.text + run.vocabulary.decode(ids)
             if not (wanted.new_only and line in seen):
                 seen.add(line)
                 lines.append(line)
@@ -119,7 +119,7 @@ def write_lines(
     return {
         "run": str(run.folder),
         "prefix": wanted.prefix,
-        "text": lines[0] if lines else prefix.text,
+        "text": lines[0] if lines else start.text,
         "seed": seed,
         "samples": lines,
         "new": None if known is None else [line not in known for line in lines],

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from charlm.config.settings import value_text
 from charlm.errors import CharlmError
-from charlm.report.words import clock as clock
-from charlm.report.words import epochs_text as epochs_text
 from charlm.strict_json import dumps
 
 if TYPE_CHECKING:

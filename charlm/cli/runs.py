@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charlm.cli.options import RUN, command_group, takes_output
-from charlm.cli.output import Output, clock
+from charlm.cli.output import Output
 from charlm.cli.pictures import Plot, picture_kind, write_picture
 from charlm.config.settings import value_text
 from charlm.errors import CharlmError, UsageError
 from charlm.report.clipping import gradient_summary, gradient_words, share_text
+from charlm.report.words import clock
 from charlm.task import TASKS, samples_by_prefix
 
 if TYPE_CHECKING:

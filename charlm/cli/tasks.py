@@ -26,13 +26,14 @@ from charlm.cli.options import (
     open_run,
     takes_output,
 )
-from charlm.cli.output import Output, clock, epochs_text
+from charlm.cli.output import Output
 from charlm.cli.progress import ProgressBar
 from charlm.cli.settings import takes_section, takes_settings
 from charlm.config import Settings
 from charlm.corpus import SPLITS
 from charlm.errors import CorpusError, FetchError, RunError
 from charlm.report.clipping import gradient_words
+from charlm.report.words import clock, epochs_text
 from charlm.task import EvalOptions, Plan, Task
 
 if TYPE_CHECKING:

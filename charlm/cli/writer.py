@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 class Writer:
     """Continues texts with the model of a run, and prints them as they grow."""
 
-    def __init__(self, run: Run, model: LanguageModel, output: Output) -> None:
+    def __init__(
+        self, run: Run, model: LanguageModel, output: Output, *, silent: bool = False
+    ) -> None:
         self.run, self.model, self.output = run, model, output
-        self.silent = False  # print no text
+        self.silent = silent  # print no text
 
     def write(
         self,
@@ -42,29 +44,23 @@ class Writer:
             The texts with the prefix, the seed (None if nothing is drawn), and the signal's flag.
         """
         from charlm.tasks.language_model.continuation import continue_text
-        from charlm.tasks.language_model.prefix import prepare_prefix, start_prefix
+        from charlm.tasks.language_model.prefix import text_start
 
-        vocabulary, output = self.run.vocabulary, self.output
-        if lines := self.run.config.corpus.lines:
+        if self.run.config.corpus.lines:
             ending = ending.of_a_line()
-        if prefix or lines:
-            cleaning = self.run.corpus["cleaning"]
-            prepared = prepare_prefix(prefix, cleaning, vocabulary, lines=lines)
-        else:
-            sample = next(iter(self.run.config.training.prefixes), vocabulary.characters[0])
-            prepared = start_prefix(self.model, vocabulary, sample)
-        for notice in prepared.notices:
-            output.warn(notice)
+        start = text_start(self.run, self.model, prefix)
+        for notice in start.notices:
+            self.output.warn(notice)
         seed = self.seed(decoding, seed)
-        parts = [[prepared.text] for _ in range(num_samples)]
+        parts = [[start.text] for _ in range(num_samples)]
         # The first text is printed as it grows, the others after it.
         self.print("--- 1 ---\n" if num_samples > 1 else "")
-        self.print(prepared.text if with_prefix else "")
+        self.print(start.text if with_prefix else "")
         with polled() as flag:
             for added in continue_text(
                 self.model,
-                vocabulary,
-                prepared.ids,
+                self.run.vocabulary,
+                start.ids,
                 ending=ending,
                 decoding=decoding,
                 num_samples=num_samples,

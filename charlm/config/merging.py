@@ -27,7 +27,7 @@ class TaskConfig:
 
     task: ClassVar[str]
     unwritten: ClassVar[Settings] = {}
-    """Of settings that older runs did not write: what they did, where it is not the default."""
+    """Values of settings that older runs did not write, where they differ from the defaults."""
     corpus: Any
     model: Any
     training: Any

@@ -49,7 +49,7 @@ def _file_address(rest: str) -> str:
 
 
 def _how_to_download(kind: str, rest: str) -> str:
-    """The hint: a command that downloads, and what to name then."""
+    """The hint: how to download the text, and what to name afterwards."""
     repository = re.match(r"(?:www\.|git@)?(github\.com|gitlab\.com)[/:]([^/]+)/([^/?]+)", rest)
     if repository:
         site, owner, name = repository.groups()

@@ -36,7 +36,7 @@ def spaces(text: str) -> str:
 def trim(text: str) -> str:
     """The text without spaces at the start and the end of its lines.
 
-    Of the words of the Penn Treebank it makes the characters of Mikolov's ``ptb.char`` files.
+    It turns the words of the Penn Treebank into the characters of Mikolov's ``ptb.char`` files.
     """
     return "\n".join(line.strip(" ") for line in text.split("\n"))
 

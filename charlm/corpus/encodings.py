@@ -64,7 +64,7 @@ class NotTextError(Exception):
 
 
 def check_type(raw: bytes, path: Path | None = None) -> None:
-    """Raise a NotTextError if a file's first bytes say another type; arguments as `file_type`."""
+    """Raise a NotTextError if a file's first bytes show another type; arguments as `file_type`."""
     if (other := file_type(raw, path)) is not None:
         says = f"is not plain text but {other.name}"
         kind = other.name.partition(" ")[2]

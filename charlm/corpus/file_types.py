@@ -1,4 +1,4 @@
-"""Files that are not plain text, told by their first bytes."""
+"""Recognise files that are not plain text by their first bytes."""
 
 from __future__ import annotations
 

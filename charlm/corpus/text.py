@@ -22,8 +22,8 @@ from charlm.errors import CorpusError, UsageError, counted, did_you_mean, shown
 
 _BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
 _PACKED_SUFFIXES = (*TEXT_SUFFIXES, ".tar", ".jsonl", ".ndjson")  # book.txt.gz is book
-_GENERATED = ("node_modules", "__pycache__")  # folders that hold nobody's own texts
-_HEAD = 2**16  # bytes by which most files that are not text are told
+_GENERATED = ("node_modules", "__pycache__")  # folders of generated files
+_HEAD = 2**16  # bytes that show whether most files are text
 
 Parts: TypeAlias = tuple[str, ...]
 """A path relative to a folder or archive: the names of its folders, then of the file."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+UNKNOWN = 0  # the id of <unk>: a character that the vocabulary lacks
+
 _BLOCK = 2**20  # characters encoded at once, to keep intermediate arrays small
 _SCALAR_VALUES = 0x110000 - 0x800  # of Unicode: all code points but the surrogates
 
@@ -114,7 +116,7 @@ class Vocabulary:
 
     @property
     def spelling_nats(self) -> float:
-        """Nats that say which character an unknown one is, if all outside are equally likely.
+        """Nats for naming an unknown character, if all outside the vocabulary are equally likely.
 
         ``log(1,112,064 - V)`` for V characters: Unicode has 1,112,064 (its scalar values).
         """

@@ -19,7 +19,7 @@ from charlm.recurrent.states import StackState
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Put the model in evaluation mode inside the block, and back in its own mode afterwards."""
-    if not model.training:  # in single steps, to walk through all parts takes a while
+    if not model.training:  # walking through all modules would slow down each step of a sample
         yield
         return
     model.eval()

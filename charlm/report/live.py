@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from charlm.errors import shown as one_line
+from charlm.errors import shown
 from charlm.report.plots import learning_figure, learning_series
 from charlm.report.words import TrainingWords
 
@@ -51,7 +51,7 @@ class TrainingDisplay:
                 bar_format="{percentage:3.0f}%|{bar}| {desc}",
                 disable=False if self._notebook else None,  # None: unless it is a terminal
             )
-            self.note(f"run: {one_line(str(self._run.folder))}")
+            self.note(f"run: {shown(str(self._run.folder))}")
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -47,7 +47,7 @@ class TrainingWords:
         return f"{clock(event.seconds)}  epoch {event.epoch:.4g}: {self._metrics(event.train)}"
 
     def _metrics(self, train: float, *, short: bool = False) -> str:
-        """The training metric, the last validation metric, and the best one if it is another."""
+        """The training metric, the last validation metric, and the best one if it differs."""
         first, second = self._task.train_metric, self._task.valid_metric
         titles = first.title("train"), second.title("valid")
         if short:

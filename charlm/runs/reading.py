@@ -162,7 +162,7 @@ def _with_newest(
     *,
     weights: bool | Literal["best"],
 ) -> tuple[RunData | None, list[RunError]]:
-    """The run with the first undamaged one of some checkpoints, and the damage of those before."""
+    """The run with its first undamaged checkpoint, and the damage of those before it."""
     damage: list[RunError] = []
     for path in checkpoints:
         try:

@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from charlm.cli import run
-from charlm.cli.output import ClosedPipe, Output, clock, epochs_text, printable, tell_error
+from charlm.cli.output import ClosedPipe, Output, printable, tell_error
 from charlm.errors import CharlmError
 from charlm.task import Metric
 
@@ -255,21 +255,6 @@ def test_a_pipe_gets_one_line_for_each_row_unless_columns_is_set(monkeypatch, ca
     monkeypatch.setenv("COLUMNS", "80")
     Output().table(header, rows, left=2)
     assert len(capsys.readouterr().out.splitlines()) == 4
-
-
-@pytest.mark.parametrize(
-    ("seconds", "shown"),
-    [(0, "0:00"), (59.4, "0:59"), (59.6, "1:00"), (3599.9, "1:00:00"), (360_723, "100:12:03")],
-)
-def test_clock(seconds, shown):
-    assert clock(seconds) == shown
-
-
-@pytest.mark.parametrize(
-    ("epochs", "shown"), [(0.5, "0.5 epochs"), (1, "1 epoch"), (7.58333, "7.583 epochs")]
-)
-def test_one_epoch_is_not_plural(epochs, shown):
-    assert epochs_text(epochs) == shown
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ def test_predict_lines_of_standard_input(trained, charlm):
         (["-"], b"", 1, "standard input is empty"),
         (["-"], b"\n \n", 2, "there is no word to tag"),
         (["-"], b"from \xff\n", 1, "standard input is not UTF-8: byte 0xff at byte offset 5, .*"),
-        (["-"], b"from \0\n", 1, "standard input has a NUL byte at byte offset 5: .*"),
+        (["-"], b"from \0\n", 1, "standard input has a NUL byte at byte offset 5, line 1"),
         (["a" * 1001], b"", 2, "'a+[.]{3}a*'? is too long for a sentence: .*"),
         (["a " * 10_001], b"", 2, "'[a ]+' is too long for a sentence: .* 10,000 words, .*"),
         (["to", "--split", "test"], b"", 2, "no such option: --split.*"),

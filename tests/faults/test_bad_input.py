@@ -175,11 +175,11 @@ A_FILE = "name a file or a folder; charlm train --corpus - reads a pipe"
 NULS = r"text has none, so the file may be damaged; to remove them: tr -d '.000' < .*a.txt > .*"
 
 TEXTS = [
-    Case("missing", "./a.txt", "no such file or folder: a.txt", "check the path"),
+    Case("missing", "./a.txt", r"no such file or folder: (\./)?a\.txt", "check the path"),
     Case("missing-folder", "a/b.txt", "no such file or folder: a[/\\\\]b.txt", "check the path"),
     Case("below-a-file", "b.txt/a.txt", "(cannot read|no such file or folder:) b.txt.*",
          "check the path.*", make=file("b.txt", TEXT)),
-    Case("name-too-long", "./" + "a" * 1000, "cannot read a+: .+",
+    Case("name-too-long", "./" + "a" * 1000, r"cannot read (\./)?a+: .+",
          "check the path and its permissions", marks=(POSIX,)),
     Case("folder-empty", "./a", "no text file in folder a: skipped none",
          "name a folder .*", make=folder()),
@@ -275,7 +275,8 @@ TRAIN = [
          "did you mean timemachine[?]", own_process=True),
     Case("name-empty", "--corpus=", "no corpus, file or folder is called ''", "known: .*"),
     Case("one-character", "--corpus ./a.txt",
-         "no character to train on: the splits have 0, 0 and 1 characters", LONGER,
+         "no character to train on: the splits have 0, 0 and 1 characters",
+         "use a text with more characters, or a larger first split",
          make=file("a.txt", "a")),
     Case("shorter-than-a-batch", "--corpus ./a.txt",
          "the train split has 90 characters, but a batch of 16 rows of 64 steps needs 1,089",
@@ -334,7 +335,8 @@ OTHERS = [
     Case("generate-prefix-file-blank", "generate --run RUN --prefix-file a.txt",
          "a.txt has an empty line and nothing else", PREFIX_FILE, make=file("a.txt", "\n")),
     Case("generate-prefix-file-binary", "generate --run RUN --prefix-file a.txt",
-         "a.txt is not UTF-8: .*", PREFIX_FILE, make=file("a.txt", b"\x89PNG\r\n\x1a\n\xff")),
+         "a.txt is not plain text but a PNG image", PREFIX_FILE,
+         make=file("a.txt", b"\x89PNG\r\n\x1a\n\xff")),
     Case("generate-prefix-file-folder", "generate --run RUN --prefix-file a", "a is a folder",
          PREFIX_FILE, make=lambda: Path("a").mkdir()),
     Case("generate-prefix-file-no-stdin", "generate --run RUN --prefix-file -",

@@ -86,7 +86,7 @@ FAULTS = [
     Fault("not UTF-8", {"train/seq.in": b"to boston\nf\xffres\n"},
           "FOLDER/train/seq.in is not UTF-8: byte 0xff at byte offset 11, line 2"),
     Fault("binary", {"train/seq.in": b"to boston\nf\0res\n"},
-          "FOLDER/train/seq.in has a NUL byte at byte offset 11: likely UTF-16 or binary"),
+          "FOLDER/train/seq.in has a NUL byte at byte offset 11, line 2"),
     Fault("a single sentence and no valid",
           {"train/seq.in": b"to\n", "train/seq.out": b"O\n", "valid/seq.in": None,
            "valid/seq.out": None},

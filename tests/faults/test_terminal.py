@@ -445,7 +445,7 @@ def test_the_bar_says_the_words_of_the_summary_and_fits(monkeypatch, task, valid
     )  # fmt: skip
     half = SimpleNamespace(**vars(step) | {"progress": 0.5})
     with ProgressBar(Output(), task) as bar:
-        bar.best = 8.5
+        bar.words.best = 8.5
         bar.measured(step)
         bar._drawn = 0.0
         bar.update(half)

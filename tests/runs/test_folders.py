@@ -114,11 +114,11 @@ def test_runs_by_name_in_python(config, corpus):
     run = Run.create("novel", config, corpus)
     assert run.folder == CHECKPOINTS / "novel"
     assert Run.open("novel") == Run.open("checkpoints/novel") == Run.open(run.folder) == run
-    with pytest.raises(UsageError, match=r"^checkpoints.novel exists already$"):
+    with pytest.raises(UsageError, match=r"^checkpoints.novel exists already\n"):
         Run.create("novel", config, corpus)
     for name in ("nove", "checkpoints/nove"):
         with pytest.raises(
-            RunError, match=r"^nove is not a run folder: .* has no run\.json$"
+            RunError, match=r"^nove is not a run folder: .* has no run\.json\n"
         ) as found:
             Run.open(name)
         assert found.value.hint == "did you mean novel?"

@@ -345,19 +345,16 @@ def _network(run: Run) -> dict[str, Any]:
 
 def _taken_over(run: Run, corpus: Corpus) -> Iterator[str]:
     """What a model for a corpus takes over from another language model, one line each."""
-    old, new = set(run.vocabulary.characters), corpus.vocabulary.characters
-    known = [character for character in new if character in old]
+    size, new = len(corpus.vocabulary.characters), _new_characters(run, corpus)
     yield (
-        f"starts with {run.folder} (cleaning {corpus.cleaning}): it knows {len(known):,} of the "
-        f"{len(new):,} characters of this text"
+        f"starts with {run.folder} (cleaning {corpus.cleaning}): it knows {size - len(new):,} of "
+        f"the {size:,} characters of this text"
     )
-    fresh = _new_characters(run, corpus)
-    if fresh:
-        yield f"new characters, with new weights: {_shortened(fresh)}"
-    dropped = old - set(new)
+    if new:
+        yield f"new characters, with new weights: {_shortened(new)}"
+    dropped = corpus.vocabulary.unknown_characters("".join(run.vocabulary.characters))
     if dropped:
-        kept = [character for character in run.vocabulary.characters if character in dropped]
-        yield f"dropped, because this text lacks them: {_shortened(kept)}"
+        yield f"dropped, because this text lacks them: {_shortened(dropped)}"
 
 
 def _idle_characters(plan: Plan, run: Run) -> list[str]:
@@ -368,9 +365,10 @@ def _idle_characters(plan: Plan, run: Run) -> list[str]:
     return []
 
 
-def _new_characters(run: Run, corpus: Corpus) -> list[str]:
-    known = set(run.vocabulary.characters)
-    return [character for character in corpus.vocabulary.characters if character not in known]
+def _new_characters(run: Run, corpus: Corpus) -> tuple[str, ...]:
+    new: tuple[str, ...]
+    new = run.vocabulary.unknown_characters("".join(corpus.vocabulary.characters))
+    return new
 
 
 def _shortened(characters: Sequence[str]) -> str:

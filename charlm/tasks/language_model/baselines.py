@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.typing import NDArray
 
+from charlm.corpus.vocabulary import UNKNOWN
 from charlm.errors import CorpusError
 
 Ids = npt.NDArray[np.int64]
@@ -66,9 +67,9 @@ def baselines(
     little: a model that beats it has beaten every order.
 
     Args:
-        train: (N,) ids of the training text; may be empty. None: it is not at hand, and all
+        train: (N,) ids of the training text; may be empty. None: it is missing, and all
             baselines but uniform are None.
-        text: (M,) ids of the scored text, M >= 2; 0 is a character that the vocabulary lacks.
+        text: (M,) ids of the scored text, M >= 2.
         vocabulary_size: V, with ``<unk>`` as in the model; all ids lie in [0, V).
         train_text: the characters of ``train``, for xz.
         scored_text: the characters of ``text``, for xz.
@@ -90,7 +91,7 @@ def baselines(
     for name, ids in (("train", train), ("text", text)):
         if ids is not None and len(ids) and not 0 <= ids.min() <= ids.max() < vocabulary_size:
             raise ValueError(f"{name} has ids outside [0, {vocabulary_size})")
-    unknown = text[1:] == 0  # (M - 1,)
+    unknown = text[1:] == UNKNOWN  # (M - 1,)
 
     def scored(name: str, nats: Floats, detail: str) -> Baseline:
         known = nats[~unknown] if unknown.any() else nats[:0]

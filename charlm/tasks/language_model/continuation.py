@@ -109,7 +109,7 @@ class Continuation:
 
 
 def _end_pattern(vocabulary: Vocabulary) -> re.Pattern[str] | None:
-    """What ends a text in these characters; None: nothing but its length."""
+    """The pattern that ends a text of these characters; None: only its length ends it."""
     characters = set(vocabulary.characters)
     spaces = any(map(str.isspace, characters))
     if "\n" in characters or characters & {*_WIDE} or (spaces and characters & {*_MARKS}):

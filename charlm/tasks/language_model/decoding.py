@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from charlm.corpus.vocabulary import UNKNOWN
 from charlm.errors import RunError, UsageError
 from charlm.models.recurrent_model import evaluating
 from charlm.recurrent.states import StackState, map_state
@@ -19,7 +20,6 @@ from charlm.tasks.language_model.model import LanguageModel
 
 ROWS = 64  # lines that are written side by side
 _BLOCK = 10_000  # characters of a prefix that are read at once, which bounds the memory
-UNKNOWN = 0  # the id of <unk>, which is not a character and is never chosen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class Decoding:
     def probabilities(self, logits: Tensor) -> Tensor:
         """(B, V) logits to (B, V) float64 probabilities; the filtered characters have 0."""
         logits = logits.to(torch.float64, copy=True)
-        logits[:, UNKNOWN] = -torch.inf
+        logits[:, UNKNOWN] = -torch.inf  # it is not a character, so it is never chosen
         if self.temperature == 0:
             return torch.zeros_like(logits).scatter_(1, logits.argmax(1, keepdim=True), 1.0)
         if self.top_k is not None:

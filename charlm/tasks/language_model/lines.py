@@ -43,7 +43,7 @@ def read_lines(
     Args:
         where: the name of the text in messages.
         distinct: keep only the first of equal lines.
-        max_chars: keep whole lines from the start of the text, with at most so many characters.
+        max_chars: keep whole lines from the start of the text, at most this many characters.
         split, scale_counts: as in `split_sizes`; they count lines.
 
     Raises:

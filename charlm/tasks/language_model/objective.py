@@ -20,6 +20,7 @@ from charlm.tasks.language_model.batches import (
     consecutive_batches,
     draw_offset,
     first_rows,
+    id_tensor,
     line_batches,
     random_batches,
 )
@@ -57,7 +58,7 @@ class CharacterObjective(Objective):
         self.starts_trained = run.config.model.from_run is not None
         self.sample_every = self.config.sample_every
         self.train_ids, self.valid_ids = (
-            torch.from_numpy(corpus.read(split)[0].copy()).to(device) for split in SPLITS[:2]
+            id_tensor(corpus.read(split)[0], device) for split in SPLITS[:2]
         )
         self.train_size, self.valid_size, _ = corpus.split_sizes
 

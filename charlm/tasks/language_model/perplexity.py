@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from charlm.corpus.vocabulary import UNKNOWN
 from charlm.errors import Stopped
 from charlm.models.recurrent_model import evaluating
 from charlm.recurrent.states import map_state
@@ -25,7 +26,6 @@ ROW_LENGTH = 2048  # characters scored in one row
 WARM_UP = 512  # characters that a row reads before the scored ones
 WINDOW = 256  # characters scored from one zero state in nanoGPT's protocol
 CHUNK = 4_000_000  # the largest number of logits in memory at once
-UNKNOWN = 0  # the id of a character that the vocabulary lacks
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,8 @@ def _predictions(
     warm_up: int,
     should_stop: Callable[[], bool],
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Some positions, (M,), the (M, V) logits there, and the ids after them, (M,), on and on."""
-    ids = id_tensor(ids, None if isinstance(ids, Tensor) else model.head.weight.device)
+    """Yield (M,) positions, the (M, V) logits there, and the (M,) ids after them, until the end."""
+    ids = ids if isinstance(ids, Tensor) else id_tensor(ids, model.head.weight.device)
     count = len(ids) - 1
     if count < 1:
         raise ValueError("a text of fewer than two characters cannot be scored")

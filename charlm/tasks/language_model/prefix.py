@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from charlm.corpus import Vocabulary, clean
@@ -12,9 +13,10 @@ from charlm.errors import UsageError, shown
 from charlm.tasks.language_model.lines import BOUNDARY
 
 if TYPE_CHECKING:
+    from charlm.runs import Run
     from charlm.tasks.language_model.model import LanguageModel
 
-_BLANK_LINES = 0.005  # share of line ends before a line end from which on a text has blank lines
+_BLANK_LINES = 0.005  # the least probability of a second line end in a text with blank lines
 _MOST_DESCRIBED = 10  # characters in a notice
 
 
@@ -66,6 +68,19 @@ def unknown_notices(text: str, vocabulary: Vocabulary) -> list[str]:
         + describe_characters(unknown[:_MOST_DESCRIBED])
         + (f" and {more:,} more" if more > 0 else "")
     ]
+
+
+def text_start(run: Run, model: LanguageModel, prefix: str) -> Prefix:
+    """The prefix that a run's model continues; an empty one begins a new text or line.
+
+    Raises:
+        UsageError: as in `prepare_prefix`.
+    """
+    lines = run.config.corpus.lines
+    if prefix or lines:
+        return prepare_prefix(prefix, run.corpus["cleaning"], run.vocabulary, lines=lines)
+    sample = next(chain(run.config.training.prefixes, run.vocabulary.characters), "")
+    return start_prefix(model, run.vocabulary, sample)
 
 
 def start_prefix(model: LanguageModel, vocabulary: Vocabulary, sample: str) -> Prefix:

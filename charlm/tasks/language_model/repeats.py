@@ -1,4 +1,4 @@
-"""The share of a text that stands word for word in another one.
+"""The share of a text that also occurs, word for word, in another one.
 
 Letters in the shape comments: N characters of a text, C of a chunk, M windows of the held-out text.
 """
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 WINDOWS = (32, 128)  # characters; powers of 2
 CHUNK = 2**16  # characters that are hashed at once; they fit into a processor's cache
-HIGH = 0.1  # the share of repeated text that deserves a word
+HIGH = 0.1  # a larger share of repeated text is mentioned
 
 Hashes = npt.NDArray[np.uint64]
 _FACTORS = tuple(map(np.uint64, (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)))  # of splitmix64
@@ -21,17 +21,17 @@ _MAX_SIEVE = 2**26  # bytes
 
 
 class Repeated(NamedTuple):
-    """Which share of a held-out text, 0 to 1, repeats something word for word."""
+    """The shares of a held-out text, 0 to 1, that are repeated word for word."""
 
-    training: float  # stands in the training text
-    itself: float  # stands earlier in the held-out text, without an overlap
+    training: float  # occurs in the training text
+    itself: float  # occurs earlier in the held-out text, without overlap
 
 
 def repeats(train: str, text: str, windows: Sequence[int] = WINDOWS) -> dict[str, Repeated | None]:
     """For each window, the shares of ``text`` in repeated passages of at least that length.
 
-    A character of ``text`` counts if one of the windows around it, of so many characters, is
-    repeated. The value is None if ``text`` is shorter than the window.
+    A character of ``text`` counts if it lies in a window that is repeated. The value is None if
+    ``text`` is shorter than the window.
 
     Windows are compared by 64-bit hashes. Two different windows among a billion have the same hash
     with a probability of about 3%, which changes the share by a billionth. Time is linear in the

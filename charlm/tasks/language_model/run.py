@@ -1,4 +1,4 @@
-"""The run of a language model: what one does with it from Python."""
+"""The run of a language model, for use from Python."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, overload
 
 from charlm.corpus import clean
+from charlm.corpus.vocabulary import UNKNOWN
 from charlm.errors import CorpusError, UsageError, shown
 from charlm.runs import Run
 from charlm.tasks.language_model.config import TEMPERATURE, TOP_P
@@ -34,8 +35,8 @@ class Score:
         text: the T characters: the given text after the corpus's cleaning.
         surprisal: the bits of each character, given the characters before it, (T,). The first is
             NaN: nothing is before it, so it is not predicted and no mean counts it. A model of
-            lines predicts it, too, and all others of its line, with the line end. A character that
-            the vocabulary lacks costs ``<unk>`` and its spelling, see docs/scores.md.
+            lines predicts all characters of a line and the line end. A character that the
+            vocabulary lacks costs ``<unk>`` and its spelling, see docs/scores.md.
         nats_per_char: the mean cross-entropy in nats per predicted character.
         bits_per_char: the same in bits.
         perplexity: exp of ``nats_per_char``.
@@ -147,7 +148,7 @@ class LanguageModelRun(Run):
         """
         from charlm.tasks.language_model.continuation import Ending, continue_text
         from charlm.tasks.language_model.decoding import Decoding, generate_lines
-        from charlm.tasks.language_model.prefix import prepare_prefix, start_prefix
+        from charlm.tasks.language_model.prefix import text_start
 
         lines = self.config.corpus.lines
         if num_samples is not None and num_samples < 1:
@@ -158,13 +159,10 @@ class LanguageModelRun(Run):
         ending = Ending(length=length, stops=stops, exact=exact_length)
         decoding = Decoding(temperature=temperature, top_k=top_k, top_p=top_p)
         seed = secrets.randbits(63) if seed is None else seed
-        first = next(iter(self.config.training.prefixes), "")
-        prefix = first if prefix is None else prefix
-        model, cleaning = self._model_on(device), self.corpus["cleaning"]
-        if prefix or lines:
-            start = prepare_prefix(prefix, cleaning, self.vocabulary, lines=lines)
-        else:
-            start = start_prefix(model, self.vocabulary, first)
+        if prefix is None:
+            prefix = next(iter(self.config.training.prefixes), "")
+        model = self._model_on(device)
+        start = text_start(self, model, prefix)
         for notice in start.notices:
             warnings.warn(notice, stacklevel=2)
         if lines:
@@ -215,8 +213,7 @@ class LanguageModelRun(Run):
         if np.isnan(nats).all():
             raise CorpusError(f"the text {shown(text)} has no character to predict")
         # As `charlm eval` does: an unknown character costs <unk> and its spelling.
-        known = {*self.vocabulary.characters}
-        nats[[each not in known for each in cleaned]] += self.vocabulary.spelling_nats
+        nats[self.vocabulary.encode(cleaned) == UNKNOWN] += self.vocabulary.spelling_nats
         mean = float(np.nanmean(nats))
         return Score(text=cleaned, surprisal=nats / math.log(2), nats_per_char=mean)
 
@@ -260,15 +257,14 @@ class LanguageModelRun(Run):
 
     def _model_and_ids(self, text: str, device: str) -> tuple[LanguageModel, Tensor, int]:
         """The model, the ids that it reads, (T, 1), and how many of them are before the text."""
-        import torch
+        from charlm.tasks.language_model.batches import id_tensor
 
         before = BOUNDARY if self.config.corpus.lines else ""
         if before and before in text:
             raise UsageError(f"the text {shown(text)} has a line end", "give one line without it")
         ids = self.vocabulary.encode(before + self._cleaned(text, stacklevel=4))
         model = self._model_on(device)
-        inputs = torch.from_numpy(ids).to(model.head.weight.device).unsqueeze(1)
-        return model, inputs, len(before)
+        return model, id_tensor(ids, model.head.weight.device).unsqueeze(1), len(before)
 
     def _cleaned(self, text: str, *, stacklevel: int) -> str:
         """The text after the corpus's cleaning; a UsageError if nothing is left of it."""

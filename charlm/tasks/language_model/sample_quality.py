@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from charlm.tasks.language_model.repeats import Hashes, covered, window_hashes
 
-COPIED = 32  # characters: a shorter run that stands in the corpus is not counted as copied
+COPIED = 32  # characters: a shorter run from the corpus is not counted as copied
 _WORD = re.compile(r"\w+(?:['’]\w+)*")
 # Japanese kana and Chinese characters, which stand side by side without spaces.
 _UNSPACED = re.compile(
@@ -31,10 +31,10 @@ def units(text: str, *, words: bool) -> list[str]:
 
 
 def made_up_share(texts: Iterable[str], corpus: str) -> float:
-    """The share of the words in the texts that stand nowhere in the corpus; 0 without words.
+    """The share of the words in the texts that are not in the corpus; 0 without words.
 
     A text without spaces between words (`has_words` of the corpus) is measured by its trigrams of
-    characters instead: the share that stands nowhere in the corpus.
+    characters instead: the share that is not in the corpus.
     """
     words = has_words(corpus)
 
@@ -59,21 +59,11 @@ def distinct_share(texts: Iterable[str], n: int = 4, *, words: bool) -> float:
 def copied_share(texts: Iterable[str], corpus: str, shortest: int = COPIED) -> float:
     """The share of the characters that lie in a run of at least ``shortest`` copied characters.
 
-    ``shortest`` is a power of 2, here and in `copied_spans`.
+    ``shortest`` is a power of 2.
     """
     corpus_hashes = _all_hashes(corpus, shortest)
     masks = [_copied(text, corpus_hashes, shortest) for text in texts]
     return sum(int(mask.sum()) for mask in masks) / max(sum(map(len, masks)), 1)
-
-
-def copied_spans(text: str, corpus: str, shortest: int = COPIED) -> list[tuple[int, int]]:
-    """The runs of ``text`` that stand in ``corpus``: (start, end), ``shortest`` or more characters.
-
-    Runs that overlap or touch are one span.
-    """
-    mask = _copied(text, _all_hashes(corpus, shortest), shortest)
-    edges = np.flatnonzero(np.diff(np.concatenate(([0], mask, [0])).astype(np.int8)))
-    return [(int(start), int(end)) for start, end in edges.reshape(-1, 2)]
 
 
 def ngrams(parts: Sequence[str], n: int) -> list[tuple[str, ...]]:

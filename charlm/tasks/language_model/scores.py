@@ -14,6 +14,7 @@ import torch
 from charlm.runs import Run
 from charlm.task import Report, Table
 from charlm.tasks.language_model.baselines import Baseline, Ids, baselines, best_order
+from charlm.tasks.language_model.batches import id_tensor
 from charlm.tasks.language_model.corpus import Corpus
 from charlm.tasks.language_model.perplexity import PROTOCOLS
 from charlm.tasks.language_model.repeats import (
@@ -25,12 +26,12 @@ from charlm.tasks.language_model.repeats import (
 )
 from charlm.training.loss import perplexity
 
-# The n-gram at the end of a training reads at most so many characters, about a second of work.
+# The n-gram at the end of a training reads at most this many characters: about a second of work.
 SAMPLE_TRAIN = 1_000_000
 SAMPLE_SCORED = 100_000
 FEW_EPOCHS = 5  # of a training that may be too short
 FEW_CHARACTERS = 200  # training characters for each entry of the vocabulary
-MANY_UNKNOWN = 0.01  # the share of unknown characters that makes a text another kind of text
+MANY_UNKNOWN = 0.01  # a larger share of unknown characters explains a bad score
 UNITS = ("nats_per_char", "bits_per_char", "bits_per_byte")
 
 
@@ -49,7 +50,7 @@ def score(
     """The loss of the run's best weights on a text, and of the baselines.
 
     Args:
-        corpus: the run's, for the baselines; None: it is not at hand.
+        corpus: the run's, for the baselines; None: it is missing.
         ids: (N,) ids of the text, N >= 2.
         text: the same text as characters.
         what: the name of the text, for people.
@@ -60,7 +61,7 @@ def score(
         Stopped: ``should_stop`` returned True.
     """
     model = run.load_model().to(device)
-    tensor = torch.from_numpy(ids.copy()).to(device)
+    tensor = id_tensor(ids, device)
     loss = PROTOCOLS[protocol](model, tensor, should_stop=should_stop)
     spelling = run.vocabulary.spelling_nats
     train, train_text = (None, "") if corpus is None else corpus.read("train")
@@ -74,7 +75,7 @@ def score(
         boundary=int(ids[0]) if run.config.corpus.lines else None,
     )
     unknown = loss.unknown.count
-    nats = loss.mean + spelling * unknown / loss.count  # without unknown ones, the mean to the bit
+    nats = loss.mean + spelling * unknown / loss.count  # with none unknown, exactly the mean
     known_nats = loss.known.mean if unknown and loss.known.count else None
     model_score = Baseline(
         name="model", nats_per_char=nats, detail="", known_nats_per_char=known_nats
@@ -90,11 +91,9 @@ def score(
     if seen:
         conclusion = "the model and the baselines were trained on this text: see another split"
     elif corpus is not None and (ngram := others["ngram"]):
-        conclusion = _compared(nats, ngram.nats_per_char, "the n-gram") + (
-            ""
-            if nats < ngram.nats_per_char
-            else _reason(run, corpus, repeated, unknown / loss.count)
-        )
+        conclusion = _compared(nats, ngram.nats_per_char, "the n-gram")
+        if nats >= ngram.nats_per_char:
+            conclusion += _reason(run, corpus, repeated, unknown / loss.count)
     content: dict[str, Any] = {
         "characters": loss.count,
         **_figures(model_score, sizes),
@@ -132,13 +131,12 @@ def conclude(run: Run, corpus: Corpus, valid: float | None) -> Report:
     ids, boundary = scored[:SAMPLE_SCORED], int(scored[0]) if corpus.lines else None
     _, each = best_order(train[:SAMPLE_TRAIN], ids, len(run.vocabulary), boundary=boundary)
     ngram, model = max(0.0, float(each.mean())), math.log(valid)
-    of = f"an n-gram (perplexity {run.task.valid_metric.text(perplexity(ngram))})"
+    than = "an n-gram"
     if len(train) > SAMPLE_TRAIN or len(scored) > SAMPLE_SCORED:
-        of = f"an n-gram of the first {min(len(train), SAMPLE_TRAIN):,} training characters" + (
-            of.removeprefix("an n-gram")
-        )
+        than += f" of the first {min(len(train), SAMPLE_TRAIN):,} training characters"
+    than += f" (perplexity {run.task.valid_metric.text(perplexity(ngram))})"
     repeated = repeats(corpus.text("train"), corpus.text("valid") + corpus.text("test"))
-    conclusion = _compared(model, ngram, of)
+    conclusion = _compared(model, ngram, than)
     if model >= ngram:
         conclusion += _reason(run, corpus, repeated, 0.0)
     content = {

@@ -305,7 +305,7 @@ def test_what_is_said_of_the_first_row_of_csv(tmp_path):
     assert caught.value.hint.endswith("or give --header no if the first row is an example")
     found = load_labelled(str(two), header="no", test=0, valid=0)
     assert pairs(found, "train") == [("5", "the best film"), ("1", "the worst film")]
-    with pytest.raises(CorpusError, match=r"no column of texts in .*, comment$"):
+    with pytest.raises(CorpusError, match=r"no column of texts in .*, comment\n"):
         load_labelled(str(written(tmp_path / "a.csv", HEADERLESS)), header="yes")
     with pytest.raises(UsageError, match="is not a table"):
         load_labelled(str(folder(tmp_path / "folder", TWO)), header="no")

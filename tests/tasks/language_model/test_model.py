@@ -284,7 +284,8 @@ def test_every_setting_reaches_the_model():
         output_dropout=0.3,
         weight_dropout=0.4,
     )  # and the default, a learned embedding, which alone has a size
-    fields = [field for field in dataclasses.fields(config) if field.name != "embedding"]
+    others = ("embedding", "from_run", "freeze")
+    fields = [field for field in dataclasses.fields(config) if field.name not in others]
     assert all(getattr(config, field.name) != field.default for field in fields)
     model = build_language_model(config, VOCABULARY)
     assert model.embedding.weight.shape == (VOCABULARY, 4)

@@ -12,6 +12,7 @@ from charlm.corpus import Vocabulary
 from charlm.tasks import LANGUAGE_MODEL
 from charlm.tasks.language_model import scores as module
 from charlm.tasks.language_model.baselines import kneser_ney
+from charlm.tasks.language_model.corpus import Corpus
 from charlm.tasks.language_model.repeats import Repeated
 from charlm.tasks.language_model.scores import _compared, _reason, conclude
 
@@ -21,14 +22,11 @@ def run_of(epochs: float, vocabulary_size: int = 50) -> SimpleNamespace:
     return SimpleNamespace(metrics=[{"epoch": epochs}], vocabulary=vocabulary, task=LANGUAGE_MODEL)
 
 
-def corpus_of(*sizes: int) -> SimpleNamespace:
-    generator = np.random.default_rng(0)
-    ids = dict(
-        zip(("train", "valid", "test"), (generator.integers(1, 50, n) for n in sizes), strict=True)
-    )
-    vocabulary = run_of(1).vocabulary
-    return SimpleNamespace(
-        split_sizes=sizes, split=ids.get, text=lambda name: vocabulary.decode(ids[name])
+def corpus_of(*sizes: int) -> Corpus:
+    vocabulary, ids = run_of(1).vocabulary, np.random.default_rng(0).integers(1, 50, sum(sizes))
+    kept, about = vocabulary.decode(ids), dict.fromkeys(("name", "source", "sha256"), "random")
+    return Corpus(
+        **about, cleaning="none", vocabulary=vocabulary, kept=kept, ids=ids, split_sizes=sizes
     )
 
 
