@@ -68,6 +68,9 @@ def train(
 
     Later sources of settings win: the defaults, ``preset``, ``settings``, the keywords.
 
+    The same seed and settings give the same model, unless other threads use torch's random numbers
+    at the same time, as another training does: start that in its own process.
+
     Args:
         corpus: a text file, a folder of text files, or the name of a corpus
             (``charlm corpus list``); None: the default, a bundled short story. For other tasks:

@@ -180,7 +180,8 @@ def test_a_value_of_another_type_is_refused(task, section, key):
     wrong += [] if takes_none or kind in (str, tuple[str, ...]) else ["none"]
     for value in wrong:
         message = refused(task, {section: {key: value}}).message
-        assert message == f"{home.name_of(key)} is {shown(value)}; it must be {NOUNS[kind]}"
+        wanted = NOUNS[kind] + (" or none" if takes_none else "")
+        assert message == f"{home.name_of(key)} is {shown(value)}; it must be {wanted}"
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,14 @@ from charlm.cli import run
 from charlm.corpus import read_text
 
 DOCS = Path(__file__).parents[1] / "docs"
+BUNDLED = DOCS.parent / "charlm" / "corpus" / "bundled"
 
 
 def commands(page: str) -> list[list[str]]:
-    """The words of each command in the blocks of shell commands, without ``charlm``."""
+    """The words of each command in the blocks and the tables of a page, without ``charlm``."""
     text = (DOCS / page).read_text(encoding="utf-8")
-    lines = "".join(re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)).splitlines()
+    found = re.findall(r"```sh\n(.*?)```|\| `(charlm .*?)` \|", text, flags=re.DOTALL)
+    lines = [line for block, cell in found for line in (cell or block).splitlines()]
     assert all(line.startswith("charlm ") for line in lines)
     return [shlex.split(line)[1:] for line in lines]
 
@@ -43,9 +45,11 @@ def test_the_commands_of_a_tutorial_run(page, text, corpora, tmp_path, monkeypat
     monkeypatch.setenv("CHARLM_CORPORA", str(corpora))
     found = corpora / text
     if not found.exists():
-        found = DOCS.parent / "charlm" / "corpus" / "bundled" / text
+        found = BUNDLED / text
     book = read_text(str(found)).text
     Path("book.txt").write_text(book[:40_000], encoding="utf-8")
+    story = BUNDLED / "traveller.txt"
+    Path("english.txt").write_text(read_text(str(story)).text[:4000], encoding="utf-8")
     names = sorted({word.strip("，。") for word in book.split()})
     Path("names.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
     for words in commands(page):

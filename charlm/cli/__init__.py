@@ -53,6 +53,14 @@ def _common(version: Version = False) -> None: ...
 
 
 _TyperUsageError: Any = typer.BadParameter.__bases__[0]  # typer has no public name for it
+_MEANT = (
+    ("classify train", "--data"),
+    ("tag train", "--data"),
+    ("train", "--corpus"),
+    ("generate", "--prefix"),
+    ("eval", "--run"),
+    ("inspect", "--run"),
+)  # the option that a word without one was probably meant for
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # Windows has no quota
 
 
@@ -103,7 +111,12 @@ def _tell_usage(error: Any) -> None:
         tell(message)
         return
     command = error.ctx.command_path if error.ctx else PROGRAM
-    tell_error(message[:1].lower() + message[1:].rstrip("."), f"see {command} --help")
+    hint = f"see {command} --help"
+    if message.startswith("Got unexpected extra argument"):
+        option = next((each for name, each in _MEANT if command.endswith(name)), None)
+        if option is not None:
+            hint = f"to name it, write {option} before it; {hint}"
+    tell_error(message[:1].lower() + message[1:].rstrip("."), hint)
 
 
 def main() -> None:

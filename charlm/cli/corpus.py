@@ -104,6 +104,7 @@ def _tell(output: Output, content: dict[str, Any]) -> None:
     for key, value in content.items():
         if value:
             shown = ", ".join(f"{k} {v:,}" for k, v in value.items()) if key == "split" else value
+            shown = ", ".join(map(str, shown)) if isinstance(shown, tuple) else shown
             output.text(f"{key:<12} {shown:,}" if isinstance(shown, int) else f"{key:<12} {shown}")
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Iterable, Mapping
+import textwrap
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from charlm.cli.options import command_group, takes_output
@@ -27,10 +29,11 @@ def memory(*, output: Output) -> None:
     biases and no nonlinearity. A hidden unit is the sum of both inputs and both memories. An output
     is the sum of both hidden units.
     """
-    from charlm.recurrent.examples import memory
+    from charlm.recurrent import examples
 
-    orders = [memory(), memory([(2, 2), (1, 1), (1, 1)])]
+    orders = [examples.memory(), examples.memory([(2, 2), (1, 1), (1, 1)])]
     output.json({"orders": [[step._asdict() for step in steps] for steps in orders]})
+    _say_what(output, memory)
     for number, steps in enumerate(orders):
         if number:
             output.text("\nThe same inputs in another order:\n")
@@ -50,6 +53,7 @@ def lstm(*, output: Output) -> None:
 
     steps = lstm_by_hand()
     output.json({"steps": [step._asdict() for step in steps]})
+    _say_what(output, lstm)
     output.table(
         ("step", "x1 x2 x3", "input gate", "forget gate", "memory", "output gate", "output"),
         [
@@ -79,6 +83,7 @@ def gradients(*, output: Output) -> None:
 
     found = {radius: gradient_norms(radius) for radius in RADII}
     output.json({"norms": {str(r): [row._asdict() for row in rows] for r, rows in found.items()}})
+    _say_what(output, gradients)
     table = []
     for step in SHOWN_STEPS:
         at_step = [rows[step - 1] for rows in found.values()]
@@ -97,13 +102,13 @@ def clipping(*, output: Output) -> None:
     moves the weights so far that the next states overflow. With clipping, a gradient whose norm is
     larger than 0.25 is scaled down to it: the direction stays, the step is small.
     """
-    from charlm.recurrent.examples import clipping
+    from charlm.recurrent import examples
     from charlm.tasks.language_model.batches import id_tensor
     from charlm.tasks.language_model.corpus import load_corpus
 
     corpus = load_corpus("traveller", max_chars=4000)
     ids, size = id_tensor(corpus.ids), len(corpus.vocabulary)
-    found = [clipping(ids, size, clip_norm) for clip_norm in (math.inf, CLIP_NORM)]
+    found = [examples.clipping(ids, size, clip_norm) for clip_norm in (math.inf, CLIP_NORM)]
     without, clipped = ({each.step: each for each in steps} for steps in found)
     blown_up = max(without)
     keys = ("without_clipping", "with_clipping")
@@ -119,6 +124,7 @@ def clipping(*, output: Output) -> None:
             },
         }
     )
+    _say_what(output, clipping)
     shown = sorted({*without, *range(10, max(clipped) + 1, 10)})
     rows = [
         [str(step), *(word for steps in (without, clipped) for word in _loss_words(steps, step))]
@@ -151,6 +157,12 @@ def parameters(*, output: Output) -> None:
             (name, "weights", "biases", "total"),
             [(row.part, *(f"{n:,}" for n in (row.weights, row.biases, row.total))) for row in rows],
         )
+
+
+def _say_what(output: Output, command: Callable[..., None]) -> None:
+    """Write what the tables of the command show: its docstring, in lines of 80 characters."""
+    for paragraph in (inspect.getdoc(command) or "").split("\n\n"):
+        output.text(textwrap.fill(paragraph, 80) + "\n")
 
 
 def _finite(value: float) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os.path
+from collections.abc import Iterable
 from pathlib import Path
 
 from charlm.atomic_files import write_atomic
@@ -20,6 +21,15 @@ def check_file(option: str, path: Path) -> None:
         wrong = "is not a regular file"
     if wrong:
         raise UsageError(f"{option} {shown(str(path))} {wrong}", "name a file to write")
+
+
+def check_not_read(option: str, path: Path, read: Iterable[str | None]) -> None:
+    """Raise a UsageError if a file that a command writes is one that it reads."""
+    for each in filter(None, read):
+        if os.path.exists(path) and os.path.exists(each) and os.path.samefile(path, each):
+            raise UsageError(
+                f"{option} {shown(str(path))} is a text that is read here", "name another file"
+            )
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from charlm.cli.files import check_file, write_whole
+from charlm.cli.files import check_file, check_not_read, write_whole
 from charlm.cli.lines import Wanted, check_options, write_lines
 from charlm.cli.options import CorporaDir, Device, GivenRun, open_run, takes_output
 from charlm.cli.output import Output
@@ -146,6 +146,8 @@ def generate(
     if prefix_file is not None:
         prefix = _read_prefix(prefix_file)
     opened = open_run(LANGUAGE_MODEL, run, output)
+    if file is not None:
+        check_not_read("--output", file, (prefix_file, opened.config.corpus.source))
     others = {"--exact-length": exact_length, "--stop": bool(stop)}
     check_options(opened, new_only=new_only, others=others)
     for text in stops:

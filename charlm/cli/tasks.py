@@ -67,7 +67,12 @@ def _train_command(task: Task) -> Any:
         if opened is None:
             plan = task.plan([*given.values()], corpora_dir, progress=not output.quiet)
         else:
-            corpus = opened.load_corpus(corpora_dir, progress=not output.quiet)
+            try:
+                corpus = opened.load_corpus(corpora_dir, progress=not output.quiet)
+            except CorpusError as error:
+                if not isinstance(error.__cause__, FileNotFoundError):
+                    raise
+                raise CorpusError(error.message, _moved(task)) from error
             plan = task.complete(opened.config, corpus)
         for notice in (*plan.corpus.notices, *plan.notices):
             output.note(notice)
@@ -263,7 +268,7 @@ def _eval_command(task: Task) -> Any:
         except CorpusError as error:
             if source is not None:
                 raise
-            moved = f"{task.source_option} says where the data is now"
+            moved = _moved(task)
             left_out = options.without_data()
             if left_out is None:
                 hint = error.hint if isinstance(error, FetchError) else moved
@@ -276,6 +281,10 @@ def _eval_command(task: Task) -> Any:
         output.report(opened, report, time.monotonic() - begun)
 
     return evaluate
+
+
+def _moved(task: Task) -> str:
+    return f"{task.source_option} says where the data is now"
 
 
 def _predict_command(task: Task) -> Any:

@@ -224,8 +224,9 @@ class Section:
                 return _list(typing.get_args(kind)[0], value)
             return _scalar(kind, value)
         except (TypeError, ValueError, OverflowError):
-            message = f"{cls.name_of(key)} is {shown(value)}; it must be "
-            raise UsageError(message + _NOUNS.get(kind, "a list")) from None
+            wanted = _NOUNS.get(kind, "a list")
+            wanted += " or none" if optional or about.none is not None else ""
+            raise UsageError(f"{cls.name_of(key)} is {shown(value)}; it must be {wanted}") from None
 
     @classmethod
     def resumable(cls) -> frozenset[str]:

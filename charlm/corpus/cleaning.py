@@ -50,7 +50,14 @@ CLEANINGS: dict[str, Callable[[str], str]] = {
 
 
 def clean(text: str, name: str) -> str:
-    """The text after the cleaning of that name; a UsageError if it is not in ``CLEANINGS``."""
+    """The text after the cleaning of that name.
+
+    Raises:
+        TypeError: the text is not a str: bytes, say.
+        UsageError: the name is not in ``CLEANINGS``.
+    """
+    if not isinstance(text, str):  # str() would make the text "b'...'" of bytes
+        raise TypeError(f"the text must be a str, not {type(text).__name__}")
     if name not in CLEANINGS:
         raise UsageError(f"unknown cleaning {name!r}", did_you_mean(name, CLEANINGS))
     return CLEANINGS[name](text)

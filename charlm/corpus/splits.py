@@ -57,7 +57,8 @@ def split_sizes(
     if train == 0:
         raise CorpusError(
             f"no {unit} to train on: the splits have 0, {valid:,} and {test:,} {unit}s",
-            f"use a text with more {unit}s, or a larger first split",
+            f"use a text with more {unit}s, or "
+            + ("leave out --lines" if unit == "line" else "a larger first split"),
         )
     return train, valid, test
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import os
 import re
@@ -76,6 +77,7 @@ def read_text(
     digests: list[bytes] = []
     texts: list[str] = []
     kept: bytes | None = None
+    also_utf8 = False
     with reading(source_words(source)):
         is_folder = source != "-" and stat.S_ISDIR(os.stat(source).st_mode)
     if is_folder:
@@ -83,12 +85,19 @@ def read_text(
         for raw, text in _texts(Path(source), files, encoding, notices, warnings):
             digests.append(hashlib.sha256(raw).digest())
             texts.append(text)
+            also_utf8 |= _is_also_utf8(raw, text, encoding)
     else:
         raw = _content(source)
         digests.append(hashlib.sha256(raw).digest())
         texts.append(decode(raw, _where(source), encoding))
+        also_utf8 = _is_also_utf8(raw, texts[0], encoding)
         kept = raw if source == "-" else None
     del raw  # to free memory before the text is copied
+    if also_utf8:
+        warnings.append(
+            f"{source_words(source)} was read as {encoding}, but it is valid UTF-8 too; if it "
+            f"reads wrong, leave out --encoding"
+        )
     text = _joined(texts, notices)
     if not text:
         raise CorpusError(f"{source_words(source)} is empty", "name a file with text in it")
@@ -307,6 +316,18 @@ def _joined(texts: list[str], notices: list[str]) -> str:
     if pairs or lone:
         notices.append(f"changed line ends to \\n: {pairs:,} \\r\\n and {lone:,} \\r")
     return normalised(text)
+
+
+def _is_also_utf8(raw: bytes, text: str, encoding: str | None) -> bool:
+    """Whether bytes that were read as ``text`` in an encoding are another text in UTF-8."""
+    if encoding is None or b"\0" in raw:
+        return False
+    wide = codecs.lookup(encoding).name.startswith(("utf-16", "utf-32"))
+    if raw.isascii() and not wide:  # UTF-7 and ISO 2022 are ASCII too
+        return False
+    with suppress(UnicodeDecodeError):
+        return raw.decode("utf-8-sig") != text.lstrip(_BOM)
+    return False
 
 
 def normalised(text: str) -> str:

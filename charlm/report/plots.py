@@ -59,7 +59,7 @@ class Series:
 
 
 def gradient_series(metrics: Sequence[Mapping[str, Any]], clip_norm: float) -> list[Series]:
-    """The gradient norms and the share of clipped steps, for `learning_picture`.
+    """The gradient norms and, if any were clipped, the share of clipped steps.
 
     Args:
         metrics: the lines of metrics.jsonl.
@@ -71,12 +71,13 @@ def gradient_series(metrics: Sequence[Mapping[str, Any]], clip_norm: float) -> l
         return []
     norm, clipped = Metric(name="gradient norm"), Metric(name="clipped steps", percent=True)
     shares = [row["clipped_share"] for row in metrics]
+    percents = [None if each is None else 100 * each for each in shares]
     limit = [Series(norm, "clip norm", [clip_norm] * len(metrics), log_scale=True)]
     return [
         Series(norm, "mean", [row["gradient_norm"] for row in metrics], log_scale=True),
         Series(norm, "largest", largest, log_scale=True),
         *(limit if 0 < clip_norm <= 10 * top else []),
-        Series(clipped, "clipped", [None if each is None else 100 * each for each in shares]),
+        *([Series(clipped, "clipped", percents)] if any(shares) else []),
     ]
 
 

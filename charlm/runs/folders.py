@@ -11,13 +11,14 @@ from itertools import takewhile
 from pathlib import Path
 
 from charlm.atomic_files import TEMPORARY_FILES, sync_folder
-from charlm.errors import RunError, UsageError
+from charlm.errors import RunError, UsageError, shown
 from charlm.runs.checkpoint import complete_checkpoints, is_checkpoint
 from charlm.runs.files import os_errors, read_json
 from charlm.task import Task
 
 CHECKPOINTS = Path("checkpoints")
 LOCK = ".lock"
+_CONTROL = {chr(code) for code in (*range(32), 127)}
 _FIRST_FILES = ("vocabulary.json", "corpus.txt")  # `Run.create` writes run.json after them
 
 
@@ -29,13 +30,15 @@ def run_path(run: str | Path) -> Path:
     checkpoint in one, and every `Path`.
 
     Raises:
-        UsageError: the name is empty.
+        UsageError: the name is blank or has a control character, such as a line end.
     """
     path = Path(run)
     if isinstance(run, Path):
         return path
-    if not run:
+    if not run.strip():
         raise UsageError("the name of a run is empty", "charlm runs list shows the runs")
+    if not _CONTROL.isdisjoint(run):
+        raise UsageError(f"the name of a run has a control character: {shown(run)}", "leave it out")
     bare = path.name == run != ".."
     return CHECKPOINTS / run if bare and not _is_run(path) else path
 
@@ -163,7 +166,7 @@ def _check_free(folder: Path, left_over: bool) -> None:
 
 def _occupied(folder: Path) -> UsageError:
     return UsageError(
-        f"{folder} exists already", "give --run a new folder, or add --resume to continue that run"
+        f"{folder} exists already", "give --run another name, or add --resume to continue that run"
     )
 
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from charlm.config import TaskConfig
+from charlm.config.settings import check_known
 from charlm.errors import CorpusError, UsageError, shown
 from charlm.runs.checkpoint import FORMAT, RUN_FILES, clean_up, record, write_checkpoint
 from charlm.runs.fields import check_summary
@@ -233,11 +234,13 @@ class Run(RunData):
 
         Raises:
             RunError: the weights are missing or damaged, or they belong to another model.
+            UsageError: ``weights`` is another word.
 
         >>> model = charlm.open("novel").load_model()
         >>> model.head.weight.shape[1]
         32
         """
+        check_known(weights, ("best", "last"), "weights")
         tensors = self.read_weights(weights)  # first: damaged settings may ask for a huge model
         model = self.new_model()
         # Not strict: a tied weight has two names in the model and one in the file.

@@ -405,7 +405,11 @@ class Trainer:
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": by_index, "param_groups": groups})
         self._begin_first_epoch()
-        if self.progress.batches > len(self.batches):
+        # A longer training has done a smaller share: its reports come as soon as in a new one.
+        progress = self.progress
+        progress.measured_share = min(progress.measured_share, self._share)
+        progress.next_samples = min(progress.next_samples, self._share + 1 / EVALUATIONS_PER_RUN)
+        if progress.batches > len(self.batches):
             raise ValueError(f"an epoch has {len(self.batches):,} batches")
         if state["carried"]:
             zeros = self.objective.carried_state(self.model)

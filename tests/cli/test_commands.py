@@ -298,7 +298,10 @@ def test_verify_fails_where_the_layers_differ(charlm, monkeypatch):
         (["eval", "--split", "test", "--text", "a"], 2, "give only one"),
         (["corpus", "fetch", "timemachin"], 2, "timemachine"),
         (["runs", "show", "nowhere"], 1, "nowhere"),
-        (["train", "x"], 2, "train --help"),
+        (["train", "x"], 2, "write --corpus before it; see"),
+        (["tag", "train", "x"], 2, "write --data before it"),
+        (["runs", "list", "x"], 2, "runs list --help"),
+        (["train", "--run", "a\nb"], 2, "the name of a run has a control character"),
     ],
 )
 def test_a_users_mistake_is_one_line_and_leaves_nothing_behind(charlm, arguments, code, said):

@@ -123,6 +123,15 @@ def test_output_writes_what_would_be_printed(generate, more):
     assert [path.name for path in Path().iterdir()] == ["text.txt"]
 
 
+@pytest.mark.parametrize("of_run", [True, False])
+def test_output_replaces_no_text_that_is_read(generate, runs, of_run):
+    file = runs / "text.txt" if of_run else Path("start.txt")
+    of_run or file.write_text("One")
+    refused = generate("--output", file, *([] if of_run else ["--prefix-file", file]))
+    assert (refused.code, refused.hint) == (2, "name another file")
+    assert refused.error.endswith(f"{file.name}' is a text that is read here")
+
+
 def test_a_failed_write_leaves_the_old_file(generate, monkeypatch):
     Path("text.txt").write_text("old")
 

@@ -144,6 +144,7 @@ def test_what_cannot_be_trained_on(folder, charlm, text, options, error):
     refused = charlm(*TRAIN, *options)
     assert refused.error.startswith(error)
     assert refused.hint
+    assert ("leave out --lines" in refused.hint) == error.startswith("no line")
 
 
 @pytest.mark.parametrize(

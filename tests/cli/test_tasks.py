@@ -330,7 +330,8 @@ def test_other_data_is_refused_and_moved_data_is_accepted(kind, data, charlm):
     resume, evaluate = ("train", "--resume", "--epochs", 2), ("eval",)
     for command in (evaluate, resume):
         words = (*kind.command, *command, "--run", "run")
-        assert charlm(*words).code == 1  # the data is missing
+        missing = charlm(*words)
+        assert (missing.code, missing.hint) == (1, f"{option} says where the data is now")
         refused = charlm(*words, option, other)
         assert refused.code == 1
         wrong = f"{other} is not the data that {Path('checkpoints/run')} was trained on: "

@@ -212,6 +212,25 @@ def test_wrong_byte_is_named_and_the_encoding_guessed(tmp_path):
     assert read_text(file, encoding="gb18030").text == "ascii\n" + CHINESE * 5
 
 
+@pytest.mark.parametrize(
+    ("raw", "encoding", "warned"),
+    [
+        ("café".encode(), "cp1252", True),
+        (b"\xef\xbb\xbfcaf\xc3\xa9", "utf-8-sig", False),
+        (b"caf\xe9", "cp1252", False),
+        (b"plain", "cp1252", False),
+        (b"abcd", "utf-16-le", True),
+        ("abcd".encode("utf-16"), "utf-16", False),
+        (CHINESE.encode("iso2022_jp", "ignore"), "iso2022_jp", False),
+    ],
+)
+def test_utf8_read_in_another_encoding_is_a_warning(tmp_path, raw, encoding, warned):
+    warnings = read_text(write(tmp_path / "a.txt", raw), encoding=encoding).warnings
+    assert [f"was read as {encoding}, but it is valid UTF-8" in each for each in warnings] == (
+        [True] if warned else []
+    )
+
+
 def test_one_strange_byte_in_a_long_line(tmp_path):
     error = refusal(write(tmp_path / "a.txt", b"word " * 100_000 + b"caf\xe9 " + b"word " * 10))
     assert "offset 500,003" in error.message

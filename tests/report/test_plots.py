@@ -206,6 +206,8 @@ def test_gradient_norms_have_axes_of_their_own():
     for far_above in (0.0, 1e9):
         titles = [each.title for each in gradient_series(rows, far_above)]
         assert titles == ["mean", "largest", "clipped"]
+    unclipped = gradient_series([{**rows[0], "clipped_share": 0.0}], 1.0)
+    assert [each.title for each in unclipped] == ["mean", "largest", "clip norm"]
     assert gradient_series(rows[1:], 1.0) == gradient_series([], 1.0) == []
 
 

@@ -67,7 +67,7 @@ def occupied(folder):
     with pytest.raises(UsageError) as caught, new_folder(folder, "name"):
         raise AssertionError
     assert caught.value.message == f"{folder} exists already"
-    assert caught.value.hint == "give --run a new folder, or add --resume to continue that run"
+    assert caught.value.hint == "give --run another name, or add --resume to continue that run"
 
 
 # Making
@@ -124,7 +124,7 @@ def test_runs_by_name_in_python(config, corpus):
         assert found.value.hint == "did you mean novel?"
     for use in (Run.open, lambda name: Run.create(name, config, corpus)):
         with pytest.raises(UsageError, match="the name of a run is empty"):
-            use("")
+            use(" ")
 
 
 def test_new_folders_are_synced(tmp_path, monkeypatch):

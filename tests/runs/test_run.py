@@ -228,6 +228,8 @@ def test_best_weights_are_the_default(trained):
     )
     assert equal(best, default)
     assert not any(torch.equal(best[name], last[name]) for name in best)
+    with pytest.raises(UsageError, match="unknown weights: 'first'"):
+        trained.load_model("first")
 
 
 def test_run_without_a_checkpoint_has_no_model(run, one_line):

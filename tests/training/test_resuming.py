@@ -172,7 +172,10 @@ def test_more_epochs_after_the_end(small, follow, checkpoint_content):
     opened = Run.open(run.folder)
     layers = [opened.config.to_dict(), {"training": {"epochs": 5}}]
     opened.change(small.task.config_type.from_settings(layers))
-    assert follow(opened, small.corpus)[-1].epochs == 5
+    events = follow(opened, small.corpus)
+    assert events[-1].epochs == 5
+    sampled = {event.epoch for event in events if isinstance(event, Sampled)}
+    assert sampled == ({4, 5} if small.task.has_samples else set())
     assert Run.open(run.folder).config.training.epochs == 5
     ours, theirs = checkpoint_content(run), checkpoint_content(long)
     for name in ("last.safetensors", "training.safetensors"):

@@ -384,7 +384,7 @@ def _beginning(text: str) -> str:
         return text[:1]
     words = words[1:] or words  # the text may begin within a word
     start = " ".join(words[:2])
-    return start if len(start) <= 12 else words[0][:12]
+    return start if len(start) <= 12 and " " in text else words[0][:12]
 
 
 LANGUAGE_MODEL = LanguageModelTask()

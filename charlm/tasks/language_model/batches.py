@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from charlm.errors import CorpusError
+from charlm.errors import CorpusError, counted
 from charlm.recurrent.states import StackState, map_state
 from charlm.tasks.sequences import length_batches
 
@@ -51,8 +51,8 @@ def check_length(num_tokens: int, *, batch_size: int, seq_len: int, highest_offs
     needed = batch_size * seq_len + 1 + highest_offset
     if num_tokens < needed:
         raise CorpusError(
-            f"the train split has {num_tokens:,} characters, but a batch of {batch_size} rows of "
-            f"{seq_len} steps needs {needed:,}",
+            f"the train split has {counted(num_tokens, 'character')}, but a batch of {batch_size} "
+            f"rows of {seq_len} steps needs {needed:,}",
             "use a longer text, or a smaller --batch-size or --seq-len",
         )
 

@@ -162,7 +162,9 @@ def load_corpus(
         if not whole:
             raise CorpusError(
                 f"the cleaning {cleaning!r} leaves nothing of {source_words(found.path)}",
-                "try --cleaning none",
+                "try --cleaning none"
+                if vocabulary is None
+                else "the model was trained on a text with this cleaning; score a text like it",
             )
         kept = whole[:max_chars]
         if split is None and entry and entry.split and entry.split_in_bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 import secrets
 import warnings
 from collections.abc import Sequence
@@ -158,7 +159,9 @@ class LanguageModelRun(Run):
         stops = (stop,) if isinstance(stop, str) else tuple(stop)
         ending = Ending(length=length, stops=stops, exact=exact_length)
         decoding = Decoding(temperature=temperature, top_k=top_k, top_p=top_p)
-        seed = secrets.randbits(63) if seed is None else seed
+        seed = secrets.randbits(63) if seed is None else operator.index(seed)  # also NumPy's
+        if not 0 <= seed < 2**63:
+            raise UsageError(f"the seed is {seed}; it must be from 0 to 2**63 - 1")
         if prefix is None:
             prefix = next(iter(self.config.training.prefixes), "")
         model = self._model_on(device)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from charlm.errors import counted
 from charlm.runs import Run
 from charlm.task import Report, Table
 from charlm.tasks.language_model.baselines import Baseline, Ids, baselines, best_order
@@ -107,9 +108,9 @@ def score(
         "repeated": as_json(repeated),
         "conclusion": conclusion,
     }
-    counted = f", {unknown:,} of them unknown ({unknown / loss.count:.1%})" if unknown else ""
+    of_them = f", {unknown:,} of them unknown ({unknown / loss.count:.1%})" if unknown else ""
     blocks: list[str | Table] = [
-        f"{what}: {loss.count:,} characters predicted{counted}; protocol {protocol}",
+        f"{what}: {counted(loss.count, 'character')} predicted{of_them}; protocol {protocol}",
         _table(run, {f"this model ({run.config.model.cell})": content, **content["baselines"]}),
     ]
     if repeated and any(each and max(each) > HIGH for each in repeated.values()):
@@ -152,7 +153,7 @@ def _compared(model: float, ngram: float, words: str) -> str:
     """Two scores, in nats per character, as a sentence in bits."""
     bits, than = abs(ngram - model) / math.log(2), ngram / math.log(2)
     how = "better" if model < ngram else "worse"
-    percent = f" ({bits / than:.1%})" if than else ""
+    percent = f" ({bits / than:.1%})" if bits < 10 * than else ""
     return f"the model is {how} than {words} by {bits:.3f} bits per character{percent}"
 
 

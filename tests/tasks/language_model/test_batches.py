@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from charlm.errors import CorpusError
+from charlm.errors import CorpusError, counted
 from charlm.tasks.language_model.batches import (
     PADDING,
     Batch,
@@ -158,8 +158,8 @@ def test_text_just_long_enough_fills_a_batch_from_every_offset(
     with pytest.raises(CorpusError) as refused:
         check_length(needed - 1, **sizes, highest_offset=highest)
     assert refused.value.message == (
-        f"the train split has {needed - 1:,} characters, but a batch of {batch_size} rows of "
-        f"{seq_len} steps needs {needed:,}"
+        f"the train split has {counted(needed - 1, 'character')}, but a batch of {batch_size} rows "
+        f"of {seq_len} steps needs {needed:,}"
     )
     assert refused.value.hint
 

@@ -7,6 +7,7 @@ import torch
 
 from charlm.corpus import Vocabulary
 from charlm.errors import UsageError
+from charlm.tasks.language_model import _beginning
 from charlm.tasks.language_model.config import LanguageModelSection
 from charlm.tasks.language_model.model import build_language_model
 from charlm.tasks.language_model.prefix import (
@@ -124,3 +125,15 @@ def test_a_text_starts_after_a_line_end_a_space_or_the_given_character(text, bia
         model.head.bias[vocabulary.encode("\n")] = bias
     expected = Prefix(text="", ids=tuple(vocabulary.encode(read).tolist()), notices=())
     assert start_prefix(model, vocabulary, "GT") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "prefix"),
+    [
+        ("of a man and his dog", "a man"),
+        ("na\nbob\ncy\n", "bob"),  # without a space in the text, none in the prefix
+        ("in understandable words", "understandab"),
+    ],
+)
+def test_the_first_prefix_has_only_characters_of_the_text(text, prefix):
+    assert _beginning(text) == prefix

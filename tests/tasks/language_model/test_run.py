@@ -12,7 +12,7 @@ import torch
 
 import charlm
 from charlm.cli import run as command
-from charlm.errors import CharlmError
+from charlm.errors import CharlmError, UsageError
 from charlm.runs import Run
 from charlm.tasks.language_model.config import LanguageModelConfig
 from charlm.tasks.language_model.corpus import load_corpus
@@ -77,7 +77,16 @@ def test_generate_draws_another_text_each_time(run):
     assert run.generate("the", 30, temperature=0) == run.generate("the", 30, temperature=0)
     assert len(run.generate("the", 30, num_samples=1)) == 1
     assert len(run.generate("the", 30, exact_length=True)) == 33
-    assert run.generate("", 30, seed=1)
+    assert run.generate("", 30, seed=1) == run.generate("", 30, seed=np.int64(1))
+    for seed in (-1, 2**63):
+        with pytest.raises(UsageError, match=f"the seed is {seed}"):
+            run.generate("the", 30, seed=seed)
+
+
+def test_bytes_are_not_a_text(run):
+    for method in (run.generate, run.score, run.logits, run.hidden):
+        with pytest.raises(TypeError, match="must be a str, not bytes"):
+            method(b"the cat")
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,9 @@ def test_comparison_in_bits_and_percent():
     assert _compared(3 * nats, 2 * nats, "an n-gram") == (
         "the model is worse than an n-gram by 1.000 bits per character (50.0%)"
     )
-    assert _compared(0.0, 0.0, "the n-gram").endswith("by 0.000 bits per character")
+    for model in (0.0, nats):  # no percentage of nothing, and none of thousands
+        words = _compared(model, model / 1e5, "the n-gram")
+        assert words.endswith(f"by {model / nats:.3f} bits per character")
 
 
 @pytest.mark.parametrize(
