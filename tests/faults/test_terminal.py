@@ -283,15 +283,16 @@ def test_training_and_generating_on_a_terminal(folder, monkeypatch):
     tiny = ["--hidden-size", "8", "--batch-size", "4", "--seq-len", "16", "--epochs", "1"]
     texts = [["--corpus", "hostile.txt", "--prefix", HOSTILE[:6]], ["--corpus", f"{HOSTILE}.txt"]]
     commands = [
-        ["train", *tiny, *texts[0], "--run", "\x1b[2Jrun", "--device", "cpu"],
-        ["train", *tiny, *texts[0], "--run", "\x1b[2Jrun"],  # there is one
+        ["train", *tiny, *texts[0], "--run", "\u202erun", "--device", "cpu"],
+        ["train", *tiny, *texts[0], "--run", "\u202erun"],  # there is one
         ["train", *tiny, *texts[1]],
         ["train", "--cell", HOSTILE],
-        ["generate", "--run", "\x1b[2Jrun", "--temperature", "9", "--num-samples", "2"],
-        ["generate", "--run", "\x1b[2Jrun", "--prefix", "\u2066\x1b", "--json", "-q"],
-        ["eval", "--run", "\x1b[2Jrun", "--text", "hostile.txt"],
-        ["runs", "show", "\x1b[2Jrun"],
-        ["runs", "compare", "\x1b[2Jrun", "\x1b[2Jrun"],
+        ["train", *tiny, *texts[0], "--run", "\x1b[2Jrun"],  # no name of a run
+        ["generate", "--run", "\u202erun", "--temperature", "9", "--num-samples", "2"],
+        ["generate", "--run", "\u202erun", "--prefix", "\u2066\x1b", "--json", "-q"],
+        ["eval", "--run", "\u202erun", "--text", "hostile.txt"],
+        ["runs", "show", "\u202erun"],
+        ["runs", "compare", "\u202erun", "\u202erun"],
     ]
     codes, received = [], []
     for command in commands:
@@ -302,9 +303,9 @@ def test_training_and_generating_on_a_terminal(folder, monkeypatch):
         received.append(terminal.received())
         assert controls(received[-1]) <= {"\r"}, command
     assert 3 not in codes
-    assert [code == 0 for code in codes] == [True, *[False] * 3, *[True] * 5]
-    assert "\nrun checkpoints/\\x1b[2Jrun\n" in received[0]
-    assert json.loads(received[5])["prefix"] == "\u2066\x1b"
+    assert [code == 0 for code in codes] == [True, *[False] * 4, *[True] * 5]
+    assert "\nrun checkpoints/\\u202erun\n" in received[0]
+    assert json.loads(received[6])["prefix"] == "\u2066\x1b"
 
 
 @posix
