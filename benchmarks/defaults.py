@@ -59,7 +59,8 @@ def measure(corpus: str, folder: Path) -> dict[str, Any]:
     train_seconds, out = charlm(folder, "train", "--corpus", corpus, "--json", "--quiet")
     trained = json.loads(out)
     prefix = trained["samples"][0]["prefix"]
-    generate_seconds, text = charlm(folder, "generate", "--prefix", prefix, "--quiet")
+    options = ("--prefix", prefix, "--seed", "0", "--quiet")
+    generate_seconds, text = charlm(folder, "generate", *options)
     eval_seconds, out = charlm(folder, "eval", "--split", "valid", "--json", "--quiet")
     return {
         **trained,
@@ -102,7 +103,8 @@ def page(results: list[dict[str, Any]], help_times: list[float]) -> str:
             continue  # the model may repeat the text, which may not be published
         lines = "\n".join(f"    {line}" for line in result["text"].splitlines())
         prefix = result["samples"][0]["prefix"]
-        samples.append(f'`{result["corpus"]}`, `charlm generate --prefix "{prefix}"`:\n\n{lines}\n')
+        command = f'charlm generate --prefix "{prefix}" --seed 0'
+        samples.append(f"`{result['corpus']}`, `{command}`:\n\n{lines}\n")
     return "\n".join(
         [
             "# Results of the default settings",
