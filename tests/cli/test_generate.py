@@ -203,7 +203,7 @@ def test_ctrl_c_stops_only_the_text_and_ctrl_d_leaves(runs):
     os.close(slave)
     received = b""
 
-    def wait_for(pattern):
+    def wait_for(pattern, pause=0.0):
         nonlocal received
         deadline = time.monotonic() + 60
         while not (found := re.search(pattern, received)):
@@ -211,14 +211,16 @@ def test_ctrl_c_stops_only_the_text_and_ctrl_d_leaves(runs):
             if select.select([master], [], [], 1)[0]:
                 received += os.read(master, 1000)
         received = received[found.end() :]
+        time.sleep(pause)
 
-    wait_for(rb"> ")
+    # A signal that comes just after a prompt, before readline waits, is seen with the next key.
+    wait_for(rb"> ", pause=0.5)
     os.write(master, b"123\n")
     wait_for(rb"seed: \d+\s+123\d{20}")
     process.send_signal(signal.SIGINT)
-    wait_for(rb"\s+> ")
+    wait_for(rb"\s+> ", pause=0.5)
     process.send_signal(signal.SIGINT)  # at the prompt
-    wait_for(rb"> ")
+    wait_for(rb"> ", pause=0.5)
     os.write(master, b"\x04")
     assert process.wait(timeout=60) == 0
     os.close(master)
