@@ -132,7 +132,7 @@ def test_killed_training_resumes_bit_for_bit(server, tmp_path, no_left_over, num
 def test_stopped_training_resumes_bit_for_bit(server, tmp_path, no_left_over, sent, code, number):
     """Each training is stopped five times. The command that it prints resumes it."""
     draw = random.Random(number)
-    longer = [*TRAININGS[number].split(), "--epochs", "12"]
+    longer = [*TRAININGS[number].split(), "--set", "epochs=12"]
     finish(server, tmp_path / "uninterrupted", *longer)
     expected = outcome(tmp_path / "uninterrupted")
     for attempt in range(5):
