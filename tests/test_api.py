@@ -93,7 +93,7 @@ def test_later_settings_win():
         ({"settings": {"modle": {}}}, "unknown section: 'modle'", "did you mean model?"),
         ({"task": "tagger"}, "unknown task: 'tagger'", "did you mean tag?"),
         ({"preset": "jaychou"}, "unknown preset", "did you mean"),
-        ({"corpus": "bok.txt"}, "no corpus, file or folder is called 'bok.txt'", "known"),
+        ({"corpus": "bok.txt"}, "no corpus, file or folder is called 'bok.txt'", "did you mean"),
         ({"device": "abacus"}, "no device 'abacus' here", "cpu"),
         ({"resume": True}, "no run to resume", "charlm.train"),
     ],

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from charlm.config.settings import value_text
 from charlm.errors import CharlmError
 from charlm.strict_json import dumps
 
@@ -175,8 +174,9 @@ class Output:
         """Write all settings of a configuration, section by section."""
         for section, values in config.to_dict().items():
             self.text(f"\n[{section}]")
+            about = config.sections()[section].settings()
             for key, value in values.items():
-                self.text(f"{key} = {value_text(value)}")
+                self.text(f"{key} = {about[key].text(value)}")
 
     def explained_settings(
         self, config: TaskConfig, origins: Mapping[str, Mapping[str, str]]
@@ -186,7 +186,7 @@ class Output:
             self.text(f"\n[{section}]")
             about = config.sections()[section].settings()
             rows = [
-                (key, value_text(value), origins[section][key], about[key].summary)
+                (key, about[key].text(value), origins[section][key], about[key].summary)
                 for key, value in values.items()
             ]
             self.table(("setting", "value", "from", "meaning"), rows, left=4)

@@ -103,9 +103,11 @@ class Setting:
         """A value as a user would write it, or what happens where it is unset."""
         if value in (None, ()) and self.none_means is not None:
             return self.none_means
-        if self.none is not None and value == self.none:
-            return "none"
-        return value_text(value)
+        return self.text(value)
+
+    def text(self, value: Any) -> str:
+        """A value as ``--set`` takes it."""
+        return "none" if self.none is not None and value == self.none else value_text(value)
 
     @property
     def summary(self) -> str:
@@ -115,7 +117,7 @@ class Setting:
 
 
 def value_text(value: Any) -> str:
-    """A value as ``--set`` takes it."""
+    """A value in TOML's words, with ``none`` and without quotes."""
     if isinstance(value, bool):
         return str(value).lower()
     if value is None:

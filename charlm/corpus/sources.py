@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -74,6 +75,10 @@ def find_source(
     known = [name for name, other in catalogue().items() if other.task == task]
     if texts:
         known += corpus_names(corpora_dir)
+    here: list[str] = []
+    with suppress(OSError):  # the working folder may be gone
+        here = os.listdir()
     raise CorpusError(
-        f"no corpus, file or folder is called {shown(source)}", did_you_mean(source, known)
+        f"no corpus, file or folder is called {shown(source)}",
+        did_you_mean(source, [*known, *here], f"known: {', '.join(known)}"),
     )

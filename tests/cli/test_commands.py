@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shlex
 import subprocess
 import sys
@@ -75,6 +76,9 @@ def test_dry_run_of_a_preset(charlm):
     assert plan["config"]["model"]["cell"] == "gru"
     assert plan["config"]["training"]["epochs"] == 500
     assert plan["characters"] == 10_000
+    for off in ("none", "0", "inf"):
+        shown = charlm(*words, "--dry-run", "--clip-norm", off).out
+        assert re.search(r"^clip_norm +none +option", shown, re.MULTILINE)
 
 
 def test_generate_json_and_several_samples(trained, charlm):

@@ -40,6 +40,9 @@ def test_names_and_paths(task):
             find_source(name, task)
         assert NAMES[task] in caught.value.hint
     assert f"did you mean {NAMES[task]}?" == caught.value.hint or name == "-"
+    with pytest.raises(CorpusError) as caught:
+        find_source("nvel", task)
+    assert caught.value.hint == "did you mean novel?"
 
 
 def test_added_texts_are_for_language_models(tmp_path):
