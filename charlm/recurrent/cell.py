@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from charlm.recurrent.kernels import Kernel
+
 S = TypeVar("S", bound=tuple[Any, ...])
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -83,6 +85,10 @@ class RecurrentCell(Recurrent, ABC, Generic[S]):
     def forward(self, x: Tensor, state: S) -> tuple[Tensor, S]:
         """One step from (B, I) features or (B,) token ids: (B, O) output and the next state."""
         return self.step(self.project(x), state)
+
+    def kernel(self) -> Kernel | None:
+        """What computes whole sequences on the CPU with the results of `step`; None: the steps."""
+        return None
 
     def to_torch(self) -> dict[str, Tensor]:
         """Torch's weights for the same results: "weight_ih", "weight_hh", "bias_ih", "bias_hh".

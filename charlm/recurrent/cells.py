@@ -14,11 +14,13 @@ class CellKind:
 
     ``scratch`` takes ``input_size`` and ``hidden_size`` and returns a `RecurrentCell`. ``torch``
     takes also ``num_layers`` and ``bidirectional`` and returns a network such as nn.LSTM.
+    ``kernel``: whether `charlm.recurrent.kernels` computes whole sequences of it on the CPU.
     """
 
     scratch: Callable[..., Any]
     torch: Callable[..., Any] | None = None
     why_not_torch: str = "torch has no such network"
+    kernel: bool = False
 
 
 def imported(path: str, **options: Any) -> Callable[..., Any]:
@@ -30,28 +32,41 @@ CELLS: dict[str, CellKind] = {
     "rnn": CellKind(
         imported("charlm.recurrent.elman:ElmanCell", nonlinearity="tanh"),
         imported("torch.nn:RNN", nonlinearity="tanh"),
+        kernel=True,
     ),
     "rnn-relu": CellKind(
         imported("charlm.recurrent.elman:ElmanCell", nonlinearity="relu"),
         imported("torch.nn:RNN", nonlinearity="relu"),
+        kernel=True,
     ),
     "gru": CellKind(
-        imported("charlm.recurrent.gru:GRUCell", reset="after"), imported("torch.nn:GRU")
+        imported("charlm.recurrent.gru:GRUCell", reset="after"),
+        imported("torch.nn:GRU"),
+        kernel=True,
     ),
     "gru-reset-before": CellKind(
         imported("charlm.recurrent.gru:GRUCell", reset="before"),
         why_not_torch="nn.GRU resets after the product",
+        kernel=True,
     ),
     "lstm": CellKind(
         imported("charlm.recurrent.lstm:LSTMCell", peepholes=False, nonlinearity="tanh"),
         imported("torch.nn:LSTM"),
+        kernel=True,
     ),
     "lstm-peephole": CellKind(
         imported("charlm.recurrent.lstm:LSTMCell", peepholes=True, nonlinearity="tanh"),
         why_not_torch="nn.LSTM has no peepholes",
+        kernel=True,
     ),
     "jordan": CellKind(
         imported("charlm.recurrent.jordan:JordanCell", output_size=None, activation="tanh"),
         why_not_torch="torch has no Jordan network",
+        kernel=True,
     ),
 }
+
+
+def has_kernel(cell: str) -> bool:
+    """Whether a kernel computes whole sequences of the scratch cell on the CPU."""
+    return CELLS[cell].kernel

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from charlm.recurrent.cell import ACTIVATIONS, GatedCell
+from charlm.recurrent.kernels import Kernel, elman_kernel
 from charlm.recurrent.states import HiddenState
 
 
@@ -24,9 +25,14 @@ class ElmanCell(GatedCell[HiddenState]):
     def __init__(self, input_size: int, hidden_size: int, *, nonlinearity: str) -> None:
         super().__init__(input_size, hidden_size, num_gates=1)
         self.in_torch = nonlinearity in ("tanh", "relu")
+        self.nonlinearity = nonlinearity
         self._activation = ACTIVATIONS[nonlinearity]
 
     def step(self, projected: Tensor, state: HiddenState) -> tuple[Tensor, HiddenState]:
         """One step from the projected input, (B, H)."""
         hidden = self._activation(torch.addmm(projected, state.hidden, self.weight_hidden))
         return hidden, HiddenState(hidden)
+
+    def kernel(self) -> Kernel:
+        """Of the cell's kind."""
+        return elman_kernel(self.nonlinearity)

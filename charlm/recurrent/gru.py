@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from charlm.recurrent.cell import GatedCell
+from charlm.recurrent.kernels import GRU_AFTER, GRU_BEFORE, Kernel
 from charlm.recurrent.states import HiddenState
 
 
@@ -57,6 +58,10 @@ class GRUCell(GatedCell[HiddenState]):
         candidate = torch.tanh(candidate)
         hidden = candidate + update * (hidden - candidate)
         return hidden, HiddenState(hidden)
+
+    def kernel(self) -> Kernel:
+        """Of the cell's kind."""
+        return GRU_AFTER if self.reset == "after" else GRU_BEFORE
 
     def to_torch(self) -> dict[str, Tensor]:
         """As of any cell, but the candidate's second bias is inside the reset and stays apart."""

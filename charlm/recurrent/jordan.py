@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from charlm.recurrent.cell import ACTIVATIONS, GatedCell
+from charlm.recurrent.kernels import Kernel, jordan_kernel
 from charlm.recurrent.states import JordanState
 
 
@@ -39,6 +40,7 @@ class JordanCell(GatedCell[JordanState]):
         self.weight_output = nn.Parameter(torch.empty(hidden_size, self.output_size))
         self.bias_output = nn.Parameter(torch.empty(self.output_size))
         self.reset_parameters()
+        self.activation = activation
         self._activation = ACTIVATIONS[activation]
 
     def step(self, projected: Tensor, state: JordanState) -> tuple[Tensor, JordanState]:
@@ -46,3 +48,7 @@ class JordanCell(GatedCell[JordanState]):
         hidden = torch.tanh(torch.addmm(projected, state.output, self.weight_hidden))
         output = self._activation(torch.addmm(self.bias_output, hidden, self.weight_output))
         return output, JordanState(output)
+
+    def kernel(self) -> Kernel | None:
+        """Of the cell's kind."""
+        return jordan_kernel(self.activation)

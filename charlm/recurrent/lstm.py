@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from charlm.recurrent.cell import ACTIVATIONS, GatedCell
+from charlm.recurrent.kernels import LSTM, LSTM_PEEPHOLE, Kernel
 from charlm.recurrent.states import LSTMState
 
 
@@ -43,6 +44,7 @@ class LSTMCell(GatedCell[LSTMState]):
     ) -> None:
         super().__init__(input_size, hidden_size, num_gates=4)
         self.in_torch = not peepholes and nonlinearity == "tanh"
+        self.nonlinearity = nonlinearity
         self._activation = ACTIVATIONS[nonlinearity]
         self.peepholes = peepholes
         if peepholes:
@@ -64,6 +66,12 @@ class LSTMCell(GatedCell[LSTMState]):
             output_gate = output_gate + self.peephole_output * cell
         hidden = torch.sigmoid(output_gate) * self._activation(cell)
         return hidden, LSTMState(hidden, cell)
+
+    def kernel(self) -> Kernel | None:
+        """Of the cell's kind; None if it is linear."""
+        if self.nonlinearity != "tanh":
+            return None
+        return LSTM_PEEPHOLE if self.peepholes else LSTM
 
     def forget_bias(self) -> Tensor:
         """(H,), a view of the forget gate's bias."""

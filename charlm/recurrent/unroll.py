@@ -8,13 +8,19 @@ import torch
 from torch import Tensor
 
 from charlm.recurrent.cell import RecurrentCell, S
+from charlm.recurrent.kernels import Kernel
 from charlm.recurrent.layer import RecurrentLayer
 from charlm.recurrent.padding import pack, unpack
 from charlm.recurrent.states import map_state
 
+KERNEL_DTYPES = (torch.float32, torch.float64, torch.bfloat16)
+
 
 class Unrolled(RecurrentLayer):
-    """A cell over whole sequences. It projects the inputs of all steps at once."""
+    """A cell over whole sequences. It projects the inputs of all steps at once.
+
+    `by_step` says what it computes. On the CPU, the cell's kernel computes the same faster.
+    """
 
     def __init__(self, cell: RecurrentCell[Any]) -> None:
         super().__init__()
@@ -29,33 +35,64 @@ class Unrolled(RecurrentLayer):
         self, xs: Tensor, state: Any, lengths: Tensor | None = None, *, outputs_only: bool = False
     ) -> tuple[Tensor, Any]:
         """(T, B, I) or (T, B) token ids to (T, B, O) and the state after each row's last step."""
-        if lengths is not None:
-            return self._forward_packed(xs, state, lengths)
-        outputs = []
-        for projected in self.cell.project(xs).unbind(0):  # T times (B, P)
-            output, state = self.cell.step(projected, state)
-            outputs.append(output)
-        return torch.stack(outputs), state
-
-    def _forward_packed(self, xs: Tensor, state: S, lengths: Tensor) -> tuple[Tensor, S]:
-        """Only the valid steps: the rows are sorted by length, and the shorter ones end first."""
+        if lengths is None:
+            projected = self.cell.project(xs)
+            outputs, last = self._run(projected.flatten(0, 1), [xs.shape[1]] * len(xs), state)
+            return outputs.unflatten(0, xs.shape[:2]), last
+        # Only the valid steps: the rows are sorted by length, and the shorter ones end first.
         packed = pack(xs, lengths)
-        assert packed.sorted_indices is not None
         sizes = packed.batch_sizes.tolist()  # at each step, the number of rows with that step
-        state = _rows(state, packed.sorted_indices)
-        outputs: list[Tensor] = []
-        ended: list[S] = []
-        rows = len(lengths)
-        for projected in torch.split(self.cell.project(packed.data), sizes):
-            if len(projected) < rows:
-                rows = len(projected)
-                ended.insert(0, _rows(state, slice(rows, None)))
-                state = _rows(state, slice(rows))
-            output, state = self.cell.step(projected, state)
-            outputs.append(output)
-        last = map_state(lambda *parts: torch.cat(parts)[packed.unsorted_indices], state, *ended)
-        return unpack(packed._replace(data=torch.cat(outputs)), len(xs)), last
+        first = map_state(lambda tensor: tensor[packed.sorted_indices], state)
+        outputs, last = self._run(self.cell.project(packed.data), sizes, first)
+        last = map_state(lambda tensor: tensor[packed.unsorted_indices], last)
+        return unpack(packed._replace(data=outputs), len(xs)), last
+
+    def _run(self, projected: Tensor, sizes: list[int], state: S) -> tuple[Tensor, S]:
+        kernel = self._kernel(projected, sizes)
+        if kernel is None:
+            return by_step(self.cell, projected, sizes, state)
+        outputs, last = kernel(projected, sizes, state, self.cell)
+        return outputs, type(state)(*last)
+
+    def _kernel(self, projected: Tensor, sizes: list[int]) -> Kernel | None:
+        """The cell's kernel, where it can compute the steps.
+
+        A single step is as fast without. Then it can also be differentiated again, and for many
+        gradients at once, as `memory` does.
+        """
+        cpu = projected.device.type == "cpu" and projected.dtype in KERNEL_DTYPES
+        traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+        if not cpu or len(sizes) == 1 or not sizes[0] or traced:
+            return None
+        return self.cell.kernel()
 
 
-def _rows(state: S, rows: Tensor | slice) -> S:
+def by_step(
+    cell: RecurrentCell[S], projected: Tensor, sizes: list[int], state: S
+) -> tuple[Tensor, S]:
+    """One step after the other: what `Unrolled` computes.
+
+    Args:
+        projected: (N, P) projected inputs, the rows of one step after those of the other.
+        sizes: (T,) the number of rows with each step: never more than before.
+        state: before the first step.
+
+    Returns:
+        (N, O) outputs, and the state after each row's last step.
+    """
+    outputs: list[Tensor] = []
+    ended: list[S] = []
+    rows = sizes[0]
+    for inputs in torch.split(projected, sizes):
+        if len(inputs) < rows:
+            rows = len(inputs)
+            ended.insert(0, _rows(state, slice(rows, None)))
+            state = _rows(state, slice(rows))
+        output, state = cell.step(inputs, state)
+        outputs.append(output)
+    last = map_state(lambda *parts: torch.cat(parts), state, *ended) if ended else state
+    return torch.cat(outputs), last
+
+
+def _rows(state: S, rows: slice) -> S:
     return map_state(lambda tensor: tensor[rows], state)
