@@ -76,8 +76,9 @@ def drop_entries(weights: Tensor, probability: float) -> Tensor:
         return F.dropout(weights, probability)
     dropped = min(round(256 * probability), 255)  # of the 256 values of a byte
     words = torch.empty((weights.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
-    kept = words.view(torch.uint8)[: weights.numel()].view_as(weights) >= dropped
-    return weights * (kept.to(weights.dtype) * (256 / (256 - dropped)))
+    # Zeros and ones stay bytes: a bool or float mask would take as long as all the rest.
+    kept = words.view(torch.uint8)[: weights.numel()].view_as(weights).ge_(dropped)
+    return weights * kept * (256 / (256 - dropped))
 
 
 class Stack(RecurrentLayer):

@@ -211,10 +211,11 @@ class Trainer:
         """
         batch = self.batches[self.progress.batches]
         seed_step(self.config.seed, self.progress.step, self.device)
-        self.model.train()
+        if not self.model.training:  # it walks through all modules
+            self.model.train()
+        self.optimiser.zero_grad()  # before the forward pass, which can make gradients too
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             loss, count, state = self.objective.loss(self.model, batch, self._carried)
-        self.optimiser.zero_grad()
         (loss / count).backward()  # type: ignore[no-untyped-call]
         gradients = [each.grad for each in self.parameters.values() if each.grad is not None]
         checked = {"loss": loss.detach(), "gradient": gradient_norm(gradients)}

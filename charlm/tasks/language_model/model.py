@@ -17,6 +17,7 @@ from charlm.recurrent.initialisation import initialise
 from charlm.recurrent.stack import Stack
 from charlm.recurrent.states import StackState
 from charlm.tasks.language_model.config import LanguageModelSection
+from charlm.tasks.language_model.output_loss import LEAST_VOCABULARY, output_loss
 
 
 class LanguageModel(RecurrentModel):
@@ -48,8 +49,28 @@ class LanguageModel(RecurrentModel):
 
     def forward(self, inputs: Tensor, state: StackState) -> tuple[Tensor, StackState]:
         """(T, B) int64 token ids and a state to (T, B, V) logits and the state after them."""
+        outputs, state = self._outputs(inputs, state)
+        return self.head(outputs), state
+
+    def loss(self, inputs: Tensor, targets: Tensor, state: StackState) -> tuple[Tensor, StackState]:
+        """The summed cross-entropy of `forward`'s logits in nats, and the state after them.
+
+        With a large vocabulary, not all logits are in memory at once; see `output_loss`.
+
+        Args:
+            inputs: (T, B) int64 token ids.
+            targets: (T, B) int64 ids to predict; ``PADDING`` where there is none.
+        """
+        outputs, state = self._outputs(inputs, state)
+        if self.vocabulary_size < LEAST_VOCABULARY:
+            return cross_entropy_sum(self.head(outputs).float(), targets), state
+        head, rows = self.head, outputs.flatten(0, 1)
+        return output_loss(rows, head.weight, head.bias, targets.flatten()), state
+
+    def _outputs(self, inputs: Tensor, state: StackState) -> tuple[Tensor, StackState]:
+        """(T, B) token ids to the (T, B, O) input of the head, and the state after them."""
         outputs, state = self.stack(self.embed(inputs), state)
-        return self.head(self.output_dropout(outputs)), state
+        return self.output_dropout(outputs), state
 
     @torch.no_grad()
     def take_weights(

@@ -28,7 +28,7 @@ from charlm.tasks.language_model.config import LanguageTrainingSection
 from charlm.tasks.language_model.corpus import Corpus
 from charlm.tasks.language_model.decoding import Decoding, generate
 from charlm.tasks.language_model.lines import BOUNDARY
-from charlm.tasks.language_model.model import LanguageModel, cross_entropy_sum
+from charlm.tasks.language_model.model import LanguageModel
 from charlm.tasks.language_model.perplexity import evaluate, evaluate_lines
 from charlm.training.events import Sampled
 from charlm.training.loss import LossSum
@@ -119,8 +119,7 @@ class NextCharacter(CharacterObjective):
         """The cross-entropy of the next characters."""
         if state is None:
             state = model.initial_state(batch.inputs.shape[1])
-        logits, state = model(batch.inputs, state)
-        loss = cross_entropy_sum(logits.float(), batch.targets)
+        loss, state = model.loss(batch.inputs, batch.targets, state)
         # With random sampling, each batch starts from a zero state.
         carried = None if self.config.sampling == "random" else state
         return loss, batch.targets.numel(), carried
@@ -161,8 +160,8 @@ class NextCharacterOfLine(CharacterObjective):
         """
         zeros = model.initial_state(self.config.batch_size)
         state = zeros if state is None or batch.begins else state
-        logits, state = model(batch.inputs, first_rows(state, batch.inputs.shape[1]))
-        loss = cross_entropy_sum(logits.float(), batch.targets)
+        state = first_rows(state, batch.inputs.shape[1])
+        loss, state = model.loss(batch.inputs, batch.targets, state)
         return loss, batch.characters, map_state(_fill, zeros, state)
 
     def carried_state(self, model: LanguageModel) -> StackState:
