@@ -97,7 +97,7 @@ def train(
     >>> run.metrics[-1]["epoch"]
     2
     """
-    from charlm.device import select_device, select_precision
+    from charlm.models.build import prepare_device
     from charlm.training import Finished, Measured, Started, Stepped
     from charlm.training import train as events_of
     from charlm.training.summary import score_test_split, write_summary
@@ -113,10 +113,9 @@ def train(
         plan = chosen.complete(opened.config, read)
     for warning in (*plan.warnings, *plan.config.idle_notices(given)):
         warnings.warn(warning, stacklevel=2)
-    device = select_device(plan.config.training.device)
-    select_precision(plan.config.training.precision, device)  # before a run folder is made
-    trained = opened or Run.create(run, plan.config, plan.corpus)
-    trained.config = plan.config
+    config, device = prepare_device(plan.config)  # before a run folder is made
+    trained = opened or Run.create(run, config, plan.corpus)
+    trained.config = config
     stepped = False
     with interruptible() as stop, TrainingDisplay(trained, shown=progress) as display:
         for notice in plan.corpus.notices:

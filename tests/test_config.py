@@ -143,10 +143,10 @@ def test_every_task_refuses(task):
     ends = {"training": {"epochs": None, "minutes": None}}
     assert "give one of them" in refused(task, ends).message
     assert "give one of them" in refused(task, {"training": {"epochs": 5}}, ends).message
-    cell = refused(task, {"model": {"cell": "jordan"}})
+    cell = refused(task, {"model": {"cell": "jordan", "backend": "torch"}})
     assert cell.message.startswith("the cell jordan has no torch layer")
-    assert cell.hint == "add --backend scratch, or take another --cell"
-    assert set_(task, "cell=jordan", "backend=scratch").model.backend == "scratch"
+    assert cell.hint == "give --backend auto, or take another --cell"
+    assert set_(task, "cell=jordan").model.backend == "auto"
 
 
 # Types

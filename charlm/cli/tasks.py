@@ -29,7 +29,7 @@ from charlm.cli.options import (
 from charlm.cli.output import Output
 from charlm.cli.progress import ProgressBar
 from charlm.cli.settings import takes_section, takes_settings
-from charlm.config import Settings
+from charlm.config import Settings, TaskConfig
 from charlm.corpus import SPLITS
 from charlm.errors import CorpusError, FetchError, RunError
 from charlm.report.clipping import gradient_words
@@ -80,17 +80,16 @@ def _train_command(task: Task) -> Any:
             output.warn(warning)
         for warning in plan.config.idle_notices(given.values()):
             output.warn(warning)
-        from charlm.device import select_device, select_precision
+        from charlm.models.build import prepare_device
         from charlm.runs import Run
 
-        device = select_device(plan.config.training.device)
-        select_precision(plan.config.training.precision, device)  # before a run folder is made
+        config, device = prepare_device(plan.config)  # before a run folder is made
         if dry_run:
             sources = {"run": opened.config.to_dict()} if opened else {}
-            _show_plan(task, plan, sources | given, str(device), output)
+            _show_plan(task, plan, config, sources | given, str(device), output)
             return
-        trained = opened or Run.create(run, plan.config, plan.corpus)
-        trained.config = plan.config
+        trained = opened or Run.create(run, config, plan.corpus)
+        trained.config = config
         from charlm.training.summary import score_test_split
 
         with polled() as stop:
@@ -121,22 +120,34 @@ def _open_to_resume(
 
 
 def _show_plan(
-    task: Task, plan: Plan, sources: Mapping[str, Settings], device: str, output: Output
+    task: Task,
+    plan: Plan,
+    config: TaskConfig,
+    sources: Mapping[str, Settings],
+    device: str,
+    output: Output,
 ) -> None:
-    """Print the data, the model and all settings, for ``--dry-run``."""
+    """Print the data, the model and all settings, for ``--dry-run``.
+
+    ``config`` is the plan's with the chosen backend.
+    """
     corpus, (words, facts) = plan.corpus, task.facts(plan.corpus)
-    parameters = task.build_model(plan.config, corpus.vocabulary).num_parameters()
+    parameters = task.build_model(config, corpus.vocabulary).num_parameters()
+    cell, backend = config.model.cell, config.model.backend
     sizes = dict(zip(SPLITS, corpus.split_sizes, strict=True))
     content = {"task": task.name, "corpus": corpus.name, **facts, "split": sizes}
-    content |= {"vocabulary": len(corpus.vocabulary), "parameters": parameters, "device": device}
-    origins = plan.config.origins(sources)
-    output.json(content | {"config": plan.config.to_dict(), "origins": origins})
+    content |= {"vocabulary": len(corpus.vocabulary), "backend": backend}
+    content |= {"parameters": parameters, "device": device}
+    origins = config.origins(sources)
+    if backend != plan.config.model.backend:
+        origins["model"]["backend"] = plan.config.model.backend
+    output.json(content | {"config": config.to_dict(), "origins": origins})
     output.text(
         f"corpus {corpus.name}: {words} ({', '.join(f'{k} {n:,}' for k, n in sizes.items())}), "
         f"vocabulary {len(corpus.vocabulary):,}"
     )
-    output.text(f"model: {parameters:,} parameters, on {device}")
-    output.explained_settings(plan.config, origins)
+    output.text(f"model: {cell} ({backend}), {parameters:,} parameters, on {device}")
+    output.explained_settings(config, origins)
 
 
 def _follow(

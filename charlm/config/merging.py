@@ -49,6 +49,10 @@ class TaskConfig:
         """Section and key of each setting that has no effect here, with the reason."""
         return {("model", key): reason for key, reason in self.model.idle().items()}
 
+    def with_backend(self, backend: str) -> Self:
+        """The configuration with another backend of the recurrent layers."""
+        return dataclasses.replace(self, model=dataclasses.replace(self.model, backend=backend))
+
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """The sections as plain mappings, fit for JSON."""
         return dataclasses.asdict(self)

@@ -22,11 +22,12 @@ class NetworkSection(Section, section="model"):
         choices=CELLS,
     )
     backend: str = setting(
-        "torch",
+        "auto",
         "The implementation of the recurrent layers. torch: nn.RNN, nn.GRU or nn.LSTM. scratch: "
-        "charlm's own layers, which compute the equations step by step.",
+        "charlm's own layers. auto: the faster one for the cell and the device, chosen when the "
+        "run is made.",
         option="--backend",
-        choices=("torch", "scratch"),
+        choices=("auto", "scratch", "torch"),
     )
     hidden_size: int = setting(
         384, "Hidden units of each recurrent layer.", option="--hidden-size", **SIZE
@@ -73,9 +74,9 @@ class NetworkSection(Section, section="model"):
         super().__post_init__()
         kind = CELLS[self.cell]
         check(
-            self.backend == "scratch" or kind.torch is not None,
+            self.backend != "torch" or kind.torch is not None,
             f"the cell {self.cell} has no torch layer: {kind.why_not_torch}",
-            "add --backend scratch, or take another --cell",
+            "give --backend auto, or take another --cell",
         )
 
     def idle(self) -> dict[str, str]:

@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
+import torch
 from torch import nn
 
-from charlm.config import NetworkSection
+from charlm.config import NetworkSection, TaskConfig
+from charlm.device import select_device, select_precision
 from charlm.recurrent.build import build_stack
+from charlm.recurrent.choice import fastest_backend
 from charlm.recurrent.stack import Stack
+
+C = TypeVar("C", bound=TaskConfig)
+
+
+def prepare_device(config: C) -> tuple[C, torch.device]:
+    """The device of a training, and the configuration with the backend that is faster there.
+
+    Raises:
+        UsageError: there is no such device, or it cannot compute in the precision.
+    """
+    device = select_device(config.training.device)
+    select_precision(config.training.precision, device)
+    if config.model.backend == "auto":
+        config = config.with_backend(fastest_backend(config.model.cell, device=device.type))
+    return config, device
 
 
 def embedding_size(config: NetworkSection) -> int:
@@ -15,10 +35,14 @@ def embedding_size(config: NetworkSection) -> int:
 
 
 def build_layers(config: NetworkSection, input_size: int, *, bidirectional: bool) -> Stack:
-    """The recurrent layers of a model, with freshly drawn weights."""
+    """The recurrent layers of a model, with freshly drawn weights.
+
+    The backend "auto" is the faster one on a CPU; a run has chosen before.
+    """
+    backend = config.backend
     return build_stack(
         config.cell,
-        config.backend,
+        fastest_backend(config.cell, device="cpu") if backend == "auto" else backend,
         input_size=input_size,
         hidden_size=config.hidden_size,
         num_layers=config.num_layers,

@@ -80,7 +80,7 @@ class Run(RunData):
 
     @classmethod
     def create(cls, run: str | Path | None, config: TaskConfig, corpus: TaskCorpus) -> Self:
-        """Make the folder and write run.json.
+        """Make the folder and write run.json, with the backend that "auto" stands for here.
 
         Args:
             run: a name or a new or empty folder, see `run_path`; None:
@@ -94,7 +94,11 @@ class Run(RunData):
         """
         import torch
 
+        from charlm.models.build import prepare_device
+
         task = task_of(config)
+        if config.model.backend == "auto":
+            config, _ = prepare_device(config)
         # torch's own version names its build, such as +cu130; the one of its metadata may not.
         versions = {"charlm": version("charlm"), "torch": torch.__version__}
         versions["numpy"] = version("numpy")
@@ -202,6 +206,8 @@ class Run(RunData):
         Raises:
             UsageError: a setting differs that cannot change; the message lists all of them.
         """
+        if config.model.backend == "auto":  # the run has chosen
+            config = config.with_backend(self.config.model.backend)
         old, new = self.config.to_dict(), config.to_dict()
         differing = [
             f"{section}.{key} is {old[section][key]} in the run, not {value}"

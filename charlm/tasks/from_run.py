@@ -89,7 +89,8 @@ def check_given(config: Any, own: Settings, run: Run, settings: Sequence[Setting
     for section, values in own.items():
         for key, wanted in values.items():
             value = getattr(getattr(config, section), key)
-            if value != wanted and any(key in layer.get(section, {}) for layer in settings):
+            fits = value == wanted or (key, value) == ("backend", "auto")
+            if not fits and any(key in layer.get(section, {}) for layer in settings):
                 raise UsageError(
                     f"{section}.{key} is {wanted} in {run.folder}, not {value}",
                     "leave it out: the run brings its own",

@@ -81,6 +81,29 @@ def test_dry_run_of_a_preset(charlm):
         assert re.search(r"^clip_norm +none +option", shown, re.MULTILINE)
 
 
+def test_the_backend_is_chosen_when_the_run_is_made(charlm, monkeypatch):
+    def choose(backend):
+        monkeypatch.setattr("charlm.models.build.fastest_backend", lambda *_, **__: backend)
+
+    choose("torch")
+    shown = charlm("train", *TINY, "--dry-run").out
+    assert "\nmodel: lstm (torch), " in shown
+    assert re.search(r"^backend +torch +auto +The implementation", shown, re.MULTILINE)
+    choose("scratch")
+    plan = charlm("train", *TINY, "--dry-run", "--json").json
+    assert [plan["backend"], plan["config"]["model"]["backend"]] == ["scratch"] * 2
+    assert charlm("train", *TINY, "--run", "novel", "--json").json["backend"] == "scratch"
+    choose("torch")
+    about = json.loads(Path("checkpoints/novel/run.json").read_bytes())
+    assert about["config"]["model"]["backend"] == "scratch"
+    again = ("train", "--resume", "--run", "novel", "--epochs", 2, "--json")
+    assert charlm(*again, "--backend", "auto").json["backend"] == "scratch"
+    assert "--backend" not in charlm(*again, "--backend", "torch").hint
+    own = ("train", *TINY, "--from-run", "novel", "--json")
+    assert charlm(*own, "--backend", "auto").json["backend"] == "scratch"
+    assert charlm(*own, "--backend", "torch").error.startswith("model.backend is scratch in ")
+
+
 def test_generate_json_and_several_samples(trained, charlm):
     words = shlex.split(
         f"generate --run {trained} --prefix The --length 30 --exact-length --seed 5"

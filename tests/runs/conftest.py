@@ -19,7 +19,7 @@ SETTINGS = {
 }
 TRAINED = {
     "corpus": {"max_chars": 4000},
-    "model": {"cell": "gru", "hidden_size": 4, "embedding_size": 4},
+    "model": {"cell": "gru", "backend": "scratch", "hidden_size": 4, "embedding_size": 4},
     "training": {
         "epochs": 2,
         "batch_size": 8,

@@ -191,7 +191,7 @@ def test_number_that_is_not_finite(weights, refused, number):
         ({"num_layers": 2}, "stack.layers.1."),
         ({"backend": "scratch"}, "stack.layers.0."),
         ({"embedding": "learned"}, "head.weight"),
-        ({"cell": "gru"}, "is (9, 3) torch.float32, not (12, 3)"),
+        ({"cell": "gru", "backend": "torch"}, "is (9, 3) torch.float32, not (12, 3)"),
     ],
 )
 def test_weights_of_another_model(refused, options, differs):
