@@ -60,7 +60,7 @@ def show(
     """
     from charlm.corpus import catalogue, locate
     from charlm.tasks.language_model.corpus import load_corpus
-    from charlm.tasks.language_model.repeats import as_json, repeats, repeats_words
+    from charlm.tasks.language_model.repeats import repeats, repeats_words
 
     entry = catalogue().get(name)
     content: dict[str, Any] = {} if entry is None else dataclasses.asdict(entry)
@@ -90,8 +90,8 @@ def show(
         "vocabulary": len(corpus.vocabulary),
         "split": {"train": train, "valid": valid, "test": test},
     }
-    repeated = repeats(corpus.text("train"), corpus.text("valid") + corpus.text("test"))
-    output.json(content | {"repeated": as_json(repeated)})
+    repeated = repeats(corpus.split("train"), corpus.ids[train:])
+    output.json(content | repeated.as_json())
     _tell(output, content | {"files": files})
     if words := repeats_words(repeated, "held-out text"):
         output.text(words)

@@ -55,6 +55,12 @@ class TextOptions(EvalOptions):
         option="--protocol",
         choices=("carried", "nanogpt"),
     )
+    whole: bool = setting(
+        False,
+        "Score every character of a text with more than 1,000,000 characters, not a sample of "
+        "500,000.",
+        option="--whole",
+    )
 
     def check_split(self, split: str | None) -> None:
         """Raise a UsageError if both a split of the corpus and another text are given."""
@@ -299,6 +305,7 @@ class LanguageModelTask(Task):
             characters,
             what=what,
             protocol=protocol,
+            whole=options.whole,
             device=device,
             should_stop=should_stop,
             seen=options.text is None and split == "train",

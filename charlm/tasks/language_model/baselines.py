@@ -23,11 +23,13 @@ from numpy.typing import NDArray
 from charlm.corpus.vocabulary import UNKNOWN
 from charlm.errors import CorpusError
 
-Ids = npt.NDArray[np.int64]
+Ids = npt.NDArray[np.integer]
 Floats = npt.NDArray[np.float64]
 
 FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)  # D1, D2, D3+ in counts; KenLM's --discount_fallback
+_BLOCK = 2**20  # characters that are counted at once
 MAX_XZ_DICTIONARY = 1536 * 2**20  # bytes; the encoder accepts no larger window
+LEARNED = 4_000_000  # characters that the n-gram and xz learn from; about ten seconds in all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,7 @@ class Baseline:
     nats_per_char: float  # mean cross-entropy of a predicted character
     detail: str  # how the score was computed, in a few words
     known_nats_per_char: float | None = None  # without the unknown characters, if there are some
+    learned_from: int = 0  # characters of the training text
 
     @property
     def perplexity(self) -> float:
@@ -60,22 +63,27 @@ def baselines(
     max_order: int = 6,
     spelling: float = 0.0,
     boundary: int | None = None,
+    scored: NDArray[np.bool_] | None = None,
 ) -> dict[str, Baseline | None]:
     """The scores of uniform, unigram, n-gram and xz on the characters ``text[1:]``.
 
     The n-gram has the order that scores best on ``text`` itself. This favours the baseline a
-    little: a model that beats it has beaten every order.
+    little: a model that beats it has beaten every order. N-gram and xz learn from the last
+    ``LEARNED`` characters of a longer training text.
 
     Args:
         train: (N,) ids of the training text; may be empty. None: it is missing, and all
             baselines but uniform are None.
         text: (M,) ids of the scored text, M >= 2.
         vocabulary_size: V, with ``<unk>`` as in the model; all ids lie in [0, V).
-        train_text: the characters of ``train``, for xz.
-        scored_text: the characters of ``text``, for xz.
+        train_text: for xz, the characters of ``train``, or of its end: at least the last
+            ``LEARNED``.
+        scored_text: the characters of ``text``, for xz; of those that are scored.
         max_order: the longest n-gram to try, in characters, >= 1.
         spelling: nats that every unknown character costs beyond ``<unk>``; xz spells them itself.
         boundary: as in `kneser_ney`; ``text`` then begins with it.
+        scored: (M,) which characters are scored, not the first; the others are context. None: all
+            but the first.
 
     Raises:
         CorpusError: ``text`` has fewer than two characters.
@@ -91,30 +99,38 @@ def baselines(
     for name, ids in (("train", train), ("text", text)):
         if ids is not None and len(ids) and not 0 <= ids.min() <= ids.max() < vocabulary_size:
             raise ValueError(f"{name} has ids outside [0, {vocabulary_size})")
-    unknown = text[1:] == UNKNOWN  # (M - 1,)
+    chosen = np.ones(len(text) - 1, np.bool_) if scored is None else scored[1:]  # (M - 1,)
+    unknown = text[1:][chosen] == UNKNOWN  # (K,) of the K scored ones
 
-    def scored(name: str, nats: Floats, detail: str) -> Baseline:
+    def baseline(name: str, nats: Floats, detail: str, learned_from: int = 0) -> Baseline:
         known = nats[~unknown] if unknown.any() else nats[:0]
         return Baseline(  # max: rounding makes a certain character negative
             name=name,
             nats_per_char=max(0.0, float(nats.mean())) + spelling * float(unknown.mean()),
             detail=detail,
             known_nats_per_char=max(0.0, float(known.mean())) if len(known) else None,
+            learned_from=learned_from,
         )
 
     equal = np.full(len(unknown), math.log(vocabulary_size))
-    uniform = scored("uniform", equal, f"{vocabulary_size} characters, equally likely")
+    uniform = baseline("uniform", equal, f"{vocabulary_size} characters, equally likely")
     if train is None:
         return {"uniform": uniform, "unigram": None, "ngram": None, "xz": None}
-    order, ngram = best_order(train, text, vocabulary_size, max_order, boundary)
+    read = train[max(0, len(train) - LEARNED) :]
+    order, ngram = best_order(read, text, vocabulary_size, max_order, boundary, chosen)
     detail = f"modified Kneser-Ney, order {order}, the best here of 1 to {max_order}"
-    counted = unigram(train, text, vocabulary_size)
-    xz_nats = max(0.0, xz(train_text, scored_text) / (len(text) - 1))
+    counted = unigram(train, text, vocabulary_size)[chosen]
+    xz_nats = xz(train_text[max(0, len(train_text) - LEARNED) :], scored_text)
     return {
         "uniform": uniform,
-        "unigram": scored("unigram", counted, "character counts, add-one"),
-        "ngram": scored("ngram", ngram, detail),
-        "xz": Baseline(name="xz", nats_per_char=xz_nats, detail="xz -9e after the training text"),
+        "unigram": baseline("unigram", counted, "character counts, add-one", len(train)),
+        "ngram": baseline("ngram", ngram, detail, len(read)),
+        "xz": Baseline(
+            name="xz",
+            nats_per_char=max(0.0, xz_nats / len(unknown)),
+            detail="xz -9e after the training text",
+            learned_from=len(read),
+        ),
     }
 
 
@@ -124,12 +140,15 @@ def best_order(
     vocabulary_size: int,
     max_order: int = 6,
     boundary: int | None = None,
+    scored: NDArray[np.bool_] | None = None,
 ) -> tuple[int, Floats]:
-    """The order of n-gram that scores best on ``text[1:]``, and its (M - 1,) nats.
+    """The order of n-gram that scores best on K characters of ``text[1:]``, and its (K,) nats.
 
-    Arguments are those of `kneser_ney`.
+    Arguments are those of `kneser_ney`; ``scored`` is an (M - 1,) mask of the K characters, all if
+    it is None.
     """
     by_order = kneser_ney(train, text, vocabulary_size, max_order, boundary)  # (max_order, M - 1)
+    by_order = by_order if scored is None else by_order[:, scored]
     best = int(by_order.mean(axis=1).argmin())
     return best + 1, by_order[best]
 
@@ -139,7 +158,10 @@ def unigram(train: Ids, text: Ids, vocabulary_size: int) -> Floats:
 
     P(w) = (c(w) + 1) / (N + V)                        (add-one smoothing, Laplace)
     """
-    counts = np.bincount(train, minlength=vocabulary_size)  # (V,)
+    blocks = (train[start : start + _BLOCK] for start in range(0, len(train), _BLOCK))
+    counts = np.zeros(vocabulary_size, np.int64)
+    for block in blocks:  # bincount makes integers of 8 bytes of them
+        counts += np.bincount(block, minlength=vocabulary_size)
     return np.asarray(np.log(len(train) + vocabulary_size) - np.log(counts[text[1:]] + 1))
 
 
@@ -199,7 +221,7 @@ def kneser_ney(
     size = len(text)
     nats = np.empty((max_order, size - 1))
     highest = lower = np.full(size, 1 / vocabulary_size)  # (M,) P of each of text
-    ranks = np.zeros(size + 1, np.int64)  # order 0: the empty n-gram at every place
+    ranks: Ids = np.zeros(size + 1, np.int64)  # order 0: the empty n-gram at every place
     counted = _count_grams(train, vocabulary_size, max_order, boundary)
     inside = _inside_lines(text, max_order, boundary)
     for n, (grams, within) in enumerate(zip(counted, inside, strict=True), start=1):

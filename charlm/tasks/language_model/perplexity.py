@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,8 +19,8 @@ from charlm.corpus.vocabulary import UNKNOWN
 from charlm.errors import Stopped
 from charlm.models.recurrent_model import evaluating
 from charlm.recurrent.states import map_state
-from charlm.tasks.language_model.batches import Lines, first_rows, id_tensor
-from charlm.tasks.language_model.model import LanguageModel, cross_entropy_sum
+from charlm.tasks.language_model.batches import PADDING, Lines, first_rows
+from charlm.tasks.language_model.model import LanguageModel
 from charlm.tasks.sequences import ROWS, length_batches
 from charlm.training.loss import LossSum
 
@@ -26,13 +28,21 @@ ROW_LENGTH = 2048  # characters scored in one row
 WARM_UP = 512  # characters that a row reads before the scored ones
 WINDOW = 256  # characters scored from one zero state in nanoGPT's protocol
 CHUNK = 4_000_000  # the largest number of logits in memory at once
+# Rows that are read side by side, and characters of a chunk: on a CPU, nn.LSTM is fastest where
+# both fit into the processor's cache.
+CPU_ROWS, CPU_CHARACTERS = 128, 4096
+GPU_ROWS = 4096
+
+Ids = Tensor | NDArray[np.integer]
 
 
 @dataclass(frozen=True)
 class TextLoss(LossSum):
-    """The loss on a text; ``unknown`` is its part on characters that the vocabulary lacks."""
+    """The loss on a text, or on a sample of it: ``count`` of its ``characters`` were scored."""
 
-    unknown: LossSum
+    unknown: LossSum  # the part on characters that the vocabulary lacks
+    characters: int  # that can be predicted: all but the first
+    standard_error: float | None = None  # of a sample's ``mean``, in nats per character
 
     @property
     def known(self) -> LossSum:
@@ -43,10 +53,11 @@ class TextLoss(LossSum):
 @torch.no_grad()
 def evaluate(
     model: LanguageModel,
-    ids: Tensor | NDArray[np.int64],
+    ids: Ids,
     *,
     row_length: int | None = ROW_LENGTH,
     warm_up: int = WARM_UP,
+    at_most: int | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TextLoss:
     """The loss on ``ids[1:]``: each character is predicted from the characters before it.
@@ -57,8 +68,10 @@ def evaluate(
 
     Args:
         model: in any mode; it is in the same mode afterwards.
-        ids: (N,) int64, N >= 2: an array, or a tensor on the model's device.
+        ids: (N,) integers, N >= 2: an array, or a tensor on the model's device.
         row_length: characters scored in one row; None: a single row, which is exact but slow.
+        at_most: score a sample of a longer text: rows of ``row_length`` characters, spread evenly,
+            with at most this number of characters in all (or one row). None: score all.
         should_stop: called before each chunk.
 
     Raises:
@@ -70,68 +83,103 @@ def evaluate(
     >>> loss.count
     22
     """
-    nats, count, unknown = 0.0, 0, LossSum(0.0, 0)
-    with evaluating(model):
-        for _, logits, targets in _predictions(model, ids, row_length, warm_up, should_stop):
-            nats += float(cross_entropy_sum(logits, targets))
-            unknown += _unknown(logits, targets)
-            count += len(targets)
-    return TextLoss(nats, count, unknown)
+    count = _predicted(ids)
+    rows = rows_of(count, row_length, at_most)
+    losses = _Losses(len(rows.starts))
+    for first, _, logits, targets, scored in _predictions(model, ids, rows, warm_up, should_stop):
+        losses.add(slice(first, first + targets.shape[1]), logits, targets, scored)
+    return losses.total(count)
 
 
 @torch.no_grad()
-def character_nats(model: LanguageModel, ids: NDArray[np.int64]) -> NDArray[np.float64]:
+def character_nats(model: LanguageModel, ids: NDArray[np.integer]) -> NDArray[np.float64]:
     """The cross-entropy of each of ``ids[1:]``, (N - 1,), in nats; as in `evaluate`, N >= 1."""
-    if len(ids) == 1:
-        return np.empty(0)
     nats = np.empty(len(ids) - 1)
-    every = _predictions(model, ids, ROW_LENGTH, WARM_UP, lambda: False)
-    with evaluating(model):
-        for positions, logits, targets in every:
-            losses = F.cross_entropy(logits, targets, reduction="none")
-            nats[positions.cpu().numpy()] = losses.cpu().numpy()
+    if not len(nats):
+        return nats
+    rows = rows_of(len(nats), ROW_LENGTH, None)
+    for _, positions, logits, targets, scored in _predictions(
+        model, ids, rows, WARM_UP, lambda: False
+    ):
+        where = positions[scored.cpu()].numpy()
+        nats[where] = _cross_entropies(logits, targets)[scored].cpu().numpy()
     return nats
+
+
+class Rows(NamedTuple):
+    """Parts of a text of one length: the characters ``ids[1 + start : 1 + start + length]``."""
+
+    starts: NDArray[np.int64]  # (R,) ascending
+    length: int  # the last row ends with the text, if that is earlier
+
+
+def rows_of(count: int, row_length: int | None, at_most: int | None) -> Rows:
+    """The rows in which `evaluate` scores a text with ``count`` characters to predict."""
+    if at_most is not None and count > at_most:
+        length = min(row_length or at_most, at_most)
+        number = at_most // length
+        return Rows(np.arange(number) * count // number, length)
+    number = 1 if row_length is None else -(-count // row_length)
+    length = -(-count // number)
+    return Rows(np.arange(number) * length, length)
 
 
 def _predictions(
     model: LanguageModel,
-    ids: Tensor | NDArray[np.int64],
-    row_length: int | None,
+    ids: Ids,
+    rows: Rows,
     warm_up: int,
     should_stop: Callable[[], bool],
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yield (M,) positions, the (M, V) logits there, and the (M,) ids after them, until the end."""
-    ids = ids if isinstance(ids, Tensor) else id_tensor(ids, model.head.weight.device)
+) -> Iterator[tuple[int, Tensor, Tensor, Tensor, Tensor]]:
+    """Read the rows in blocks of B rows and chunks of T characters.
+
+    Yields:
+        The first row of the block, the (T, B) positions on the CPU, the (T, B, V) logits there, the
+        (T, B) ids after them, and which of them are scored, (T, B): those before the end.
+    """
     count = len(ids) - 1
-    if count < 1:
-        raise ValueError("a text of fewer than two characters cannot be scored")
-    rows = 1 if row_length is None else -(-count // row_length)
-    length = -(-count // rows)
-    starts = torch.arange(rows, device=ids.device) * length  # (rows,)
-    state = model.initial_state(rows)
-    chunk = max(1, CHUNK // (rows * model.vocabulary_size))
-    first = -min(warm_up, (rows - 1) * length)
-    begins = {*range(first, 0, chunk), *range(0, length, chunk), *range(0, first, -length)}
-    for begin, end in itertools.pairwise([*sorted(begins), length]):
-        if should_stop():
-            raise Stopped
-        if begin <= 0:  # a row whose warm-up would start before the text still has a zero state
-            state = map_state(functools.partial(_keep, starts + begin > 0), state)
-        steps = torch.arange(begin, end, device=ids.device).unsqueeze(1)  # (T, 1)
-        positions = (starts + steps).clamp(0, count - 1)  # (T, rows)
-        logits, state = model(ids[positions], state)
-        if begin >= 0:
-            scored = starts + steps < count  # false after the end of the text
-            where = positions[scored]
-            yield where, logits[scored], ids[where + 1]
+    device = ids.device if isinstance(ids, Tensor) else model.head.weight.device
+    most, characters = (CPU_ROWS, CPU_CHARACTERS) if device.type == "cpu" else (GPU_ROWS, CHUNK)
+    number = len(rows.starts)
+    size = -(-number // -(-number // most))  # all blocks have nearly as many rows
+    with evaluating(model):
+        for row in range(0, number, size):
+            starts = torch.from_numpy(rows.starts[row : row + size])  # (B,)
+            wide = len(starts)
+            state = model.initial_state(wide)
+            chunk = max(1, min(CHUNK // (wide * model.vocabulary_size), characters // wide))
+            first = -min(warm_up, int(starts[-1]))
+            # A row whose warm-up would begin before the text has a zero state until it begins.
+            late = {-start for start in starts.tolist() if start < warm_up}
+            begins = {*range(first, 0, chunk), *range(0, rows.length, chunk), *late}
+            for begin, end in itertools.pairwise([*sorted(begins), rows.length]):
+                if should_stop():
+                    raise Stopped
+                if begin <= 0:
+                    begun = (starts + begin > 0).to(device)
+                    state = map_state(functools.partial(_keep, begun), state)
+                places = starts + torch.arange(begin, end).unsqueeze(1)  # (T, B)
+                positions = places.clamp(0, count - 1)
+                logits, state = model(_take(ids, positions, device), state)
+                if begin >= 0:
+                    scored = (places < count).to(device)
+                    yield row, positions, logits, _take(ids, positions + 1, device), scored
+
+
+def _take(ids: Ids, positions: Tensor, device: torch.device) -> Tensor:
+    """The ids at some positions, int64 on the device."""
+    if isinstance(ids, Tensor):
+        return ids[positions.to(device)].to(torch.int64)
+    return torch.from_numpy(ids[positions.numpy()].astype(np.int64)).to(device)
 
 
 @torch.no_grad()
 def evaluate_windows(
     model: LanguageModel,
-    ids: Tensor,
+    ids: Ids,
     *,
     window: int = WINDOW,
+    at_most: int | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TextLoss:
     """The loss on ``ids[1:]`` as nanoGPT measures it: each window starts from a zero state.
@@ -139,64 +187,69 @@ def evaluate_windows(
     The windows are ``ids[i : i + window]`` for i = 0, window, 2 window, ... (the last one may be
     shorter), and the targets are one character later, so each character of ``ids[1:]`` is predicted
     once. nanoGPT's ``train.py`` (A. Karpathy, 2022) draws windows at random places instead; this is
-    the same measure on the whole text, without the chance.
+    the same measure on the whole text, without the chance. With ``at_most``, the windows are spread
+    evenly over the text.
 
     Arguments and errors are those of `evaluate`; ``window`` is a number of characters.
     """
-    count = len(ids) - 1
-    if count < 1:
-        raise ValueError("a text of fewer than two characters cannot be scored")
-    rows = max(1, CHUNK // (window * model.vocabulary_size))  # windows read side by side
-    whole = count - count % window
-    bounds = [
-        (start, min(start + rows * window, whole)) for start in range(0, whole, rows * window)
-    ]
-    nats, unknown = 0.0, LossSum(0.0, 0)
-    with evaluating(model):
-        for begin, end in [*bounds, *([(whole, count)] if whole < count else [])]:
-            if should_stop():
-                raise Stopped
-            length = min(window, end - begin)
-            inputs = ids[begin:end].view(-1, length).T  # (T, rows)
-            targets = ids[begin + 1 : end + 1].view(-1, length).T
-            logits, _ = model(inputs, model.initial_state(inputs.shape[1]))
-            nats += float(cross_entropy_sum(logits, targets))
-            unknown += _unknown(logits, targets)
-    return TextLoss(nats, count, unknown)
+    count = _predicted(ids)
+    rows = Rows(np.arange(0, count, window), min(window, count))
+    if at_most is not None and count > at_most:
+        rows = rows_of(count, window, at_most)
+    losses = _Losses(len(rows.starts))
+    for first, _, logits, targets, scored in _predictions(model, ids, rows, 0, should_stop):
+        losses.add(slice(first, first + targets.shape[1]), logits, targets, scored)
+    return losses.total(count)
 
 
 @torch.no_grad()
 def evaluate_lines(
     model: LanguageModel,
-    ids: Tensor,
+    ids: Ids,
     *,
     rows: int = ROWS,
+    at_most: int | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TextLoss:
     """The loss on ``ids[1:]``, which are lines with their line ends, each line from a zero state.
 
     Args:
         model: in any mode; it is in the same mode afterwards.
-        ids: (N,) int64 on the model's device; the first one is a line end.
+        ids: (N,) integers, as in `evaluate`; the first one is a line end.
         rows: lines that are read in parallel; only the time and the memory depend on it.
+        at_most: score a sample of a longer text: lines, spread evenly over the text, with about
+            this number of characters in all. None: score all lines.
         should_stop: called before each chunk.
 
     Raises:
         Stopped: ``should_stop`` returned True; the model is unchanged.
     """
-    lines, nats, unknown = Lines(ids), 0.0, LossSum(0.0, 0)
+    count = len(ids) - 1
+    if not isinstance(ids, Tensor):
+        ids = torch.tensor(ids.astype(np.int64), device=model.head.weight.device)
+    lines = Lines(ids)
+    chosen = torch.from_numpy(lines_of(len(lines.lengths), count, at_most))
+    losses = _Losses(len(lines.lengths))
     chunk = max(1, CHUNK // (rows * model.vocabulary_size))
     with evaluating(model):
-        for together in length_batches(lines.lengths, rows):
+        for together in length_batches(lines.lengths[chosen], rows):
             state = model.initial_state(len(together))
-            for part, steps in lines.parts(together, chunk):
+            for part, steps in lines.parts(chosen[together], chunk):
                 if should_stop():
                     raise Stopped
                 batch = lines.batch(part, steps)
                 logits, state = model(batch.inputs, first_rows(state, len(part)))
-                nats += float(cross_entropy_sum(logits, batch.targets))
-                unknown += _unknown(logits, batch.targets)
-    return TextLoss(nats, len(ids) - 1, unknown)
+                scored = batch.targets != PADDING
+                losses.add(part.numpy(), logits, batch.targets, scored)
+    return losses.total(count)
+
+
+def lines_of(number: int, characters: int, at_most: int | None) -> NDArray[np.int64]:
+    """The lines that `evaluate_lines` scores, of a ``number`` of lines with these characters."""
+    wanted = number
+    if at_most is not None and characters > at_most:
+        wanted = max(1, number * at_most // characters)
+    return np.arange(wanted) * number // wanted
 
 
 PROTOCOLS: dict[str, Callable[..., TextLoss]] = {
@@ -207,13 +260,77 @@ PROTOCOLS: dict[str, Callable[..., TextLoss]] = {
 """The ways to score a text. ``docs/scores.md`` describes them."""
 
 
-def _unknown(logits: Tensor, targets: Tensor) -> LossSum:
-    """The part of a loss on targets that the vocabulary lacks; logits (..., V), targets (...)."""
-    chosen = targets == UNKNOWN
-    if not bool(chosen.any()):
-        return LossSum(0.0, 0)
-    nats = float(cross_entropy_sum(logits[chosen], targets[chosen]))
-    return LossSum(nats, int(chosen.sum()))
+def scored_parts(
+    protocol: str, ids: NDArray[np.integer], at_most: int | None
+) -> list[tuple[int, int]]:
+    """Where the parts of a text begin and end that a protocol scores; without a sample, one."""
+    count = len(ids) - 1
+    if at_most is None or count <= at_most:
+        return [(1, len(ids))]
+    if protocol == "lines":
+        ends = np.flatnonzero(ids == ids[0])  # (L + 1,)
+        chosen = lines_of(len(ends) - 1, count, at_most)
+        return [*zip((ends[chosen] + 1).tolist(), (ends[chosen + 1] + 1).tolist(), strict=True)]
+    starts, length = rows_of(count, WINDOW if protocol == "nanogpt" else ROW_LENGTH, at_most)
+    return [(1 + start, 1 + start + length) for start in starts.tolist()]
+
+
+class _Losses:
+    """Losses that are added up, those of each of P parts of a text apart."""
+
+    def __init__(self, parts: int) -> None:
+        self.nats, self.counts = np.zeros(parts), np.zeros(parts, np.int64)
+        self.unknown = LossSum(0.0, 0)
+
+    def add(
+        self, parts: slice | NDArray[np.int64], logits: Tensor, targets: Tensor, scored: Tensor
+    ) -> None:
+        """Add the losses of B parts, of (T, B, V) logits and (T, B) targets, where scored."""
+        losses = _cross_entropies(logits, targets).double().where(scored, 0)  # (T, B)
+        self.nats[parts] += losses.sum(0).cpu().numpy()
+        self.counts[parts] += scored.sum(0).cpu().numpy()
+        unknown = scored & (targets == UNKNOWN)
+        number = int(unknown.sum())
+        if number:
+            self.unknown += LossSum(float(losses[unknown].sum()), number)
+
+    def total(self, characters: int) -> TextLoss:
+        """The loss on a text with these characters to predict, of which some were scored."""
+        nats, count = float(self.nats.sum()), int(self.counts.sum())
+        error = self._standard_error(count / characters) if count < characters else None
+        return TextLoss(nats, count, self.unknown, characters, error)
+
+    def _standard_error(self, share: float) -> float | None:
+        """The standard error of the mean of a sample, which is a share of the text; or None.
+
+        With M sampled parts of n_i nats and c_i characters, and their mean m (a ratio, Cochran,
+        "Sampling techniques", 1977, chapter 6):
+
+            sqrt((1 - share) M / (M - 1) sum_i (n_i - m c_i)^2) / sum_i c_i
+
+        The parts stand as if they were drawn at random. They are spread evenly, so the error is
+        rather smaller.
+        """
+        chosen = self.counts > 0
+        nats, counts, parts = self.nats[chosen], self.counts[chosen], int(chosen.sum())
+        if parts < 2:
+            return None
+        rest = nats - nats.sum() / counts.sum() * counts
+        square = (1 - share) * parts / (parts - 1) * float(rest @ rest)
+        return math.sqrt(square) / int(counts.sum())
+
+
+def _predicted(ids: Ids) -> int:
+    """The number of characters to predict; a ValueError if there are none."""
+    if len(ids) < 2:
+        raise ValueError("a text of fewer than two characters cannot be scored")
+    return len(ids) - 1
+
+
+def _cross_entropies(logits: Tensor, targets: Tensor) -> Tensor:
+    """The (T, B) cross-entropies, in nats, of (T, B, V) logits and (T, B) targets."""
+    losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+    return losses.view_as(targets)
 
 
 def _keep(rows: Tensor, tensor: Tensor) -> Tensor:

@@ -79,4 +79,5 @@ def _copied(text: str, corpus_hashes: Hashes, size: int) -> NDArray[np.bool_]:
 
 
 def _all_hashes(text: str, size: int) -> Hashes:
-    return np.concatenate([np.empty(0, np.uint64), *window_hashes(text, size)])
+    points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+    return np.concatenate([np.empty(0, np.uint64), *window_hashes(points, size)])

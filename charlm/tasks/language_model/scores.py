@@ -6,33 +6,36 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from charlm.corpus.vocabulary import UNKNOWN
 from charlm.errors import counted
 from charlm.runs import Run
 from charlm.task import Report, Table
-from charlm.tasks.language_model.baselines import Baseline, Ids, baselines, best_order
-from charlm.tasks.language_model.batches import id_tensor
+from charlm.tasks.language_model.baselines import LEARNED, Baseline, Ids, baselines, best_order
 from charlm.tasks.language_model.corpus import Corpus
-from charlm.tasks.language_model.perplexity import PROTOCOLS
-from charlm.tasks.language_model.repeats import (
-    HIGH,
-    Repeated,
-    as_json,
-    repeats,
-    repeats_words,
-)
+from charlm.tasks.language_model.perplexity import PROTOCOLS, scored_parts
+from charlm.tasks.language_model.repeats import HIGH, SHOWN, Repeats, repeats, repeats_words
 from charlm.training.loss import perplexity
 
+# Of a text with more than WHOLE characters, SAMPLE are scored: with the default model, ten seconds.
+WHOLE, SAMPLE = 1_000_000, 500_000
 # The n-gram at the end of a training reads at most this many characters: about a second of work.
 SAMPLE_TRAIN = 1_000_000
 SAMPLE_SCORED = 100_000
+REPEATS_TRAIN = 20_000_000  # and these are compared to find passages that repeat
+REPEATS_HELD_OUT = 500_000
+CONTEXT = 5  # characters before a part of a text that the longest n-gram reads
 FEW_EPOCHS = 5  # of a training that may be too short
 FEW_CHARACTERS = 200  # training characters for each entry of the vocabulary
 MANY_UNKNOWN = 0.01  # a larger share of unknown characters explains a bad score
+CLOSE = 0.05  # a model that is worse than the n-gram by a smaller share comes close to it
+BLOCK = 2**20  # characters whose bytes are counted at once
 UNITS = ("nats_per_char", "bits_per_char", "bits_per_byte")
 
 
@@ -44,6 +47,7 @@ def score(
     *,
     what: str,
     protocol: str,
+    whole: bool,
     device: torch.device,
     should_stop: Callable[[], bool],
     seen: bool,
@@ -56,24 +60,30 @@ def score(
         text: the same text as characters.
         what: the name of the text, for people.
         protocol: a name in ``PROTOCOLS``.
+        whole: score all of a text with more than ``WHOLE`` characters, not a sample.
         seen: whether the model was trained on the text.
 
     Raises:
         Stopped: ``should_stop`` returned True.
     """
     model = run.load_model().to(device)
-    tensor = id_tensor(ids, device)
-    loss = PROTOCOLS[protocol](model, tensor, should_stop=should_stop)
+    at_most = None if whole or len(ids) - 1 <= WHOLE else SAMPLE
+    loss = PROTOCOLS[protocol](model, ids, at_most=at_most, should_stop=should_stop)
+    parts = scored_parts(protocol, ids, at_most)
     spelling = run.vocabulary.spelling_nats
-    train, train_text = (None, "") if corpus is None else corpus.read("train")
+    train, train_text = None, ""
+    if corpus is not None:
+        train, train_text = corpus.read("train")
+    joined, scored = _joined(ids, parts)
     others = baselines(
         train,
-        ids,
+        joined,
         len(run.vocabulary),
         train_text=train_text,
-        scored_text=text,
+        scored_text=text if len(parts) == 1 else "".join(text[a:b] for a, b in parts),
         spelling=spelling,
         boundary=int(ids[0]) if run.config.corpus.lines else None,
+        scored=scored,
     )
     unknown = loss.unknown.count
     nats = loss.mean + spelling * unknown / loss.count  # with none unknown, exactly the mean
@@ -81,39 +91,58 @@ def score(
     model_score = Baseline(
         name="model", nats_per_char=nats, detail="", known_nats_per_char=known_nats
     )
-    known = text[1:]
-    if unknown:
-        known = "".join(each for each, token in zip(known, ids[1:], strict=True) if token)
-    sizes = [(loss.count, _bytes(text[1:])), (loss.known.count, _bytes(known))]
+    sizes = _sizes(ids, text, parts)
     repeated = None
     if corpus is not None and not seen:
-        repeated = repeats(corpus.text("train"), text)
+        repeated = repeats(corpus.split("train"), ids)
     conclusion = None
     if seen:
         conclusion = "the model and the baselines were trained on this text: see another split"
     elif corpus is not None and (ngram := others["ngram"]):
         conclusion = _compared(nats, ngram.nats_per_char, "the n-gram")
         if nats >= ngram.nats_per_char:
-            conclusion += _reason(run, corpus, repeated, unknown / loss.count)
+            worse = nats / ngram.nats_per_char - 1 if ngram.nats_per_char else math.inf
+            conclusion += _reason(run, corpus, repeated, unknown / loss.count, worse)
     content: dict[str, Any] = {
         "characters": loss.count,
+        "characters_in_text": loss.characters,
+        "standard_error": loss.standard_error,
         **_figures(model_score, sizes),
         "unknown_characters": unknown,
         "spelling_nats": spelling,
         "protocol": protocol,
+        "train_characters": None if train is None else len(train),
         "baselines": {
-            name: other and {**_figures(other, sizes), "detail": other.detail}
+            name: other
+            and {
+                **_figures(other, sizes),
+                "detail": other.detail,
+                "learned_from": other.learned_from,
+            }
             for name, other in others.items()
         },
-        "repeated": as_json(repeated),
+        **(repeated.as_json() if repeated else {"repeated": None}),
         "conclusion": conclusion,
     }
     of_them = f", {unknown:,} of them unknown ({unknown / loss.count:.1%})" if unknown else ""
-    blocks: list[str | Table] = [
-        f"{what}: {counted(loss.count, 'character')} predicted{of_them}; protocol {protocol}",
-        _table(run, {f"this model ({run.config.model.cell})": content, **content["baselines"]}),
-    ]
-    if repeated and any(each and max(each) > HIGH for each in repeated.values()):
+    number = counted(loss.count, "character")
+    if loss.count < loss.characters:
+        number = f"{loss.count:,} of {counted(loss.characters, 'character')}"
+    blocks: list[str | Table] = [f"{what}: {number} predicted{of_them}; protocol {protocol}"]
+    if loss.count < loss.characters:
+        words = f"a sample of {counted(len(parts), 'part')}, spread evenly"
+        if loss.standard_error is not None:
+            error = loss.standard_error / math.log(2)
+            words += f"; standard error of the model {error:.4f} bits/char"
+        blocks.append(f"{words} (--whole scores all)")
+    blocks.append(
+        _table(run, {f"this model ({run.config.model.cell})": content, **content["baselines"]})
+    )
+    if train is not None and len(train) > LEARNED:
+        blocks.append(
+            f"ngram and xz learned from the last {LEARNED:,} of {len(train):,} training characters"
+        )
+    if repeated and max(repeated.most()) > HIGH:
         blocks.append(repeats_words(repeated, "scored text") or "")
     return Report(content=content, blocks=[*blocks, *([conclusion] if conclusion else [])])
 
@@ -121,32 +150,66 @@ def score(
 def conclude(run: Run, corpus: Corpus, valid: float | None) -> Report:
     """What the end of a training says: better or worse than an n-gram, and repeated passages.
 
-    The n-gram is that of ``baselines``, on at most the first ``SAMPLE_TRAIN`` characters of the
-    train split, scored on at most the first ``SAMPLE_SCORED`` of the validation split. ``valid`` is
-    the model's perplexity on the whole validation split; None: nothing is said.
+    The n-gram is that of ``baselines``, on at most the last ``SAMPLE_TRAIN`` characters of the
+    train split, scored on at most ``SAMPLE_SCORED`` of the validation split, in parts that are
+    spread evenly. ``valid`` is the model's perplexity on the validation split; None: nothing is
+    said.
     """
     content: dict[str, Any] = {"ngram_perplexity": None, "repeated": None, "conclusion": None}
     if valid is None:
         return Report(content=content, blocks=())
-    (train, _), (scored, _) = corpus.read("train"), corpus.read("valid")
-    ids, boundary = scored[:SAMPLE_SCORED], int(scored[0]) if corpus.lines else None
-    _, each = best_order(train[:SAMPLE_TRAIN], ids, len(run.vocabulary), boundary=boundary)
+    (train, _), (ids, _) = corpus.read("train"), corpus.read("valid")
+    parts = scored_parts("lines" if corpus.lines else "carried", ids, SAMPLE_SCORED)
+    joined, scored = _joined(ids, parts)
+    read = train[max(0, len(train) - SAMPLE_TRAIN) :]
+    boundary = int(ids[0]) if corpus.lines else None
+    _, each = best_order(read, joined, len(run.vocabulary), boundary=boundary, scored=scored[1:])
     ngram, model = max(0.0, float(each.mean())), math.log(valid)
     than = "an n-gram"
-    if len(train) > SAMPLE_TRAIN or len(scored) > SAMPLE_SCORED:
-        than += f" of the first {min(len(train), SAMPLE_TRAIN):,} training characters"
+    if len(read) < len(train):
+        than += f" of the last {len(read):,} of {len(train):,} training characters"
     than += f" (perplexity {run.task.valid_metric.text(perplexity(ngram))})"
-    repeated = repeats(corpus.text("train"), corpus.text("valid") + corpus.text("test"))
+    repeated = repeats(
+        corpus.split("train"),
+        corpus.ids[corpus.split_sizes[0] :],
+        most_train=REPEATS_TRAIN,
+        most_text=REPEATS_HELD_OUT,
+    )
     conclusion = _compared(model, ngram, than)
     if model >= ngram:
-        conclusion += _reason(run, corpus, repeated, 0.0)
+        worse = model / ngram - 1 if ngram else math.inf
+        conclusion += _reason(run, corpus, repeated, 0.0, worse)
     content = {
         "ngram_perplexity": perplexity(ngram),
-        "repeated": as_json(repeated),
+        **repeated.as_json(),
         "conclusion": conclusion,
     }
-    words = repeats_words(repeated, "held-out text")
+    words = repeats_words(repeated, "held-out text") if max(repeated.most()) >= SHOWN else None
     return Report(content=content, blocks=[*([words] if words else []), conclusion])
+
+
+def _joined(ids: Ids, parts: Sequence[tuple[int, int]]) -> tuple[Ids, NDArray[np.bool_]]:
+    """Parts of a text with the characters that are their context, and which ones are scored."""
+    begins = [max(0, begin - CONTEXT) for begin, _ in parts]
+    joined = [ids[first:end] for first, (_, end) in zip(begins, parts, strict=True)]
+    scored = [
+        np.arange(first, end) >= begin for first, (begin, end) in zip(begins, parts, strict=True)
+    ]
+    return np.concatenate(joined), np.concatenate(scored)
+
+
+def _sizes(ids: Ids, text: str, parts: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The characters and bytes of the scored parts: of all, and of the known characters."""
+    count = size = unknown = unknown_size = 0
+    for first, last in parts:
+        for begin in range(first, last, BLOCK):
+            end = min(begin + BLOCK, last)
+            block = text[begin:end]
+            count, size = count + len(block), size + _bytes(block)
+            where = np.flatnonzero(ids[begin:end] == UNKNOWN).tolist()
+            unknown += len(where)
+            unknown_size += _bytes("".join(block[index] for index in where))
+    return [(count, size), (count - unknown, size - unknown_size)]
 
 
 def _compared(model: float, ngram: float, words: str) -> str:
@@ -158,14 +221,17 @@ def _compared(model: float, ngram: float, words: str) -> str:
 
 
 def _reason(
-    run: Run, corpus: Corpus, repeated: Mapping[str, Repeated | None] | None, unknown: float
+    run: Run, corpus: Corpus, repeated: Repeats | None, unknown: float, worse: float
 ) -> str:
-    """Why a model is probably worse than the n-gram, and what to try; the end of a sentence."""
+    """Why a model is probably worse than the n-gram, and what to try; the end of a sentence.
+
+    ``worse`` is by how much, as a share of the n-gram's nats.
+    """
     epochs = run.metrics[-1]["epoch"] if run.metrics else 0.0
     size, entries = corpus.split_sizes[0], len(run.vocabulary)
     if unknown > MANY_UNKNOWN:
         reason = "many characters are not in the training text; train on text of this kind"
-    elif any(each and each.training > HIGH for each in (repeated or {}).values()):
+    elif repeated and repeated.most().training > HIGH:
         reason = "the n-gram knows repeated passages by heart; hold out a text that is new"
     elif size < FEW_CHARACTERS * entries:
         reason = (
@@ -178,6 +244,8 @@ def _reason(
             f"it has read the training text only {times}; train longer: --resume with more "
             f"--epochs or --minutes"
         )
+    elif worse < CLOSE:
+        return ", so it comes close; try a larger --hidden-size, or train longer"
     else:
         reason = "the network does not suit the text; try a larger --hidden-size or another --lr"
     return f", probably because {reason}"

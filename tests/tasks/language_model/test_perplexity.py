@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
+import statistics
 
 import pytest
 import torch
@@ -150,16 +152,19 @@ def test_trained_model_is_scored_the_same_in_rows():
     row_length=st.none() | st.integers(1, 100),
     warm_up=st.integers(0, 100),
     chunk=st.integers(1, 20_000),
+    rows=st.sampled_from([2, 128]),
 )
-def test_every_predicted_character_is_counted_once(length, row_length, warm_up, chunk):
+def test_every_predicted_character_is_counted_once(length, row_length, warm_up, chunk, rows):
     """All characters differ, and so do the losses that are added up."""
     model = Memoryless(length)
     ids = torch.randperm(length)
     losses = F.cross_entropy(model.table[ids[:-1]], ids[1:], reduction="none")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "CHUNK", chunk)
+        patch.setattr(module, "CPU_ROWS", rows)
         loss = evaluate(model, ids, row_length=row_length, warm_up=warm_up)
-    assert loss.count == length - 1
+    assert loss.count == loss.characters == length - 1
+    assert loss.standard_error is None
     assert loss.nats == pytest.approx(float(losses.sum()), rel=1e-12)
 
 
@@ -278,6 +283,55 @@ def test_unknown_characters_are_counted_apart(score):
     assert known.known == LossSum(known.nats, known.count)
 
 
+@pytest.mark.parametrize(
+    ("score", "starts"),
+    [
+        (functools.partial(evaluate, row_length=9, warm_up=5), [0, 37, 75, 112]),
+        (functools.partial(evaluate_windows, window=9), [0, 37, 75, 112]),
+        (evaluate, [0]),
+    ],
+)
+def test_sample_is_of_parts_that_are_spread_evenly(score, starts, monkeypatch):
+    """At most 40 of 150 characters, in parts of 9, or in a single one."""
+    monkeypatch.setattr(module, "CPU_ROWS", 3)
+    model, ids = model_of(3.0), text_of(151)
+    length = 9 if len(starts) > 1 else 40
+    begins = [max(0, start - 5) if "row_length" in str(score) else start for start in starts]
+    nats = [
+        step_by_step(model, ids[begin : start + length + 1])
+        - (step_by_step(model, ids[begin : start + 1]) if start > begin else 0)
+        for begin, start in zip(begins, starts, strict=True)
+    ]
+    loss = score(model, ids, at_most=40)
+    assert (loss.count, loss.characters) == (len(starts) * length, 150)
+    assert loss.nats == pytest.approx(sum(nats), rel=1e-9)
+    if len(starts) == 1:
+        assert loss.standard_error is None  # nothing says how much parts differ
+    else:  # that of a mean of four numbers
+        error = statistics.stdev(nats) / length / math.sqrt(4) * math.sqrt(1 - 36 / 150)
+        assert loss.standard_error == pytest.approx(error)
+    assert score(model, ids, at_most=150) == score(model, ids)
+
+
+def test_standard_error_says_how_far_a_sample_is_from_the_text():
+    """A text whose parts differ, in 20 samples of another size each."""
+    model = Memoryless(VOCABULARY_SIZE)
+    parts = torch.rand(200, VOCABULARY_SIZE, generator=torch.Generator().manual_seed(1)) ** 4
+    ids = torch.cat([each.multinomial(50, replacement=True) for each in parts])
+    whole = evaluate(model, ids).mean
+    samples = [evaluate(model, ids, row_length=20, at_most=size) for size in range(400, 2400, 100)]
+    errors = [(loss.mean - whole) / loss.standard_error for loss in samples]
+    assert 0.5 < math.sqrt(statistics.fmean(error**2 for error in errors)) < 1.5
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32])
+def test_ids_of_any_integer_type(dtype):
+    model, ids = model_of(2.0), text_of(151)
+    for score in (evaluate, evaluate_windows):
+        found = [score(model, each) for each in (ids, ids.to(dtype), ids.to(dtype).numpy())]
+        assert found == [found[0]] * 3
+
+
 @pytest.mark.parametrize("length", [0, 1])
 @pytest.mark.parametrize("row_length", [None, 10])
 def test_fewer_than_two_characters_are_refused(length, row_length):
@@ -310,6 +364,18 @@ def test_lines_side_by_side_are_the_loop_over_one_line_at_a_time(options, rows, 
     assert model.training
     again = evaluate_lines(model, lines_of(LINES[::-1]), rows=rows)
     assert again.nats == pytest.approx(alone, rel=1e-9)
+
+
+def test_sample_of_lines():
+    model = model_of(3.0)
+    every = [step_by_step(model, torch.tensor([END, *line, END])) for line in LINES]
+    loss = evaluate_lines(model, lines_of(LINES), at_most=35)  # of 67 characters: 3 of 6 lines
+    assert (loss.count, loss.characters) == (3 + 14 + 5, 67)
+    assert loss.nats == pytest.approx(sum(every[::2]), rel=1e-9)
+    mean = loss.mean
+    rest = [nats - mean * count for nats, count in zip(every[::2], (3, 14, 5), strict=True)]
+    error = math.sqrt(3 / 2 * sum(each**2 for each in rest) * (1 - 22 / 67)) / 22
+    assert loss.standard_error == pytest.approx(error)
 
 
 def test_a_huge_line_needs_little_memory(monkeypatch):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from charlm.tasks.language_model import repeats as module
 from charlm.tasks.language_model.corpus import load_corpus
-from charlm.tasks.language_model.repeats import Repeated, as_json, repeats, repeats_words
+from charlm.tasks.language_model.repeats import Repeated, Repeats, repeats_words
 
 TEXTS = st.text("ab\u65c5\U0001f682", max_size=60)
 
@@ -27,14 +28,52 @@ def with_sets(train: str, text: str, window: int) -> Repeated | None:
     return Repeated(sum(marks) / len(text), sum(earlier) / len(text))
 
 
+def repeats(train: str, text: str, windows=module.WINDOWS, **most) -> dict[str, Repeated | None]:
+    ids = [np.array([*map(ord, each)], np.uint32) for each in (train, text)]
+    return module.repeats(*ids, windows, **most).shares
+
+
 @given(TEXTS, TEXTS, st.sampled_from([1, 2, 4, 8]), st.sampled_from([1, 3, 8, 2**16]))
 @example("", "", 1, 1)
 @example("abab", "abababab", 4, 1)
 def test_shares_are_those_of_sets_of_substrings(train, text, window, chunk):
+    """The numpy form, and the compiled one."""
+    expected = with_sets(train, text, window)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "CHUNK", chunk)
-        found = repeats(train, text, (window,))[str(window)]
-    assert found == pytest.approx(with_sets(train, text, window))
+        assert repeats(train, text, (window,))[str(window)] == pytest.approx(expected)
+        patch.setattr(module, "COMPILE", 0)
+        assert repeats(train, text, (window,))[str(window)] == pytest.approx(expected)
+
+
+def test_compiled_form_finds_the_same_in_a_longer_text(monkeypatch):
+    """Words of a small vocabulary, so that passages of 16 characters repeat."""
+    draws = np.random.default_rng(0)
+    words = [draws.integers(1, 200, 8).astype(np.uint8) for _ in range(100)]
+    train, text = (
+        np.concatenate([words[index] for index in draws.integers(0, 100, size)])
+        for size in (10_000, 4000)
+    )
+    numpy = module.repeats(train, text, (8, 16))
+    monkeypatch.setattr(module, "COMPILE", 0)
+    assert module.repeats(train, text, (8, 16)) == numpy
+    assert all(0.1 < share < 0.999 for share in numpy.shares["16"])
+    monkeypatch.setattr(module, "can_compile", lambda: False)
+    assert module.repeats(train, text, (8, 16)) == numpy
+
+
+def test_long_texts_are_compared_in_part():
+    """The last characters of training, and the first of the held-out text."""
+    train, text = "abcdefgh" + "ijklmnop" * 2, "ijklabcd" * 2
+    assert repeats(train, text, (4,), most_train=16, most_text=8) == {"4": Repeated(0.5, 0.0)}
+    ids = np.arange(30)
+    found = module.repeats(ids, ids[:20], (2,), most_train=25, most_text=10)
+    assert found == Repeats({"2": Repeated(0.5, 0.0)}, (10, 20), (25, 30))
+    assert repeats_words(found, "held-out text") == (
+        "repeats of 2 or more characters in the held-out text: 50.0% from training, 0.0% from "
+        "itself (compared: its first 10 characters, the last 25 of training). So much is known "
+        "from training that the scores are better than for new text"
+    )
 
 
 def test_windows_of_32_and_128_characters():
@@ -64,23 +103,29 @@ def test_jay_chou_repeats_itself(corpora):
     assert found["128"] == pytest.approx((0.0, 0.1496), abs=1e-4)
 
 
+def of(shares) -> Repeats:
+    return Repeats(shares, (400, 400), (4000, 4000))
+
+
 def test_words():
-    found = {"32": Repeated(0.251, 0.02), "128": Repeated(0.04, 0.0)}
-    first = (
-        "repeats in the held-out text, as passages of 32 / 128 characters or more: 25.1% / 4.0% "
-        "stand in the training text, 2.0% / 0.0% earlier in the held-out text itself"
-    )
+    found = of({"32": Repeated(0.251, 0.02), "128": Repeated(0.04, 0.0)})
     assert repeats_words(found, "held-out text") == (
-        first + ". So much is known from training that the scores are better than for new text"
+        "repeats of 32 or more characters in the held-out text: 25.1% from training, 2.0% from "
+        "itself. So much is known from training that the scores are better than for new text"
     )
-    low = {"32": Repeated(0.05, 0.05), "128": None}
+    low = of({"32": Repeated(0.05, 0.05), "128": None})
     assert repeats_words(low, "scored text") == (
-        "repeats in the scored text, as passages of 32 characters or more: 5.0% stand in the "
-        "training text, 5.0% earlier in the scored text itself"
+        "repeats of 32 or more characters in the scored text: 5.0% from training, 5.0% from itself"
     )
-    songs = {"32": Repeated(0.0, 0.35)}
+    songs = of({"32": Repeated(0.0, 0.35)})
     assert repeats_words(songs, "held-out text").endswith(
         "itself. xz learns while it reads, so it scores repeats better than the others"
     )
-    assert repeats_words({"32": None}, "held-out text") is None
-    assert as_json(low) == {"32": {"training": 0.05, "itself": 0.05}, "128": None}
+    none = of({"32": Repeated(0.0, 0.0004)})
+    assert repeats_words(none, "text") == "repeats of 32 or more characters in the text: none"
+    assert repeats_words(of({"32": None}), "held-out text") is None
+    assert low.as_json() == {
+        "repeated": {"32": {"training": 0.05, "itself": 0.05}, "128": None},
+        "compared_characters": 400,
+        "compared_train_characters": 4000,
+    }

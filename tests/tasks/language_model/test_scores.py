@@ -13,7 +13,8 @@ from charlm.tasks import LANGUAGE_MODEL
 from charlm.tasks.language_model import scores as module
 from charlm.tasks.language_model.baselines import kneser_ney
 from charlm.tasks.language_model.corpus import Corpus
-from charlm.tasks.language_model.repeats import Repeated
+from charlm.tasks.language_model.perplexity import ROW_LENGTH
+from charlm.tasks.language_model.repeats import Repeated, Repeats
 from charlm.tasks.language_model.scores import _compared, _reason, conclude
 
 
@@ -44,20 +45,23 @@ def test_comparison_in_bits_and_percent():
 
 
 @pytest.mark.parametrize(
-    ("epochs", "size", "training", "unknown", "reason"),
+    ("epochs", "size", "training", "unknown", "worse", "reason"),
     [
-        (40, 10**6, 0.0, 0.02, "many characters are not in the training text"),
-        (40, 10**6, 0.2, 0.0, "the n-gram knows repeated passages by heart"),
-        (40, 9_999, 0.0, 0.0, "9,999 training characters are few for 50 different ones"),
-        (0.8, 10**6, 0.1, 0.01, "it has read the training text only 0.8 times"),
-        (1, 10_000, 0.0, 0.0, "it has read the training text only once"),
-        (40, 10_000, 0.0, 0.0, "the network does not suit the text"),
+        (40, 10**6, 0.0, 0.02, 0.01, "many characters are not in the training text"),
+        (40, 10**6, 0.2, 0.0, 0.01, "the n-gram knows repeated passages by heart"),
+        (40, 9_999, 0.0, 0.0, 0.01, "9,999 training characters are few for 50 different ones"),
+        (0.8, 10**6, 0.1, 0.01, 0.01, "it has read the training text only 0.8 times"),
+        (1, 10_000, 0.0, 0.0, 0.01, "it has read the training text only once"),
+        (40, 10_000, 0.0, 0.0, 0.06, "the network does not suit the text"),
+        (40, 10_000, 0.0, 0.0, 0.008, None),
     ],
 )
-def test_the_likely_reason(epochs, size, training, unknown, reason):
-    repeated = {"32": Repeated(training, 0.9), "128": None}
-    words = _reason(run_of(epochs), SimpleNamespace(split_sizes=(size, 9, 9)), repeated, unknown)
-    assert words.startswith(f", probably because {reason}")
+def test_the_likely_reason(epochs, size, training, unknown, worse, reason):
+    """None is needed for a model that is hardly worse."""
+    repeated = Repeats({"32": Repeated(training, 0.9), "128": None}, (9, 9), (size, size))
+    corpus = SimpleNamespace(split_sizes=(size, 9, 9))
+    words = _reason(run_of(epochs), corpus, repeated, unknown, worse)
+    assert words.startswith(f", probably because {reason}" if reason else ", so it comes close")
     assert "; " in words  # and what to try
 
 
@@ -77,15 +81,19 @@ def test_conclusion_of_a_training():
 
 
 def test_the_ngram_of_a_training_reads_a_bounded_sample(monkeypatch):
+    """The end of the train split, and two parts of the validation split with their context."""
     monkeypatch.setattr(module, "SAMPLE_TRAIN", 500)
-    monkeypatch.setattr(module, "SAMPLE_SCORED", 100)
-    run, corpus = run_of(9), corpus_of(2000, 300, 300)
-    train, valid = corpus.split("train")[:500], corpus.split("valid")[:100]
-    expected = math.exp(kneser_ney(train, valid, 50, 6).mean(axis=1).min())
+    monkeypatch.setattr(module, "SAMPLE_SCORED", 2 * ROW_LENGTH)
+    run, corpus = run_of(9), corpus_of(2000, 9001, 300)
+    train, valid = corpus.split("train")[-500:], corpus.split("valid")
+    parts = [valid[: 1 + ROW_LENGTH], valid[4501 - 5 : 4501 + ROW_LENGTH]]
+    nats = [kneser_ney(train, each, 50, 6) for each in parts]
+    both = np.concatenate([nats[0], nats[1][:, 4:]], axis=1)
+    expected = math.exp(both.mean(axis=1).min())
     report = conclude(run, corpus, 5.0)
     assert report.content["ngram_perplexity"] == pytest.approx(expected)
     assert (
-        f"an n-gram of the first 500 training characters (perplexity {expected:.3f})"
+        f"an n-gram of the last 500 of 2,000 training characters (perplexity {expected:.3f})"
         in report.content["conclusion"]
     )
 
