@@ -58,13 +58,13 @@ def test_a_wrong_weight_is_found(cell, weight, dtype, bidirectional, monkeypatch
 
 @dtypes
 def test_gates_in_the_wrong_order_are_found(dtype, monkeypatch):
-    step = LSTMCell.step
+    project = LSTMCell.project
 
-    def gates_in_another_order(cell, projected, state):
-        i, f, g, o = projected.chunk(4, dim=1)
-        return step(cell, torch.cat([f, i, g, o], dim=1), state)
+    def gates_in_another_order(cell, xs):
+        i, f, g, o = project(cell, xs).chunk(4, dim=-1)
+        return torch.cat([f, i, g, o], dim=-1)
 
-    monkeypatch.setattr(LSTMCell, "step", gates_in_another_order)
+    monkeypatch.setattr(LSTMCell, "project", gates_in_another_order)
     assert not compare("lstm", dtype, 0, bidirectional=False).agree
 
 

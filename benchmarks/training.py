@@ -1,0 +1,270 @@
+"""Rows: the training of language models, in characters per second."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from benchmarks import floors, peers, texts
+from benchmarks.harness import FLOOR, Contender, Options, Row, speed
+from charlm.device import select_precision
+from charlm.runs import Run
+from charlm.task import settings_from_preset
+from charlm.tasks import LANGUAGE_MODEL
+from charlm.tasks.language_model.config import LanguageModelConfig
+from charlm.tasks.language_model.corpus import Corpus, load_corpus
+from charlm.training.loop import open_trainer
+
+BATCH, STEPS = 32, 35  # the book's
+BEST_BACKENDS = ("torch", "scratch")  # the faster one counts
+UNIT = "characters/s"
+TRAINED = 40  # batches of a round of the default training
+
+
+def book_corpus() -> Corpus:
+    """The first 10,000 characters of the bundled story, cleaned as in the book."""
+    return load_corpus("traveller", cleaning="letters", max_chars=10_000, split=(1, 0, 0))
+
+
+def book_config(cell: str, backend: str, hidden: int) -> LanguageModelConfig:
+    """The book's network and training."""
+    model = {"cell": cell, "backend": backend, "hidden_size": hidden, "embedding": "one-hot"}
+    model |= {"input_dropout": 0, "output_dropout": 0, "weight_dropout": 0}
+    training = {"batch_size": BATCH, "seq_len": STEPS, "optimiser": "sgd", "lr": 1.0}
+    training |= {"schedule": "constant", "warmup": 0, "precision": "float32", "epochs": 1}
+    return LanguageModelConfig.from_settings([{"model": model, "training": training}])
+
+
+def trained(
+    config: LanguageModelConfig,
+    corpus: Corpus,
+    folder: Path,
+    options: Options,
+    batches: int | None = None,
+) -> Callable[[], int]:
+    """A function that trains for some batches, or an epoch, and returns its characters."""
+    trainer = open_trainer(Run.create(folder, config, corpus), corpus, options.device)[0]
+
+    def train() -> int:
+        before = trainer.progress.items
+        for _ in range(batches or len(trainer.batches)):
+            trainer.update()
+        return trainer.progress.items - before
+
+    return train
+
+
+def book_floor(cell: str, hidden: int, corpus: Corpus, options: Options) -> Contender:
+    """The products of an epoch of the book's training."""
+    batches = len(corpus.split("train")) // (BATCH * STEPS)
+    products = floors.training_products(
+        cell,
+        vocabulary=len(corpus.vocabulary),
+        hidden=hidden,
+        batch_size=BATCH,
+        steps=STEPS,
+        batches=batches,
+        device=options.device,
+    )
+    return speed(products, options.device)
+
+
+def scratch_row(cell: str, hidden: int, wanted: float) -> Row:
+    """A scratch cell beside the book's scratch code."""
+
+    def prepare(options: Options, folder: Path) -> dict[str, Contender]:
+        corpus, device = book_corpus(), options.device
+        ours = trained(book_config(cell, "scratch", hidden), corpus, folder / "run", options)
+        net = peers.book_scratch_network(cell, len(corpus.vocabulary), hidden, device)
+        theirs = peers.book_epoch(net, corpus.split("train").tolist(), BATCH, STEPS, device)
+        return {
+            "charlm": speed(ours, device),
+            "d2l": speed(theirs, device),
+            FLOOR: book_floor(cell, hidden, corpus, options),
+        }
+
+    return Row(
+        name=f"training/scratch-{cell}-{hidden}",
+        about=f"scratch {cell}, {hidden} units, batch {BATCH}, {STEPS} steps; d2l's scratch code",
+        unit=UNIT,
+        prepare=prepare,
+        wanted=f"{wanted} times d2l",
+    )
+
+
+def best_row(cell: str, wanted: float, hidden: int = 256) -> Row:
+    """The fastest backend beside the book's loop with torch's layer."""
+
+    def prepare(options: Options, folder: Path) -> dict[str, Contender]:
+        corpus, device = book_corpus(), options.device
+        ours = {
+            backend: speed(
+                trained(book_config(cell, backend, hidden), corpus, folder / backend, options),
+                device,
+            )
+            for backend in BEST_BACKENDS
+        }
+        if len(ours) > 1:
+            speeds = {
+                backend: statistics.median([epoch() for _ in range(5)])
+                for backend, epoch in ours.items()
+            }
+            ours = {backend: ours[backend] for backend in [max(speeds, key=speeds.__getitem__)]}
+        net = peers.book_layer_network(cell, len(corpus.vocabulary), hidden, device)
+        theirs = peers.book_epoch(net, corpus.split("train").tolist(), BATCH, STEPS, device)
+        return {
+            **{f"charlm, {backend}": epoch for backend, epoch in ours.items()},
+            f"d2l, nn.{cell.upper()}": speed(theirs, device),
+            FLOOR: book_floor(cell, hidden, corpus, options),
+        }
+
+    return Row(
+        name=f"training/best-{cell}-{hidden}",
+        about=f"the best backend, {cell}, {hidden} units; d2l's loop with nn.{cell.upper()}",
+        unit=UNIT,
+        prepare=prepare,
+        wanted=f"{wanted} times d2l",
+    )
+
+
+def jaychou_row(sampling: str) -> Row:
+    """A preset of the first Chinese edition beside its loop."""
+
+    def prepare(options: Options, folder: Path) -> dict[str, Contender]:
+        layers = [settings_from_preset("language-model", f"jaychou-{sampling}")]
+        config = LanguageModelConfig.from_settings(layers)
+        corpus = load_corpus(
+            texts.chinese(options.folder, 0.2) if texts.lyrics() is None else "jaychou",
+            cleaning="spaces",
+            max_chars=10_000,
+            vocabulary_from="kept",
+            split=(1, 0, 0),
+        )
+        size = {"batch_size": config.training.batch_size, "steps": config.training.seq_len}
+        size |= {"hidden": config.model.hidden_size}
+        vocabulary, ids = len(corpus.vocabulary), corpus.split("train").tolist()
+        theirs = peers.first_edition_epoch(ids, vocabulary, random=sampling == "random", **size)
+        batches = len(ids) // (BATCH * STEPS)
+        floor = floors.training_products(
+            "rnn", vocabulary=vocabulary, batches=batches, device=options.device, **size
+        )
+        ours = trained(config, corpus, folder / "run", options)
+        return {
+            "charlm": speed(ours, options.device),
+            "d2l-zh v1": speed(theirs, torch.device("cpu")),
+            FLOOR: speed(floor, options.device),
+        }
+
+    return Row(
+        name=f"training/jaychou-{sampling}",
+        about=f"the preset jaychou-{sampling}; the loop of the book's first Chinese edition",
+        unit=UNIT,
+        prepare=prepare,
+        wanted="3 times d2l-zh v1",
+    )
+
+
+def bare_loop(config: LanguageModelConfig, corpus: Corpus, device: torch.device) -> Any:
+    """The usual hand-written loop of the default training, without dropout on weights."""
+    model, training = config.model, config.training
+    size, embedding = len(corpus.vocabulary), model.embedding_size or 64
+    net = nn.ModuleDict(
+        {
+            "embedding": nn.Embedding(size, embedding),
+            "lstm": nn.LSTM(embedding, model.hidden_size, model.num_layers),
+            "head": nn.Linear(model.hidden_size, size),
+        }
+    ).to(device)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=training.lr, betas=(0.9, training.beta2))
+    bfloat16 = select_precision(training.precision, device).bfloat16
+    ids = torch.tensor(corpus.split("train").tolist(), device=device)
+    length, steps = len(ids) // training.batch_size, training.seq_len
+    columns = ids[: training.batch_size * length].view(training.batch_size, length).T
+    starts = itertools.cycle(range(0, length - steps - 1, steps))
+    state: Any = None
+
+    def train() -> int:
+        nonlocal state
+        for start in itertools.islice(starts, TRAINED):
+            inputs, targets = columns[start : start + steps], columns[start + 1 :][:steps]
+            state = None if start == 0 or state is None else tuple(s.detach() for s in state)
+            with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+                embedded = F.dropout(net["embedding"](inputs), model.input_dropout)
+                outputs, state = net["lstm"](embedded, state)
+                logits = net["head"](F.dropout(outputs, model.output_dropout))
+            loss = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(net.parameters(), training.clip_norm)
+            optimiser.step()
+        return TRAINED * steps * training.batch_size
+
+    return train
+
+
+def default_row() -> Row:
+    """The default training beside torch's layer in it, and beside a bare loop."""
+
+    def prepare(options: Options, folder: Path) -> dict[str, Contender]:
+        device = options.device
+        plans = {
+            backend: LANGUAGE_MODEL.plan([{"model": {"backend": backend}}], None, progress=False)
+            for backend in {*BEST_BACKENDS, "torch"}
+        }
+        ours = {
+            backend: speed(
+                trained(plan.config, plan.corpus, folder / backend, options, TRAINED), device
+            )
+            for backend, plan in plans.items()
+        }
+        plan = plans["torch"]
+        model, training = plan.config.model, plan.config.training
+        bfloat16 = select_precision(training.precision, device).bfloat16
+        floor = floors.training_products(
+            model.cell,
+            vocabulary=len(plan.corpus.vocabulary),
+            hidden=model.hidden_size,
+            batch_size=training.batch_size,
+            steps=training.seq_len,
+            batches=TRAINED,
+            device=device,
+            embedding=model.embedding_size or 64,
+            dtype=torch.bfloat16 if bfloat16 else torch.float32,
+        )
+        subject = max(plans, key=lambda backend: (backend in BEST_BACKENDS, ours[backend]()))
+        return {
+            f"charlm, {subject}": ours[subject],
+            "charlm, torch": ours["torch"],
+            "nn.LSTM in a bare loop": speed(bare_loop(plan.config, plan.corpus, device), device),
+            FLOOR: speed(floor, device),
+        }
+
+    return Row(
+        name="training/default",
+        about="charlm train with its defaults; --backend torch, and a loop around nn.LSTM",
+        unit=UNIT,
+        prepare=prepare,
+        wanted="1.3 times --backend torch",
+    )
+
+
+ROWS = (
+    scratch_row("rnn", 256, 1.6),
+    scratch_row("rnn", 512, 1.25),
+    scratch_row("gru", 256, 1.9),
+    scratch_row("gru-reset-before", 256, 1.9),
+    scratch_row("lstm", 256, 2.2),
+    best_row("rnn", 1.3),
+    best_row("gru", 1.6),
+    best_row("lstm", 1.1),
+    jaychou_row("random"),
+    jaychou_row("consecutive"),
+    default_row(),
+)
