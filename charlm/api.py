@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -98,10 +99,11 @@ def train(
     2
     """
     from charlm.models.build import prepare_device
-    from charlm.training import Finished, Measured, Started, Stepped
+    from charlm.training import Finished, Measured, Noticed, Started, Stepped
     from charlm.training import train as events_of
     from charlm.training.summary import score_test_split, write_summary
 
+    begun = time.monotonic()
     check_known(task, TASKS, "task")
     chosen = TASKS[task]
     given = _given(chosen, corpus, preset, settings, keywords)
@@ -120,7 +122,8 @@ def train(
     with interruptible() as stop, TrainingDisplay(trained, shown=progress) as display:
         for notice in plan.corpus.notices:
             display.note(notice)
-        with closing(events_of(trained, plan.corpus, device=device, should_stop=stop)) as events:
+        following = events_of(trained, plan.corpus, device=device, should_stop=stop, begun=begun)
+        with closing(following) as events:
             for event in events:
                 match event:
                     case Started():
@@ -132,6 +135,8 @@ def train(
                         display.stepped(event)
                     case Measured():
                         display.measured(event)
+                    case Noticed():
+                        display.note(event.text)
                     case Finished():
                         finished = event
         scores = score_test_split(trained, plan.corpus, device, finished, stop)

@@ -250,10 +250,18 @@ class Task(ABC):
             Stopped: ``should_stop`` returned True.
         """
 
-    def conclude(self, run: Any, corpus: Any, valid: float | None) -> Report:
+    def prepare_conclusion(self, run: Any, corpus: Any) -> Any:
+        """The part of `conclude` that needs no trained model.
+
+        A training with a budget of minutes makes it early, so that its time is known.
+        """
+        return None
+
+    def conclude(self, run: Any, corpus: Any, valid: float | None, prepared: Any = None) -> Report:
         """What the end of a training says beyond the metrics; it must take little time.
 
         ``valid`` is the best validation metric; None: there is none, or the training was stopped.
+        ``prepared`` is the result of `prepare_conclusion`; None: it was not called.
         """
         return Report(content={}, blocks=())
 

@@ -67,6 +67,8 @@ def show(
     output.text(", ".join(f"{name} {number}" for name, number in opened.versions.items()))
     output.settings(opened.config)
     output.text("")
+    if len(opened.metrics) > SHOWN:
+        output.text(f"the last {SHOWN} of {len(opened.metrics):,} reports:")
     output.table(
         ("epoch", *opened.task.metric_titles(), "norm", "largest", "clipped", "time"),
         [
@@ -76,7 +78,7 @@ def show(
                 *_gradients(line),
                 clock(line["seconds"]),
             )
-            for line in opened.metrics[-10:]
+            for line in opened.metrics[-SHOWN:]
         ],
     )
     for words in gradient_words(gradients, opened.config.training.clip_norm):
@@ -135,6 +137,7 @@ def compare(
         output.warn("the runs were trained on different data, so their metrics cannot be compared")
 
 
+SHOWN = 10  # the last reports that `show` prints
 WIDE = 16  # longer values of `compare` do not go into columns side by side
 _HEADER = ("run", "cell", "parameters", "epochs", "train", "best valid", "time")
 

@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     from charlm.training import Finished, Started
 
 
+LONG_SET_UP = 5  # seconds from which the time with the set-up is shown
+
+
 def add_commands(app: typer.Typer, task: Task) -> None:
     """Add the commands of a task to an app."""
     app.command("train", help=inspect.cleandoc(task.train_help))(_train_command(task))
@@ -63,6 +66,7 @@ def _train_command(task: Task) -> Any:
         *,
         output: Output,
     ) -> None:
+        begun = time.monotonic()
         opened = _open_to_resume(task, run, given, output) if resume else None
         if opened is None:
             plan = task.plan([*given.values()], corpora_dir, progress=not output.quiet)
@@ -93,7 +97,7 @@ def _train_command(task: Task) -> Any:
         from charlm.training.summary import score_test_split
 
         with polled() as stop:
-            started, finished = _follow(trained, plan.corpus, device, stop, output)
+            started, finished = _follow(trained, plan.corpus, device, stop, output, begun)
             scores = score_test_split(trained, plan.corpus, device, finished, stop)
             _conclude(trained, plan.corpus, started, finished, scores, output)
             output.text(f"next: {task.next_command(trained)}{run_option(trained)}")
@@ -151,14 +155,14 @@ def _show_plan(
 
 
 def _follow(
-    run: Run, corpus: Any, device: torch.device, stop: StopFlag, output: Output
+    run: Run, corpus: Any, device: torch.device, stop: StopFlag, output: Output, begun: float
 ) -> tuple[Started, Finished]:
     """Train, and show the events: a progress bar on a terminal, metrics and samples."""
-    from charlm.training import Finished, Measured, Sampled, Started, Stepped, train
+    from charlm.training import Finished, Measured, Noticed, Sampled, Started, Stepped, train
 
     stepped = False
     with ProgressBar(output, run.task) as bar:
-        for event in train(run, corpus, device=device, should_stop=stop):
+        for event in train(run, corpus, device=device, should_stop=stop, begun=begun):
             match event:
                 case Started():
                     started, bar.words.best = event, event.best
@@ -179,6 +183,8 @@ def _follow(
                     bar.measured(event)
                 case Sampled():
                     bar.sampled(event)
+                case Noticed():
+                    output.note(event.text)
                 case Finished():
                     if not stepped and not event.interrupted:
                         hint = "give more --epochs or --minutes to train longer"
@@ -206,12 +212,14 @@ def _conclude(
     how = "stopped" if finished.interrupted else "trained"
     if finished.out_of_patience:
         how = "stopped improving: ended"
+    slow = finished.waited - finished.seconds >= LONG_SET_UP
     output.text(
         f"{how} after {epochs_text(finished.epochs)}, {clock(finished.seconds)}, "
         f"{summary[f'{task.unit}_per_second']:,} {task.unit}/s"
+        + (f"; {clock(finished.waited)} with the set-up" if slow else "")
     )
     lines = [(task.train_metric, "train", finished.train, _train_words(task, finished))]
-    lines += [(task.valid_metric, "valid", finished.valid, _valid_words(task, finished))]
+    lines += [(task.valid_metric, "valid", finished.valid, _valid_words(task, started, finished))]
     lines += [(task.valid_metric, "test", value, "") for value in scores.values()]
     start = summary.get(f"start_{task.metric_keys[1]}")
     lines += [(task.valid_metric, "before training, valid", start, "")]
@@ -234,12 +242,15 @@ def _train_words(task: Task, finished: Finished) -> str:
     return f" (last whole epoch; {last} in the part of an epoch after it)"
 
 
-def _valid_words(task: Task, finished: Finished) -> str:
-    """When the validation metric of the summary was measured."""
+def _valid_words(task: Task, started: Started, finished: Finished) -> str:
+    """When the validation metric of the summary was measured, and on what part of the split."""
     if finished.best_epoch is None:
         return ""
     words = f" (best, after {epochs_text(finished.best_epoch)}"
-    return f"{words}; last {task.valid_metric.text(finished.last_valid)})"
+    words += f"; last {task.valid_metric.text(finished.last_valid)}"
+    if finished.scored < started.valid_size:
+        words += f"; on {finished.scored:,} of {started.valid_size:,} {task.unit}"
+    return f"{words})"
 
 
 def run_option(run: Run) -> str:

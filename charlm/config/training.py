@@ -28,8 +28,8 @@ class TrainingSection(Section, section="training"):
     )
     minutes: float | None = setting(
         1.6,
-        "Stop after this many minutes, validation and samples included. If --epochs is not given, "
-        "there is no limit on epochs.",
+        "The whole time, in minutes: reading the text, training, validation, samples, saving. If "
+        "--epochs is not given, there is no limit on epochs.",
         option="--minutes",
         none_means="no limit",
         group="end",

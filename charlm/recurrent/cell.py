@@ -87,7 +87,10 @@ class RecurrentCell(Recurrent, ABC, Generic[S]):
         return self.step(self.project(x), state)
 
     def kernel(self) -> Kernel | None:
-        """What computes whole sequences on the CPU with the results of `step`; None: the steps."""
+        """What computes whole sequences on the CPU with the results of `step`; None: the steps.
+
+        A class that defines `step` anew also needs a `kernel` of its own; else there is none.
+        """
         return None
 
     def to_torch(self) -> dict[str, Tensor]:
@@ -149,6 +152,8 @@ class GatedCell(RecurrentCell[S]):
     def project(self, xs: Tensor) -> Tensor:
         """(..., I) features or (...) token ids to (..., G * H), the input's part of every gate."""
         if xs.dtype == torch.int64:
+            if self.input_size < xs.numel():  # adds the bias to fewer rows
+                return F.embedding(xs, self.weight_input + self.bias)
             return F.embedding(xs, self.weight_input) + self.bias
         return F.linear(xs, self.weight_input.T, self.bias)
 

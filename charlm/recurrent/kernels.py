@@ -6,12 +6,13 @@ buffer (``torch.mm(out=)``) and one pointwise function. The way back has the sam
 gradient of the recurrent weights is one product over all steps at the end. The loop remains the
 definition: `charlm.recurrent.unroll` chooses, and tests compare the two.
 
-The pointwise functions are compiled by numba (`charlm.recurrent.pointwise_numba`), or torch
-operations where numba cannot be used or the type is float64 (`charlm.recurrent.pointwise`). What was
-weighed: torch's operations alone read and write a step's gates a dozen times, and each costs some
-microseconds besides. Compiled, a step of an LSTM with 256 units and 32 rows takes 16 microseconds,
-a tenth of its matrix product. The products are left to torch, whose library is faster than numba's.
-numba compiles on first use, for half a second a function, and keeps the result on the disk.
+numba compiles the pointwise functions (`charlm.recurrent.pointwise_numba`). Where numba cannot be
+used, and in float64, they are torch operations (`charlm.recurrent.pointwise`). What was weighed:
+torch's operations read and write the gates of a step a dozen times, and each call costs some
+microseconds. Compiled, the pointwise part of an LSTM with 256 units and 32 rows takes 16
+microseconds, a tenth of its matrix product. The products stay with torch, whose library is three
+times as fast as numba's. numba compiles a function on its first use, in about half a second, and
+keeps the result on the disk.
 
 Under autocast to bfloat16, the products are in bfloat16; gates, cells, states and outputs are
 float32.
@@ -30,7 +31,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from charlm.compiled import can_compile
 from charlm.recurrent import pointwise
@@ -129,7 +129,7 @@ class Steps:
     def views(self, *buffers: Tensor, gates: int = 0) -> list[list[Any]]:
         """`each` of buffers for the pointwise functions; with gates, (rows, gates, units)."""
         if gates:
-            buffers = tuple(each.unflatten(1, (gates, -1)) for each in buffers)
+            buffers = tuple(each.view(len(each), gates, -1) for each in buffers)
         return [self.each(each) for each in self.arrays(*buffers)]
 
     def view_before(self, first: Tensor, buffer: Tensor) -> list[Any]:
@@ -193,7 +193,8 @@ class Kernel:
         product_dtype = torch.get_autocast_dtype("cpu") if low else dtype
         steps = Steps(sizes, dtype, product_dtype, keep=keep)
         if keep:
-            outputs, *last = _Differentiable.apply(self, steps, *tensors)  # type: ignore[no-untyped-call]
+            apply: Any = _Differentiable.apply
+            outputs, *last = apply(self, steps, *tensors)
         else:
             outputs, *last = self.forward(steps, *steps.prepared(tensors))[0]
         return outputs, last
@@ -213,15 +214,19 @@ class _Differentiable(torch.autograd.Function):
         return tuple(results)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, by_outputs: Tensor | None, *by_last: Tensor | None) -> Any:
+        if torch.is_grad_enabled():  # create_graph=True
+            raise RuntimeError(
+                "the gradients of a recurrent kernel cannot be differentiated again; compute the "
+                "sequence with charlm.recurrent.unroll.by_step"
+            )
         tensors, kept = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]
         first = tensors[0]  # a state; zeros of one step stand for those of all
-        by_outputs, *by_last = (
+        given = [
             torch.zeros_like(first) if each is None else each.contiguous()
             for each in (by_outputs, *by_last)
-        )
-        found = ctx.kernel.backward(ctx.steps, *tensors, kept, by_outputs, by_last)
+        ]
+        found = ctx.kernel.backward(ctx.steps, *tensors, kept, given[0], given[1:])
         gradients = (each.to(dtype) for each, dtype in zip(found, ctx.dtypes, strict=True))
         return None, None, *gradients
 
@@ -281,7 +286,7 @@ def lstm(
     x_, m_, g_ = steps.views(x, product, gates, gates=4)
     c_, h_ = steps.views(cells, hidden)
     before_ = steps.view_before(first_cell, cells)
-    compute, extra = steps.pointwise.lstm, ()
+    compute, extra = steps.pointwise.lstm, steps.arrays()
     if peepholes:
         compute, extra = steps.pointwise.lstm_peephole, steps.arrays(torch.stack(peepholes))
     for t in range(len(steps.sizes)):
@@ -307,7 +312,7 @@ def lstm_backward(
     g_, d_ = steps.views(gates, by_x, gates=4)
     c_, go_, gl_, gc_ = steps.views(cells, by_outputs, by_later, by_cell)
     before_ = steps.view_before(first_cell, cells)
-    compute, extra = steps.pointwise.lstm_backward, ()
+    compute, extra = steps.pointwise.lstm_backward, steps.arrays()
     if peepholes:
         compute = steps.pointwise.lstm_peephole_backward
         extra = steps.arrays(torch.stack(peepholes))

@@ -8,8 +8,9 @@ loop into vector instructions. Only contractions to fused multiply-adds are allo
 and NaNs propagate.
 """
 
-# Numba types these functions, mypy does not.
+# numba infers the types of these functions.
 # mypy: ignore-errors
+# ruff: noqa: D103
 
 from __future__ import annotations
 
@@ -98,7 +99,7 @@ def _store(row, j, value):
         bits = _bits_of_float(value)
         rounded = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
         quiet = bits | np.uint32(0x400000)
-        row[j] = (rounded if value == value else quiet) >> np.uint32(16)  # noqa: PLR0124
+        row[j] = (rounded if value == value else quiet) >> np.uint32(16)
 
     return as_float32 if row.dtype is types.float32 else as_bfloat16
 

@@ -38,7 +38,7 @@ class Unrolled(RecurrentLayer):
         if lengths is None:
             projected = self.cell.project(xs)
             outputs, last = self._run(projected.flatten(0, 1), [xs.shape[1]] * len(xs), state)
-            return outputs.unflatten(0, xs.shape[:2]), last
+            return outputs.view(*xs.shape[:2], -1), last
         # Only the valid steps: the rows are sorted by length, and the shorter ones end first.
         packed = pack(xs, lengths)
         sizes = packed.batch_sizes.tolist()  # at each step, the number of rows with that step
@@ -60,11 +60,16 @@ class Unrolled(RecurrentLayer):
         A single step is as fast without. Then it can also be differentiated again, and for many
         gradients at once, as `memory` does.
         """
-        cpu = projected.device.type == "cpu" and projected.dtype in KERNEL_DTYPES
-        traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
-        if not cpu or len(sizes) == 1 or not sizes[0] or traced:
+        if (
+            len(sizes) == 1
+            or sizes[0] == 0
+            or projected.device.type != "cpu"
+            or projected.dtype not in KERNEL_DTYPES
+            or torch.compiler.is_compiling()
+        ):
             return None
-        return self.cell.kernel()
+        defines_step = next(kind for kind in type(self.cell).__mro__ if "step" in vars(kind))
+        return self.cell.kernel() if "kernel" in vars(defines_step) else None
 
 
 def by_step(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from charlm.errors import counted
 from charlm.task import Task
 
 if TYPE_CHECKING:
@@ -27,11 +28,10 @@ class TrainingWords:
         """Epoch, metrics, time left and, where it fits, the speed since the last call."""
         seconds, items = self._speed
         rate = (event.items - items) / max(event.seconds - seconds, 1e-9)
-        left = event.seconds / event.progress * (1 - event.progress)
         self._speed = (event.seconds, event.items)
         unit = self._task.short_unit or self._task.unit
         metrics = self._metrics(event.metric, short=True)
-        words = f"epoch {event.epoch}: {metrics}, {clock(left)} left"
+        words = f"epoch {event.epoch}: {metrics}, {clock(event.left)} left"
         speed = f", {rate:,.0f} {unit}/s"
         return words + speed if len(words + speed) <= _ROOM else words
 
@@ -64,6 +64,15 @@ class TrainingWords:
 def epochs_text(epochs: float) -> str:
     """A number of epochs as text: 1 epoch, 7.583 epochs."""
     return f"{epochs:.4g} epoch{'' if epochs == 1 else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """A long time in words: 25 minutes, 18 hours, 3 days."""
+    for unit, size in (("minute", 60), ("hour", 3600), ("day", 86400)):
+        number = round(seconds / size)
+        if unit == "day" or number < {"minute": 90, "hour": 48}[unit]:
+            break
+    return counted(number, unit)
 
 
 def clock(seconds: float) -> str:

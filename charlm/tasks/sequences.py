@@ -107,6 +107,11 @@ def compute_in_batches(
     return [found[row] for row in range(len(lengths))]
 
 
+def spread(number: int, wanted: int) -> Tensor:
+    """The indices of ``wanted`` of a number of sequences, spread evenly, (wanted,) int64."""
+    return torch.arange(wanted) * number // wanted
+
+
 class SequenceObjective(Objective):
     """An objective whose batches are labelled sequences of similar lengths."""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,8 @@ class Stepped:
     epoch: int
     progress: float  # the share of the training that is done, 0 to 1
     metric: float  # the training metric over the batches of the epoch so far
-    seconds: float  # since the start
+    seconds: float  # of training since the start
+    left: float  # seconds until the end, as expected
     items: int  # characters, texts or words since the start
 
 
@@ -40,7 +42,8 @@ class Measured:
     step: int
     # the training metric over the batches of this epoch, with dropout on; None: before the first
     train: float | None
-    valid: float | None  # the validation metric over the whole split; None: there is no split
+    # the validation metric, on a fixed sample of a large split; None: there is no split
+    valid: float | None
     learning_rate: float
     gradient_norm: float | None  # mean global norm before clipping, since the last report
     largest_gradient_norm: float | None
@@ -72,6 +75,18 @@ class Finished:
     best_epoch: float | None  # epochs after which the best weights were scored
     interrupted: bool  # training was asked to stop before its end
     out_of_patience: bool = False  # the validation metric did not improve for ``patience`` scores
+    scored: int = 0  # items of the validation split that ``valid`` is about
+    waited: float = field(default=0.0, compare=False)  # seconds, with the set-up before training
+    tests: bool = True  # whether there is time to score the test split
+    # what `Task.prepare_conclusion` returned; None: it was not called
+    prepared: Any = field(default=None, compare=False, repr=False)
 
 
-Event = Started | Stepped | Measured | Sampled | Finished
+@dataclass(frozen=True, kw_only=True)
+class Noticed:
+    """Something about the training that the user should know."""
+
+    text: str
+
+
+Event = Started | Stepped | Measured | Sampled | Noticed | Finished

@@ -13,20 +13,24 @@ import torch
 
 from charlm.errors import RunError, Stopped
 from charlm.runs import Run
+from charlm.threads import Threads, threads_given
 from charlm.training.determinism import deterministic
-from charlm.training.events import Event, Finished, Started
+from charlm.training.events import Event, Finished, Noticed, Started
 from charlm.training.objective import Objective
 from charlm.training.saving import Saver
 from charlm.training.trainer import Trainer
 from charlm.training.training_state import load_state
 
 
-def open_trainer(run: Run, corpus: Any, device: torch.device) -> tuple[Trainer, tuple[str, ...]]:
+def open_trainer(
+    run: Run, corpus: Any, device: torch.device, begun: float | None = None
+) -> tuple[Trainer, tuple[str, ...]]:
     """A trainer at the point where the run's training stands.
 
     Seeds torch's global generator, which decides the first weights of a new run.
 
     The second value is what the user should know about precision and resuming, one line each.
+    ``begun`` is as in `train`.
 
     Raises:
         CorpusError: the train split is too small.
@@ -39,7 +43,10 @@ def open_trainer(run: Run, corpus: Any, device: torch.device) -> tuple[Trainer, 
     model = (run.first_model() if is_new else run.new_model()).to(device)
     if is_new:
         objective.prepare(model)
-    trainer = Trainer(objective, model, config, device)
+    trainer = Trainer(objective, model, config, device, begun)
+    if run.task.tests_at_end and objective.has_valid:
+        _, valid, test = corpus.split_sizes
+        trainer.reports.tests = test / valid
     resumed = () if is_new else load_state(run, trainer)
     return trainer, (*trainer.notices, *resumed)
 
@@ -50,6 +57,7 @@ def train(
     *,
     device: torch.device,
     should_stop: Callable[[], bool] = lambda: False,
+    begun: float | None = None,
 ) -> Generator[Event, None, None]:
     """Train the run's model on the corpus and fill the run folder.
 
@@ -60,6 +68,8 @@ def train(
         corpus: the data that the run was made for.
         should_stop: asked after every step, and while scoring and sampling; when it returns True,
             training saves and ends.
+        begun: when the user began to wait, by `time.monotonic`; the budget of ``minutes`` counts
+            from there. None: now.
 
     Raises:
         CorpusError: the corpus is not the run's, or its train split is too small.
@@ -68,7 +78,7 @@ def train(
     """
     run.check_corpus(corpus)
     with run.locked(), deterministic(run.config.training.deterministic):
-        trainer, notices = open_trainer(run, corpus, device)
+        trainer, notices = open_trainer(run, corpus, device, begun)
         saver = Saver(run, trainer)
         yield Started(
             parameters=trainer.model.num_parameters(),
@@ -81,17 +91,37 @@ def train(
         )
         if trainer.objective.starts_trained and run.checkpoint is None:
             saver.save()  # from here on, the run does not need the one that it starts from
+        reports, clock, prepared = trainer.reports, trainer.clock, None
+        told = clock.limited  # whether the user knows how long it takes
+        is_open = device.type == "cpu" and not (
+            run.config.training.deterministic or threads_given()
+        )
+        threads = Threads(trainer.threads, trainer.same_gradients if is_open else lambda _: False)
+        told_of_threads = False
         stopped = should_stop()
         try:
             while not stopped:
                 # The report comes first: a training that was stopped here resumes with it.
-                if trainer.report_due:
-                    yield from trainer.report(should_stop)
+                if reports.due:
+                    yield from reports.make(should_stop)
                     saver.save_when_due()
+                    if clock.limited and prepared is None and trainer.objective.has_valid:
+                        with clock.setting_up():
+                            prepared = run.task.prepare_conclusion(run, corpus)
                 if trainer.over:
+                    reports.finish(should_stop)
                     break
-                yield trainer.update()
-                if not trainer.report_due:
+                with threads.step(lambda: trainer.progress.items):
+                    stepped = trainer.update()
+                yield stepped
+                if threads.notice and not told_of_threads:
+                    told_of_threads = True
+                    yield Noticed(text=threads.notice)
+                if not told and clock.measured:
+                    told = True
+                    if words := trainer.forecast():
+                        yield Noticed(text=words)
+                if not reports.due:
                     saver.save_when_due()
                 stopped = should_stop()
         except Stopped:
@@ -101,16 +131,25 @@ def train(
         except (Exception, GeneratorExit, KeyboardInterrupt):
             saver.save()
             raise
+        finally:
+            threads.stop()
         saver.save()
+        progress, tests = trainer.progress, reports.tests_fit(clock.budget - clock.waited)
+        if not tests and not stopped:
+            yield Noticed(text=reports.without_tests())
         yield Finished(
             epochs=round(trainer.epoch, 3),
-            seconds=trainer.seconds,
-            items=trainer.progress.items,
+            seconds=clock.seconds,
+            items=progress.items,
             train=trainer.train_metric,
-            valid=trainer.progress.best_valid,
+            valid=reports.valid,
             last_train=trainer.last_train_metric,
-            last_valid=trainer.last_valid,
-            best_epoch=trainer.best_epoch,
+            last_valid=reports.last_valid,
+            best_epoch=reports.best_epoch,
             interrupted=stopped,
             out_of_patience=trainer.out_of_patience,
+            scored=progress.final_scored or progress.scored,
+            waited=clock.waited,
+            tests=tests,
+            prepared=prepared,
         )

@@ -30,6 +30,7 @@ class Objective(ABC):
     train_size: int  # the size of the train split, in the task's unit
     valid_size: int
     starts_trained: bool = False  # whether a new model has trained weights, which are scored first
+    most_scored: int = 200_000  # items of the validation split that a report scores
     sample_every: int | None = None  # epochs between two sets of samples; None: about five in all
 
     def prepare(self, model: Any) -> None:
@@ -63,9 +64,16 @@ class Objective(ABC):
         """Whether the validation split is large enough to be scored."""
         return self.valid_size > 0
 
+    def scored(self, size: int) -> int:
+        """The items that `score` scores for a size."""
+        return size
+
     @abstractmethod
-    def score(self, model: Any, should_stop: Callable[[], bool]) -> float:
-        """The metric of the validation split.
+    def score(self, model: Any, size: int, should_stop: Callable[[], bool]) -> float:
+        """The metric of the validation split, or of about ``size`` items spread evenly over it.
+
+        Args:
+            size: the number of items, 1 to ``valid_size``, which means all.
 
         Raises:
             Stopped: ``should_stop`` returned True; the model is unchanged.
@@ -76,9 +84,13 @@ class Objective(ABC):
         return None
 
     def sample(
-        self, model: Any, epoch: float, should_stop: Callable[[], bool]
+        self,
+        model: Any,
+        epoch: float,
+        should_stop: Callable[[], bool],
+        enough: Callable[[], bool],
     ) -> Iterator[Sampled]:
-        """Samples from the model, for tasks whose models write.
+        """Samples from the model, for tasks whose models write; ``enough`` ends them early.
 
         Raises:
             Stopped: ``should_stop`` returned True.

@@ -11,7 +11,10 @@ from charlm.errors import shown
 from charlm.runs.fields import GRADIENTS, check_keys
 from charlm.training.loss import LossSum
 
-_NORMS = ("norms", "norm_sum", "largest_norm", "clipped")
+_NEW = (  # older checkpoints lack these
+    *("norms", "norm_sum", "largest_norm", "clipped"),
+    *("scored", "final_valid", "final_scored", "done_minutes"),
+)
 
 
 @dataclass(kw_only=True)
@@ -32,6 +35,10 @@ class Progress:
     measured_step: int = 0  # the step of the last report
     measured_share: float = 0.0  # the share of the training that was done at that step, 0 to 1
     next_samples: float = 0.0  # the share of the training at which samples are due
+    scored: int = 0  # items of the validation split that a report scores; 0: not yet decided
+    final_valid: float | None = None  # the metric of the best weights on more of it, at the end
+    final_scored: int = 0  # the items of that
+    done_minutes: float = 0.0  # the largest budget of minutes that this training has used up
     norms: int = 0  # steps since the last report whose gradient norm is in the next two numbers
     norm_sum: float = 0.0  # of the global gradient norms of those steps, before clipping
     largest_norm: float = 0.0  # of those steps
@@ -69,8 +76,8 @@ class Progress:
             ValueError: a key or a value is impossible; the message names it.
         """
         fields = {field.name: field for field in dataclasses.fields(cls)}
-        if isinstance(content, dict):  # a checkpoint from before the norms were counted
-            content = {**{name: fields[name].default for name in _NORMS}, **content}
+        if isinstance(content, dict):
+            content = {**{name: fields[name].default for name in _NEW}, **content}
         check_keys(content, fields, "the progress")
         for name, field in fields.items():
             value = content[name]

@@ -26,6 +26,7 @@ class Saver:
         # With very short epochs, saving each of them would take longer than training.
         due = trainer.epoch_over and since * SAVING >= self._saving_seconds
         due |= config.save_minutes is not None and since >= 60 * config.save_minutes
+        due |= trainer.clock.limited and not self._saving_seconds and bool(trainer.metrics)
         due |= config.save_steps is not None and trainer.progress.step % config.save_steps == 0
         if due:
             self.save()
@@ -34,14 +35,19 @@ class Saver:
         """Write a checkpoint, unless nothing has changed since the last one; see `save_state`."""
         if self._standing() == self._saved or not self._trainer.whole:
             return
-        begun, state = time.monotonic(), self._trainer.state_dict()
+        with self._trainer.clock.timing("save"):
+            self._write()
+        self._saving_seconds = self._trainer.clock.costs["save"]
+
+    def _write(self) -> None:
+        state = self._trainer.state_dict()
         # An older checkpoint is worth more than numbers that have overflowed.
         parts = ("weights", "average", "optimiser", "carried")
         if not all(bool(each.isfinite().all()) for part in parts for each in state[part].values()):
             return
         save_state(self._run, state)
         self._saved, self._saved_at = self._standing(), time.monotonic()
-        self._saving_seconds = self._saved_at - begun
 
-    def _standing(self) -> tuple[int, int]:
-        return self._trainer.progress.step, self._trainer.progress.measured_step
+    def _standing(self) -> tuple[int, ...]:
+        progress = self._trainer.progress
+        return progress.step, progress.measured_step, progress.final_scored

@@ -28,7 +28,8 @@ def score_test_split(
     if not run.task.tests_at_end:
         return {}
     key = run.task.valid_metric.key("test")
-    if corpus.split_sizes[SPLITS.index("test")] >= run.task.min_split and not finished.interrupted:
+    has_test = corpus.split_sizes[SPLITS.index("test")] >= run.task.min_split
+    if has_test and finished.tests and not finished.interrupted:
         with suppress(Stopped):
             return {key: run.task.evaluate(run, corpus, "test", device, should_stop).content[key]}
     return {key: None}
@@ -46,7 +47,8 @@ def write_summary(
     metrics = dict(zip(task.metric_keys, (finished.train, finished.valid), strict=True))
     last = (finished.last_train, finished.last_valid)
     metrics |= {f"last_{key}": value for key, value in zip(task.metric_keys, last, strict=True)}
-    about = task.conclude(run, corpus, None if finished.interrupted else finished.valid)
+    valid = None if finished.interrupted else finished.valid
+    about = task.conclude(run, corpus, valid, finished.prepared)
     if run.metrics and run.metrics[0]["step"] == 0:  # before the first step, with --from-run
         metrics[f"start_{task.metric_keys[1]}"] = run.metrics[0][task.metric_keys[1]]
     summary = {
@@ -61,8 +63,11 @@ def write_summary(
         "epochs": finished.epochs,
         f"{task.unit}_seen": finished.items,
         "seconds": round(finished.seconds, 2),
+        "seconds_with_set_up": round(finished.waited, 2),
         f"{task.unit}_per_second": round(finished.items / finished.seconds),
         **metrics,
+        f"valid_{task.unit}": started.valid_size,
+        f"valid_{task.unit}_scored": finished.scored,
         "best_epoch": finished.best_epoch,
         **gradient_summary(run.metrics),
         "interrupted": finished.interrupted,

@@ -1,11 +1,11 @@
-"""The trainer: one model, its update, its reports, and its state between two steps."""
+"""The trainer: one model, its update, and its state between two steps."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,17 +15,18 @@ from torch import Tensor
 from charlm.config import TrainingSection
 from charlm.device import select_precision
 from charlm.errors import TrainingError
-from charlm.models.recurrent_model import RecurrentModel
+from charlm.models.recurrent_model import RecurrentModel, evaluating
 from charlm.optimisation.optimisers import OPTIMISERS, build_optimiser
 from charlm.optimisation.schedules import learning_rate_factor
 from charlm.recurrent.states import StackState, map_state
+from charlm.training.clock import Clock
 from charlm.training.determinism import seed_step
-from charlm.training.events import Event, Measured, Sampled, Stepped
+from charlm.training.events import Stepped
 from charlm.training.objective import Objective
 from charlm.training.optimisation import gradient_norm, scale_gradients, snapshot
 from charlm.training.progress import Progress
+from charlm.training.reports import Reports
 
-EVALUATIONS_PER_RUN = 5  # scores inside long epochs, and sets of samples, unless told otherwise
 # Limits of one step; beyond them float32 overflows in the weights or in the optimiser's moments.
 MAX_GRADIENT = 1e18  # global norm
 MAX_UPDATE = 1e30  # of a weight
@@ -33,7 +34,7 @@ MAX_DECAY = 1e8  # learning rate times weight decay
 
 
 class Trainer:
-    """One training of any task; ``model`` is a new model on ``device``.
+    """One training of any task; ``model`` is a new model on ``device``, ``begun`` as in `Clock`.
 
     Batches and samples draw from generators of their own, so validating and sampling change
     nothing in the training. ``notices`` says what the user should know about the precision.
@@ -45,7 +46,9 @@ class Trainer:
         model: RecurrentModel,
         config: TrainingSection,
         device: torch.device,
+        begun: float | None = None,
     ) -> None:
+        self.clock = Clock(config.minutes, begun)
         self.objective, self.model, self.config, self.device = objective, model, config, device
         named = model.named_parameters()
         self.parameters = {name: each for name, each in named if each.requires_grad}
@@ -57,22 +60,20 @@ class Trainer:
             weight_decay=config.weight_decay,
         )
         self.bfloat16, self.notices = select_precision(config.precision, device)
-        self.progress = Progress(next_samples=1 / EVALUATIONS_PER_RUN)
+        self.threads = torch.get_num_threads()
+        self.progress = Progress()
         self.metrics: list[dict[str, Any]] = []  # a row for each report, as in metrics.jsonl
         self.samples: list[dict[str, Any]] = []  # of all reports
         self.best: dict[str, Tensor] | None = None  # the best weights, on the CPU
         averaged = self.parameters if config.averaging else {}
         self.average = {name: each.detach().clone() for name, each in averaged.items()}
+        self.share = 0.0  # of the training that is done, 0 to 1
         self.whole = True  # False while the state is neither the old nor the new one
-        self._started = time.monotonic()
+        self.reports = Reports(self)
+        self.clock.start()
         self._begin_first_epoch()
 
     # Progress
-
-    @property
-    def seconds(self) -> float:
-        """Seconds of training since the start."""
-        return time.monotonic() - self._started
 
     @property
     def epoch_over(self) -> bool:
@@ -88,20 +89,13 @@ class Trainer:
     @property
     def over(self) -> bool:
         """Whether the training is done."""
-        return self._share >= 1 or self.out_of_patience
+        return (self.share >= 1 and self.progress.step > 0) or self.out_of_patience
 
     @property
     def out_of_patience(self) -> bool:
         """Whether the validation metric has not improved for ``patience`` scores."""
         patience = self.config.patience
         return patience is not None and self.progress.unimproved >= patience
-
-    @property
-    def start_due(self) -> bool:
-        """Whether to score a model with trained weights, before its first step here."""
-        objective = self.objective
-        untouched = self.progress.step == 0 and not self.metrics
-        return objective.starts_trained and objective.has_valid and untouched
 
     @property
     def last_train_metric(self) -> float | None:
@@ -115,31 +109,23 @@ class Trainer:
         return self.progress.train_metric if before else self.last_train_metric
 
     @property
-    def last_valid(self) -> float | None:
-        """The last score of the validation split; None if it was not scored."""
-        return self.metrics[-1][self.objective.task.metric_keys[1]] if self.metrics else None
+    def _share_by_epochs(self) -> float:
+        return self.epoch / self.config.epochs if self.config.epochs else 0.0
 
-    @property
-    def best_epoch(self) -> float | None:
-        """The epochs after which the best weights were scored; None if there are none."""
-        best, key = self.progress.best_valid, self.objective.task.metric_keys[1]
-        rows = (row["epoch"] for row in self.metrics if row[key] == best)
-        return None if best is None else next(rows, None)
+    def forecast(self) -> str | None:
+        """A sentence on the time of the epochs that are left, where it is long."""
+        epochs = (self.config.epochs or 0) - self.epoch
+        return self.clock.forecast(epochs, self.objective.train_size, self.objective.task.unit)
 
-    @property
-    def report_due(self) -> bool:
-        """Whether to report: at the end of an epoch or the training, or inside a long epoch."""
-        if self.start_due:
-            return True
-        overdue = self._share - self.progress.measured_share >= 1 / EVALUATIONS_PER_RUN
-        due = self.epoch_over or self._share >= 1 or overdue
-        return due and self.progress.step > self.progress.measured_step
-
-    def _share_now(self) -> float:
-        """The share of the training that is done, by epochs or by the clock: the larger one."""
-        by_epochs = self.epoch / self.config.epochs if self.config.epochs else 0.0
-        by_clock = self.seconds / (60 * self.config.minutes) if self.config.minutes else 0.0
-        return min(1.0, max(by_epochs, by_clock))
+    def _share_at(self, seconds: float) -> float:
+        """The share that is done, by epochs or by the clock: the larger one. It never falls."""
+        progress, minutes = self.progress, self.config.minutes or 0.0
+        by_clock = 0.0
+        if self.clock.limited and progress.step:  # at least one step is made
+            by_clock = self.clock.share(seconds, self.reports.end_seconds)
+            if by_clock == 1 or minutes <= progress.done_minutes:
+                by_clock, progress.done_minutes = 1.0, max(progress.done_minutes, minutes)
+        return min(1.0, max(self.share, self._share_by_epochs, by_clock))
 
     def _begin_first_epoch(self) -> None:
         """Draw the batches of the current epoch, after those of the epochs before it."""
@@ -147,7 +133,8 @@ class Trainer:
         for _ in range(self.progress.whole_epochs):
             self.objective.draw_batches(self._generator)
         self.begin_epoch()
-        self._share = self._share_now()
+        self.share = 0.0
+        self.share = self._share_at(self.clock.seconds)
 
     def begin_epoch(self) -> None:
         """Draw the batches of the next epoch; the state before the first batch is zero."""
@@ -166,11 +153,12 @@ class Trainer:
         progress = self.progress
         if self.epoch_over:
             self.whole = False
+            progress.train_metric = self.last_train_metric
             progress.whole_epochs += 1
             progress.batches, progress.nats, progress.count = 0, 0.0, 0
             self.begin_epoch()
             self.whole = True
-        factor = learning_rate_factor(self.config.schedule, self._share, self.config.warmup)
+        factor = learning_rate_factor(self.config.schedule, self.share, self.config.warmup)
         learning_rate = self.config.lr * factor
         nats, count, state, norm = self._differentiate(learning_rate)
         self.whole = False
@@ -190,13 +178,15 @@ class Trainer:
         progress.count += count
         progress.count_norm(norm, clipped=norm > self._clip_norm)
         self._carried = state
-        self._share = self._share_now()
+        seconds = self.clock.step_done(count)
+        self.share = self._share_at(seconds)
         self.whole = True
         return Stepped(
             epoch=progress.whole_epochs + 1,
-            progress=self._share,
+            progress=self.share,
             metric=self.objective.train_metric(progress.loss),
-            seconds=self.seconds,
+            seconds=seconds,
+            left=self.clock.left(seconds, self._share_by_epochs),
             items=progress.items,
         )
 
@@ -204,20 +194,24 @@ class Trainer:
     def _clip_norm(self) -> float:
         return self.config.clip_norm or math.inf
 
+    @torch.no_grad()
+    def forward_speed(self) -> float:
+        """Items per second without gradients, measured on the next batch; it changes nothing."""
+        with evaluating(self.model):
+            for _ in range(2):  # the first time is often slow
+                begun = time.monotonic()
+                batch = self.batches[0]
+                nats, count, _ = self.objective.loss(self.model, batch, None)
+                float(nats)  # waits for the device
+        return count / max(time.monotonic() - begun, 1e-6)
+
     def _differentiate(self, learning_rate: float) -> tuple[float, int, StackState | None, float]:
         """Set the clipped gradients of the next batch.
 
         Returns its nats, items, last state, and gradient norm before clipping.
         """
         batch = self.batches[self.progress.batches]
-        seed_step(self.config.seed, self.progress.step, self.device)
-        if not self.model.training:  # it walks through all modules
-            self.model.train()
-        self.optimiser.zero_grad()  # before the forward pass, which can make gradients too
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            loss, count, state = self.objective.loss(self.model, batch, self._carried)
-        (loss / count).backward()  # type: ignore[no-untyped-call]
-        gradients = [each.grad for each in self.parameters.values() if each.grad is not None]
+        loss, count, state, gradients = self._gradients(batch, self._carried)
         checked = {"loss": loss.detach(), "gradient": gradient_norm(gradients)}
         if state is not None:
             state = map_state(lambda tensor: tensor.detach().float(), state)
@@ -227,7 +221,7 @@ class Trainer:
         finite = dict(zip(checked, values, strict=True))
         for name, value in finite.items():
             if not math.isfinite(value):
-                raise self._not_finite(f"the {name} is", self.progress.step + 1)
+                raise self.not_finite(f"the {name} is", self.progress.step + 1)
         norm, clip_norm = finite["gradient"], self._clip_norm
         clipped = min(norm, clip_norm)
         if (
@@ -235,12 +229,40 @@ class Trainer:
             or learning_rate * max(1.0, clipped) > MAX_UPDATE
             or learning_rate * self.config.weight_decay > MAX_DECAY
         ):
-            raise self._not_finite("the update is", self.progress.step + 1)
+            raise self.not_finite("the update is", self.progress.step + 1)
         if norm > clip_norm:
             scale_gradients(gradients, clip_norm / norm)
         return finite["loss"], count, state, norm
 
-    def _not_finite(self, what: str, step: int) -> TrainingError:
+    def _gradients(
+        self, batch: Any, carried: StackState | None
+    ) -> tuple[Tensor, int, StackState | None, list[Tensor]]:
+        """The loss of a batch, its items, the last state, and the gradients before clipping."""
+        seed_step(self.config.seed, self.progress.step, self.device)
+        if not self.model.training:  # it walks through all modules
+            self.model.train()
+        self.optimiser.zero_grad()  # before the forward pass, which can make gradients too
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+            loss, count, state = self.objective.loss(self.model, batch, carried)
+        (loss / count).backward()  # type: ignore[no-untyped-call]
+        gradients = [each.grad for each in self.parameters.values() if each.grad is not None]
+        return loss, count, state, gradients
+
+    def same_gradients(self, threads: int) -> bool:
+        """Whether a batch has the same gradients with this number of threads, bit for bit.
+
+        It changes nothing.
+        """
+        before, found = torch.get_num_threads(), []
+        for number in (before, threads):
+            torch.set_num_threads(number)
+            loss, _, _, gradients = self._gradients(self.batches[0], None)
+            found.append([loss, gradient_norm(gradients), *gradients])
+        torch.set_num_threads(before)
+        return all(map(torch.equal, *found))
+
+    def not_finite(self, what: str, step: int) -> TrainingError:
+        """The error for ``what`` is not finite, such as "the loss is"."""
         return TrainingError(
             f"{what} not finite at step {step}, after {self.progress.items:,} "
             f"{self.objective.task.unit}",
@@ -249,96 +271,26 @@ class Trainer:
             else "clip the gradients: --clip-norm 1; or try a smaller --lr",
         )
 
-    # Reports
-
-    def report(self, should_stop: Callable[[], bool]) -> Iterator[Event]:
-        """Score the validation split, remember the best weights, and sample if it is time.
-
-        Raises:
-            Stopped: ``should_stop`` returned True; the report is still due.
-            TrainingError: the weights are not finite.
-        """
-        progress, epoch, task = self.progress, self.epoch, self.objective.task
-        if not all(bool(each.isfinite().all()) for each in self.parameters.values()):
-            raise self._not_finite("the weights are", progress.step)
-        valid = None
-        if self.objective.has_valid:
-            with self._averaged():
-                valid = self.objective.score(self.model, should_stop)
-        train = self.objective.train_metric(progress.loss) if progress.step else None
-        measured = Measured(
-            epoch=epoch,
-            step=progress.step,
-            train=train,
-            valid=valid,
-            learning_rate=progress.learning_rate,
-            **progress.gradients,
-            seconds=self.seconds,
-            items=progress.items,
-        )
-        yield measured
-        samples: list[Sampled] = []
-        if self._samples_due(epoch):
-            with self._averaged():
-                for sample in self.objective.sample(self.model, epoch, should_stop):
-                    samples.append(sample)
-                    yield sample
-        # Nothing is recorded before this point: an interrupted report is made again from its start.
-        self.whole = False
-        self.metrics.append(
-            {
-                "epoch": epoch,
-                "step": progress.step,
-                **dict(zip(task.metric_keys, (train, valid), strict=True)),
-                "learning_rate": progress.learning_rate,
-                **progress.gradients,
-                "seconds": measured.seconds,
-                task.unit: progress.items,
-            }
-        )
-        self.samples += [dict(vars(sample)) for sample in samples]
-        if samples:
-            progress.next_samples = self._share + 1 / EVALUATIONS_PER_RUN
-        if self.epoch_over or progress.whole_epochs == 0:
-            progress.train_metric = train
-        if valid is not None and self._is_best(valid):
-            progress.best_valid, progress.unimproved = valid, 0
-            self.best = self._scored_weights()
-        elif valid is not None:
-            progress.unimproved += 1
-        progress.forget_norms()
-        progress.measured_step, progress.measured_share = progress.step, self._share
-        self.whole = True
-
-    def _samples_due(self, epoch: float) -> bool:
-        every = self.objective.sample_every
-        due = epoch % every == 0 if every else self._share >= self.progress.next_samples
-        return due or self._share >= 1
-
-    def _is_best(self, valid: float) -> bool:
-        best = self.progress.best_valid
-        if best is None:
-            return math.isfinite(valid)  # a perplexity may overflow
-        return self.objective.task.valid_metric.is_better(valid, best)
+    # The weights that are scored
 
     @contextmanager
-    def _averaged(self) -> Iterator[None]:
-        """Give the model the running mean of its weights inside the block, if there is one."""
-        weights = {name: self.parameters[name].detach().clone() for name in self.average}
+    def holding(self, weights: Mapping[str, Tensor]) -> Iterator[None]:
+        """Give the model some weights inside the block, such as ``average`` or ``best``."""
+        own = {name: self.model.get_parameter(name).detach().clone() for name in weights}
         try:
-            self._set_weights(self.average)
+            self._set_weights(weights)
             yield
         finally:
-            self._set_weights(weights)
+            self._set_weights(own)
 
     @torch.no_grad()
     def _set_weights(self, weights: Mapping[str, Tensor]) -> None:
         for name, tensor in weights.items():
             self.model.get_parameter(name).copy_(tensor)
 
-    def _scored_weights(self) -> dict[str, Tensor]:
+    def scored_weights(self) -> dict[str, Tensor]:
         """The weights that reports score, on the CPU, by name."""
-        with self._averaged():
+        with self.holding(self.average):
             return snapshot(self.model)
 
     # State
@@ -350,8 +302,8 @@ class Trainer:
         ``optimiser`` the moments by weight and name, ``carried`` the state from batch to batch.
         """
         weights = snapshot(self.model)
-        self.progress.seconds = self.seconds
-        best = self.best or (self._scored_weights() if self.average else weights)
+        self.progress.seconds = self.clock.seconds
+        best = self.best or (self.scored_weights() if self.average else weights)
         moments = self.optimiser.state_dict()["state"]
         return {
             "weights": weights,
@@ -367,6 +319,7 @@ class Trainer:
             "parameters": self.model.num_parameters(),
             "device": self.device.type,
             "bfloat16": self.bfloat16,
+            "threads": self.threads,
             "metrics": self.metrics,
             "samples": self.samples,
         }
@@ -391,7 +344,7 @@ class Trainer:
         """
         self.progress, self.best = state["progress"], state["best"]
         self.metrics, self.samples = list(state["metrics"]), list(state["samples"])
-        self._started = time.monotonic() - self.progress.seconds
+        self.clock.start(self.progress.seconds)
         if state["bfloat16"] is not None:
             self.bfloat16 = state["bfloat16"]
         self._set_weights(state["weights"])
@@ -406,11 +359,8 @@ class Trainer:
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": by_index, "param_groups": groups})
         self._begin_first_epoch()
-        # A longer training has done a smaller share: its reports come as soon as in a new one.
-        progress = self.progress
-        progress.measured_share = min(progress.measured_share, self._share)
-        progress.next_samples = min(progress.next_samples, self._share + 1 / EVALUATIONS_PER_RUN)
-        if progress.batches > len(self.batches):
+        self.reports.resume()
+        if self.progress.batches > len(self.batches):
             raise ValueError(f"an epoch has {len(self.batches):,} batches")
         if state["carried"]:
             zeros = self.objective.carried_state(self.model)

@@ -47,7 +47,7 @@ def to_files(state: Mapping[str, Any]) -> dict[str, Any]:
             "device": state["device"],
             "bfloat16": state["bfloat16"],
             "torch": torch.__version__,
-            "threads": torch.get_num_threads(),
+            "threads": state["threads"],
         },
     }
 
@@ -130,7 +130,7 @@ def _notices(trainer: Trainer, numbers: Mapping[str, Any]) -> tuple[str, ...]:
     here = {
         "torch": torch.__version__,
         "device": trainer.device.type,
-        "threads": torch.get_num_threads(),
+        "threads": trainer.threads,
     }
     differing = [
         f"{name} {numbers[name]}, not {value}"

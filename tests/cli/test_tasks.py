@@ -136,7 +136,10 @@ def test_train_json_has_the_contracts_keys(kind, data, charlm):
     assert result.keys() >= {
         "run", "task", "corpus", "cell", "backend", "parameters", "device", "seed", "epochs",
         f"{unit}_seen", "seconds", f"{unit}_per_second", *kind.task.metric_keys, "interrupted",
+        "seconds_with_set_up", f"valid_{unit}", f"valid_{unit}_scored",
     }  # fmt: skip
+    assert result["seconds_with_set_up"] >= result["seconds"]
+    assert result[f"valid_{unit}_scored"] == result[f"valid_{unit}"] > 0
     values = ("task", "corpus", "cell", "device", "seed", "epochs", "interrupted")
     assert [result[key] for key in values] == [kind.name, "mine", "lstm", "cpu", 5, 2, False]
     assert result[f"{unit}_seen"] > 0
@@ -378,6 +381,9 @@ def test_runs_of_all_tasks_are_listed_shown_and_compared(trained, charlm, monkey
     code, _, err = charlm("runs", "show", "tag", "--plot", "curve.svg")
     assert (code, "picture: curve.svg" in err) == (0, True)
     assert Path("curve.svg").read_bytes().startswith(b"<?xml")
+    with monkeypatch.context() as patch:
+        patch.setattr("charlm.cli.runs.SHOWN", 1)
+        assert "\nthe last 1 of " in charlm("runs", "show", "tag").out
     refused = charlm("runs", "show", "tag", "--plot", "curve.jpg")
     assert (refused.code, refused.hint) == (2, "known: .png, .svg, .pdf")
     compared = charlm("runs", "compare", "classify", "tag", "--json")

@@ -75,7 +75,7 @@ def saved(work: Path, contents: Callable[[Path], dict[str, bytes]]) -> Saved:
     best = trainer.state_dict()["weights"]
     for _ in range(4):
         trainer.update()
-        assert list(trainer.report(lambda: False))  # adds metrics and samples
+        assert list(trainer.reports.make(lambda: False))  # adds metrics and samples
         states.append({**to_files(trainer.state_dict()), "best": best})
         best = states[-1]["last"]
     for state in states[:2]:

@@ -36,7 +36,6 @@ from charlm.runs.files import MAX_SETTINGS, MAX_VOCABULARY
 from charlm.tasks.language_model.config import LanguageModelConfig
 from charlm.tasks.language_model.corpus import Corpus, load_corpus
 from charlm.training import Stepped, train
-from charlm.training import trainer as trainer_module
 from charlm.training.loop import open_trainer
 from charlm.training.trainer import Trainer
 
@@ -112,7 +111,7 @@ def healthy(work: Path) -> Healthy:
     with pytest.MonkeyPatch.context() as patch:
         # A counting clock and a fixed date make the files the same in every test run.
         clock = itertools.count()
-        patch.setattr(trainer_module.time, "monotonic", lambda: float(next(clock)))
+        patch.setattr("time.monotonic", lambda: float(next(clock)))
         patch.setattr(run_module.time, "strftime", lambda form: "2026-01-02T03:04:05")
         patch.chdir(work)
         Path("text.txt").write_text(sentence * 17)

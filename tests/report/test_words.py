@@ -2,7 +2,7 @@
 
 import pytest
 
-from charlm.report.words import clock, epochs_text
+from charlm.report.words import clock, duration, epochs_text
 
 
 @pytest.mark.parametrize(
@@ -11,6 +11,14 @@ from charlm.report.words import clock, epochs_text
 )
 def test_clock(seconds, shown):
     assert clock(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("minutes", "shown"),
+    [(10.2, "10 minutes"), (95, "2 hours"), (1080, "18 hours"), (4320, "3 days")],
+)
+def test_long_times_are_rounded(minutes, shown):
+    assert duration(60 * minutes) == shown
 
 
 @pytest.mark.parametrize(

@@ -123,8 +123,9 @@ class ParityOfRow(Objective):
     def train_metric(self, loss):
         return loss.mean
 
-    def score(self, model, should_stop):
-        return error_rate(model, *self.valid)
+    def score(self, model, size, should_stop):
+        bits, parities = self.valid
+        return error_rate(model, bits[:, :size], parities[:size])
 
 
 @torch.no_grad()

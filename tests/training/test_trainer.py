@@ -11,6 +11,7 @@ from charlm.errors import RunError, TrainingError
 from charlm.runs import Run
 from charlm.tasks.language_model.perplexity import evaluate
 from charlm.training import Measured, Stepped
+from charlm.training import reports as reports_module
 from charlm.training import trainer as trainer_module
 from charlm.training.loop import open_trainer
 from charlm.training.optimisation import gradient_norm, scale_gradients, snapshot
@@ -54,6 +55,21 @@ def test_gradients_above_the_norm_are_clipped(small, clip_norm):
     assert float(norms[1]) == pytest.approx(min(float(norms[0]), clip_norm or math.inf), rel=1e-5)
 
 
+def test_gradients_with_another_number_of_threads_change_nothing(small, monkeypatch):
+    used = []
+    monkeypatch.setattr(torch, "set_num_threads", used.append)
+    trainers = [new_trainer(small, {"model": DROPOUT}) for _ in range(2)]
+    for _ in range(3):
+        assert trainers[0].same_gradients(7)
+        for trainer in trainers:
+            trainer.update()
+    assert same(*(snapshot(trainer.model) for trainer in trainers))
+    assert used == [1, 7, 1] * 3
+    other = iter([(torch.ones(()), 1, None, [torch.full((2,), 1 + i / 1e6)]) for i in range(2)])
+    monkeypatch.setattr(trainers[0], "_gradients", lambda *_: next(other))
+    assert not trainers[0].same_gradients(7)
+
+
 @pytest.mark.parametrize("clip_norm", ["none", 0.3, 1000.0])
 def test_norms_since_the_last_report_are_recorded(make_small, clip_norm, monkeypatch):
     norms = []
@@ -68,8 +84,8 @@ def test_norms_since_the_last_report_are_recorded(make_small, clip_norm, monkeyp
         norms.clear()
         for _ in range(steps):
             trainer.update()
-        measured = next(trainer.report(lambda: False))
-        list(trainer.report(lambda: False))
+        measured = next(trainer.reports.make(lambda: False))
+        list(trainer.reports.make(lambda: False))
         row = trainer.metrics[-1]
         clipped = sum(norm > 0.3 for norm in norms) if clip_norm == 0.3 else 0
         assert row["gradient_norm"] == measured.gradient_norm == pytest.approx(sum(norms) / steps)
@@ -175,7 +191,7 @@ def test_step_that_would_overflow_is_not_made(
     """In the last step before a report, when no checkpoint has been written."""
     training = {"weight_decay": weight_decay, "clip_norm": clip_norm, "lr": 1.0}
     layer = {"training": {**training, "optimiser": "adamw" if weight_decay else "sgd"}}
-    monkeypatch.setattr(trainer_module, "EVALUATIONS_PER_RUN", 1)
+    monkeypatch.setattr(reports_module, "REPORTS", 1)
     run, stopped = small.new_run(layer), small.new_run(layer)
     if clip_norm == 0.0:
         monkeypatch.setattr(trainer_module, "gradient_norm", lambda gradients: torch.tensor(10.0))
@@ -196,7 +212,7 @@ def test_weights_that_are_not_finite_are_neither_scored_nor_saved(small):
     with torch.no_grad():
         next(iter(trainer.parameters.values())).fill_(math.inf)
     with pytest.raises(TrainingError, match="the weights are not finite at step 1") as caught:
-        list(trainer.report(lambda: False))
+        list(trainer.reports.make(lambda: False))
     assert "--lr" in caught.value.hint
     Saver(run, trainer).save()
     assert run.checkpoint is None
@@ -241,7 +257,7 @@ def test_weights_with_the_best_score_are_kept(
     """Scores at the ends of three epochs, 1 being the best; the first of equal ones counts."""
     if small.task.valid_metric.higher_is_better:
         scores = [10 - score for score in scores]
-    monkeypatch.setattr(trainer_module, "EVALUATIONS_PER_RUN", 1)
+    monkeypatch.setattr(reports_module, "REPORTS", 1)
     undisturbed, run = small.new_run(), small.new_run()
 
     def scripted(start=0):
@@ -327,7 +343,7 @@ def test_reports_and_checkpoints_change_no_weight(small, follow, checkpoint_cont
     """With dropout, so that a stray draw from the global generator would show."""
     found = []
     for reports, save_steps, least in ((1, None, 3), (5, 1, 5), (1000, 3, 3 * small.steps)):
-        monkeypatch.setattr(trainer_module, "EVALUATIONS_PER_RUN", reports)
+        monkeypatch.setattr(reports_module, "REPORTS", reports)
         run = small.new_run({"model": DROPOUT, "training": {"save_steps": save_steps}})
         measured = [e for e in follow(run, small.corpus) if isinstance(e, Measured)]
         assert len(measured) >= least

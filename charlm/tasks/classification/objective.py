@@ -14,7 +14,7 @@ from charlm.runs import Run
 from charlm.tasks.classification.model import Classifier
 from charlm.tasks.classification.reviews import Reviews
 from charlm.tasks.classification.scores import batch_inputs, class_logits, class_scores
-from charlm.tasks.sequences import SequenceObjective, Sequences
+from charlm.tasks.sequences import SequenceObjective, Sequences, spread
 
 NORMALISER_TEXTS = 512  # the number of texts that the normaliser of the features is fitted on
 
@@ -26,6 +26,8 @@ def load_sequences(corpus: Reviews, split: str, device: torch.device) -> Sequenc
 
 class LabelOfText(SequenceObjective):
     """Predict the label of each text."""
+
+    most_scored = 10_000
 
     def __init__(self, run: Run, corpus: Reviews, device: torch.device) -> None:
         self.task = run.task
@@ -60,7 +62,8 @@ class LabelOfText(SequenceObjective):
         nats = F.cross_entropy(logits, targets, self.weights, reduction="sum")
         return nats, len(batch), None
 
-    def score(self, model: Classifier, should_stop: Callable[[], bool]) -> float:
-        """The accuracy on the validation split, in percent."""
-        logits = class_logits(model, self.valid, should_stop=should_stop)
-        return class_scores(logits, self.valid_labels).accuracy
+    def score(self, model: Classifier, size: int, should_stop: Callable[[], bool]) -> float:
+        """The accuracy on the validation split, or on some of its texts, in percent."""
+        chosen = spread(self.valid_size, size)
+        logits = class_logits(model, self.valid, chosen=chosen, should_stop=should_stop)
+        return class_scores(logits, [self.valid_labels[text] for text in chosen.tolist()]).accuracy

@@ -66,17 +66,23 @@ def class_logits(
     model: Classifier,
     sequences: Sequences,
     *,
+    chosen: Tensor | None = None,
     rows: int = ROWS,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Tensor:
-    """The logits of each text, (N, C), on the CPU; arguments and errors as `compute_in_batches`."""
+    """The logits of each text, (N, C), or of those with the ``chosen`` indices, on the CPU.
+
+    Other arguments and errors are those of `compute_in_batches`.
+    """
+    chosen = torch.arange(len(sequences)) if chosen is None else chosen
 
     def logits(batch: Tensor) -> Tensor:
-        output: Tensor = model(*batch_inputs(model, sequences, batch))
+        output: Tensor = model(*batch_inputs(model, sequences, chosen[batch]))
         return output.float().cpu()
 
+    lengths = sequences.lengths[chosen]
     return torch.stack(
-        compute_in_batches(model, sequences.lengths, logits, rows=rows, should_stop=should_stop)
+        compute_in_batches(model, lengths, logits, rows=rows, should_stop=should_stop)
     )
 
 

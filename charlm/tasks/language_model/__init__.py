@@ -313,11 +313,19 @@ class LanguageModelTask(Task):
         warnings = () if options.text is None else (*scored.notices, *scored.warnings)
         return dataclasses.replace(report, content=where | report.content, warnings=warnings)
 
-    def conclude(self, run: Run, corpus: Corpus, valid: float | None) -> Report:
+    def prepare_conclusion(self, run: Run, corpus: Corpus) -> Any:
+        """The n-gram and the repeated passages."""
+        from charlm.tasks.language_model.scores import prepare_conclusion
+
+        return prepare_conclusion(run, corpus)
+
+    def conclude(
+        self, run: Run, corpus: Corpus, valid: float | None, prepared: Any = None
+    ) -> Report:
         """The n-gram beside the model, and the held-out text that repeats."""
         from charlm.tasks.language_model.scores import conclude
 
-        return conclude(run, corpus, valid)
+        return conclude(run, corpus, valid, prepared)
 
     def _own_text(self, run: Run, text: str, encoding: str | None) -> Corpus:
         """A text of the user's, cleaned and encoded as the run's corpus; all of it is "train"."""

@@ -271,10 +271,9 @@ def _count_grams(
     previous = np.zeros(len(train) + 1, np.int64)  # rank of the (n - 1)-gram at each place
     for n, inside in enumerate(_inside_lines(train, max_order, boundary), start=1):
         num_prefixes = len(orders[-1].keys) if orders else 1
-        keys, found, raw = np.unique(
+        keys, found, raw = _distinct(
             (previous[:-1] * vocabulary_size + train[n - 1 :])[inside],
-            return_inverse=True,
-            return_counts=True,
+            num_prefixes * vocabulary_size,
         )
         ranks = np.full(len(inside), -1)  # -1: it goes beyond a line, and so do longer ones
         ranks[inside] = found
@@ -288,6 +287,15 @@ def _count_grams(
         orders.append(_Grams(keys, prefixes, num_prefixes, raw, np.zeros_like(raw)))
         previous = ranks
     return orders
+
+
+def _distinct(keys: Ids, bound: int) -> tuple[Ids, Ids, Ids]:
+    """The (G,) distinct ones of N keys below ``bound``, the (N,) index of each, and (G,) counts."""
+    if bound > 4 * len(keys):
+        return np.unique(keys, return_inverse=True, return_counts=True)
+    counts = np.bincount(keys, minlength=bound)  # a table is faster than a sort
+    occurs = counts > 0
+    return np.flatnonzero(occurs), (occurs.cumsum() - 1)[keys], counts[occurs]
 
 
 def _ranks_of(wanted: Ids, keys: Ids) -> Ids:

@@ -48,28 +48,28 @@ class LanguageModel(RecurrentModel):
         self.head = head
 
     def forward(self, inputs: Tensor, state: StackState) -> tuple[Tensor, StackState]:
-        """(T, B) int64 token ids and a state to (T, B, V) logits and the state after them."""
+        """(T, B) token ids and a state to (T, B, V) logits and the state after them."""
         outputs, state = self._outputs(inputs, state)
         return self.head(outputs), state
 
     def loss(self, inputs: Tensor, targets: Tensor, state: StackState) -> tuple[Tensor, StackState]:
         """The summed cross-entropy of `forward`'s logits in nats, and the state after them.
 
-        With a large vocabulary, not all logits are in memory at once; see `output_loss`.
+        With a large vocabulary on the CPU, not all logits are in memory at once: see `output_loss`.
 
         Args:
-            inputs: (T, B) int64 token ids.
-            targets: (T, B) int64 ids to predict; ``PADDING`` where there is none.
+            inputs: (T, B) token ids.
+            targets: (T, B) ids to predict; ``PADDING`` where there is none.
         """
         outputs, state = self._outputs(inputs, state)
-        if self.vocabulary_size < LEAST_VOCABULARY:
+        if self.vocabulary_size < LEAST_VOCABULARY or outputs.device.type != "cpu":
             return cross_entropy_sum(self.head(outputs).float(), targets), state
         head, rows = self.head, outputs.flatten(0, 1)
-        return output_loss(rows, head.weight, head.bias, targets.flatten()), state
+        return output_loss(rows, head.weight, head.bias, targets.flatten().long()), state
 
     def _outputs(self, inputs: Tensor, state: StackState) -> tuple[Tensor, StackState]:
         """(T, B) token ids to the (T, B, O) input of the head, and the state after them."""
-        outputs, state = self.stack(self.embed(inputs), state)
+        outputs, state = self.stack(self.embed(inputs.long()), state)
         return self.output_dropout(outputs), state
 
     @torch.no_grad()
@@ -107,7 +107,7 @@ class LanguageModel(RecurrentModel):
 
 def cross_entropy_sum(logits: Tensor, targets: Tensor) -> Tensor:
     """The sum of the cross-entropies, in nats, of (..., V) logits and (...) targets."""
-    return F.cross_entropy(logits.flatten(0, -2), targets.flatten(), reduction="sum")
+    return F.cross_entropy(logits.flatten(0, -2), targets.flatten().long(), reduction="sum")
 
 
 def build_language_model(config: LanguageModelSection, vocabulary_size: int) -> LanguageModel:

@@ -13,8 +13,9 @@ from torch.autograd.function import once_differentiable
 
 from charlm.tasks.language_model.batches import PADDING
 
-ROWS = 256  # predictions in a chunk: the fastest from V = 1,000 to 10,000 on a CPU
-LEAST_VOCABULARY = 512  # below it, one pass over all logits is as fast, and they are few
+# Measured on a CPU by benchmarks/vocabulary.py:
+ROWS = 256  # predictions in a chunk
+LEAST_VOCABULARY = 512  # below it, all logits at once are as fast, and they are few
 
 
 def output_loss(outputs: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
@@ -56,13 +57,16 @@ class _OutputLoss(torch.autograd.Function):
         matrix, offset = weight.to(dtype), bias.to(dtype)
         logits = matrix.new_empty(min(ROWS, len(outputs)), len(weight))
         probabilities = torch.empty_like(logits, dtype=bias.dtype)
+        exact = dtype == bias.dtype
+        wide = logits if exact else torch.empty_like(probabilities)
         for first in range(0, len(outputs), ROWS):
             chunk = slice(first, first + ROWS)
             rows, ids = outputs[chunk].to(dtype), targets[chunk].unsqueeze(1)  # (R, H), (R, 1)
             scored = (ids != PADDING).to(bias.dtype)
             ids = ids.clamp(min=0)
             size = len(rows)
-            scores = torch.addmm(offset, rows, matrix.T, out=logits[:size]).to(bias.dtype)
+            scores = torch.addmm(offset, rows, matrix.T, out=logits[:size])
+            scores = scores if exact else wide[:size].copy_(scores)
             chances = torch.softmax(scores, 1, out=probabilities[:size])  # (R, V)
             # The largest probability is not 0, so its logarithm gives the sum of exp(scores).
             log_sum = scores.amax(1, keepdim=True) - chances.amax(1, keepdim=True).log()
@@ -74,10 +78,10 @@ class _OutputLoss(torch.autograd.Function):
             of_outputs, of_weight, of_bias = gradients
             if of_bias is not None:
                 of_bias += errors.sum(0)
-            errors = errors.to(dtype)
+            errors = errors if exact else logits[:size].copy_(errors)
             if of_outputs is not None:
                 of_outputs[chunk] = errors @ matrix
-            if of_weight is not None and of_weight.dtype == dtype:
+            if of_weight is not None and exact:
                 of_weight.addmm_(errors.T, rows)
             elif of_weight is not None:
                 of_weight += errors.T @ rows

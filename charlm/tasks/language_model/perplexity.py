@@ -160,8 +160,11 @@ def _predictions(
                     state = map_state(functools.partial(_keep, begun), state)
                 places = starts + torch.arange(begin, end).unsqueeze(1)  # (T, B)
                 positions = places.clamp(0, count - 1)
-                logits, state = model(_take(ids, positions, device), state)
-                if begin >= 0:
+                inputs = _take(ids, positions, device)
+                if begin < 0:  # nothing is scored, so no logits are needed
+                    _, state = model.stack(model.embed(inputs), state)
+                else:
+                    logits, state = model(inputs, state)
                     scored = (places < count).to(device)
                     yield row, positions, logits, _take(ids, positions + 1, device), scored
 

@@ -153,12 +153,12 @@ def window_hashes(ids: Ids, window: int) -> Iterator[Hashes]:
 def repeats_words(repeated: Repeats, name: str) -> str | None:
     """The shares of the shortest window in a line; None if the text is too short for it.
 
-    ``name`` is that of the text; what high shares mean follows as sentences.
+    ``name`` is that of the text. The line also says what high shares mean.
     """
     window, most = next(iter(repeated.shares.items()))
     if most is None:
         return None
-    words = f"repeats of {window} or more characters in the {name}: "
+    words = f"repeats of {window}+ characters in the {name}: "
     if max(most) < SHOWN:
         words += "none"
     else:
@@ -168,7 +168,7 @@ def repeats_words(repeated: Repeats, name: str) -> str | None:
     parts += [f"the last {train:,} of training"] if train < all_train else []
     words += f" (compared: {', '.join(parts)})" if parts else ""
     if most.training > HIGH:
-        words += ". So much is known from training that the scores are better than for new text"
+        words += "; on new text the scores would be worse"
     if most.itself > HIGH:
-        words += ". xz learns while it reads, so it scores repeats better than the others"
+        words += "; xz profits, because it learns while it reads"
     return words

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -147,24 +147,28 @@ def score(
     return Report(content=content, blocks=[*blocks, *([conclusion] if conclusion else [])])
 
 
-def conclude(run: Run, corpus: Corpus, valid: float | None) -> Report:
-    """What the end of a training says: better or worse than an n-gram, and repeated passages.
+class Prepared(NamedTuple):
+    """The part of the conclusion that needs no model."""
+
+    ngram: float  # nats per character of an n-gram
+    than: str  # the name of the n-gram
+    repeated: Repeats  # held-out text that repeats
+
+
+def prepare_conclusion(run: Run, corpus: Corpus) -> Prepared:
+    """The n-gram to compare a model with, and the repeated passages.
 
     The n-gram is that of ``baselines``, on at most the last ``SAMPLE_TRAIN`` characters of the
     train split, scored on at most ``SAMPLE_SCORED`` of the validation split, in parts that are
-    spread evenly. ``valid`` is the model's perplexity on the validation split; None: nothing is
-    said.
+    spread evenly.
     """
-    content: dict[str, Any] = {"ngram_perplexity": None, "repeated": None, "conclusion": None}
-    if valid is None:
-        return Report(content=content, blocks=())
     (train, _), (ids, _) = corpus.read("train"), corpus.read("valid")
     parts = scored_parts("lines" if corpus.lines else "carried", ids, SAMPLE_SCORED)
     joined, scored = _joined(ids, parts)
     read = train[max(0, len(train) - SAMPLE_TRAIN) :]
     boundary = int(ids[0]) if corpus.lines else None
     _, each = best_order(read, joined, len(run.vocabulary), boundary=boundary, scored=scored[1:])
-    ngram, model = max(0.0, float(each.mean())), math.log(valid)
+    ngram = max(0.0, float(each.mean()))
     than = "an n-gram"
     if len(read) < len(train):
         than += f" of the last {len(read):,} of {len(train):,} training characters"
@@ -175,6 +179,22 @@ def conclude(run: Run, corpus: Corpus, valid: float | None) -> Report:
         most_train=REPEATS_TRAIN,
         most_text=REPEATS_HELD_OUT,
     )
+    return Prepared(ngram, than, repeated)
+
+
+def conclude(
+    run: Run, corpus: Corpus, valid: float | None, prepared: Prepared | None = None
+) -> Report:
+    """What the end of a training says: better or worse than an n-gram, and repeated passages.
+
+    ``valid`` is the model's perplexity on the validation split, or on a sample of a large one;
+    None: nothing is said.
+    """
+    content: dict[str, Any] = {"ngram_perplexity": None, "repeated": None, "conclusion": None}
+    if valid is None:
+        return Report(content=content, blocks=())
+    ngram, than, repeated = prepared or prepare_conclusion(run, corpus)
+    model = math.log(valid)
     conclusion = _compared(model, ngram, than)
     if model >= ngram:
         worse = model / ngram - 1 if ngram else math.inf

@@ -51,17 +51,23 @@ def predict_tags(
     sentences: Sentences,
     tags: Sequence[str],
     *,
+    chosen: torch.Tensor | None = None,
     rows: int = ROWS,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> list[list[str]]:
-    """The most probable of ``tags`` for each word; other arguments as `compute_in_batches`."""
+    """The most probable of ``tags`` for each word, of all sentences or of the ``chosen`` indices.
+
+    Other arguments and errors are those of `compute_in_batches`.
+    """
+    chosen = torch.arange(len(sentences)) if chosen is None else chosen
+    every = sentences.lengths[chosen]
 
     def predict(batch: torch.Tensor) -> list[list[str]]:
-        best = model(sentences.inputs(batch)).argmax(2).T.tolist()  # (B, T)
-        lengths = sentences.lengths[batch].tolist()
+        best = model(sentences.inputs(chosen[batch])).argmax(2).T.tolist()  # (B, T)
+        lengths = every[batch].tolist()
         return [[tags[i] for i in ids[:n]] for ids, n in zip(best, lengths, strict=True)]
 
-    return compute_in_batches(model, sentences.lengths, predict, rows=rows, should_stop=should_stop)
+    return compute_in_batches(model, every, predict, rows=rows, should_stop=should_stop)
 
 
 def words_of(sentences: Sequence[TaggedSentence]) -> list[tuple[str, ...]]:

@@ -95,7 +95,7 @@ def test_bfloat16_products_change_little():
 def test_models_loss_is_that_of_its_logits(embedding, bfloat16, monkeypatch):
     config = LanguageModelSection(hidden_size=HIDDEN, embedding=embedding, output_dropout=0.5)
     model = build_language_model(config, VOCABULARY)
-    ids, targets = (torch.randint(VOCABULARY, (6, 3)) for _ in range(2))
+    ids, targets = (torch.randint(VOCABULARY, (6, 3)).short() for _ in range(2))
     targets[5, 2] = PADDING
     first, results = model.initial_state(3), []
     for least in (0, VOCABULARY + 1):

@@ -62,9 +62,15 @@ class Memoryless(nn.Module):
     def initial_state(self, batch_size):
         return (HiddenState(torch.zeros(batch_size, 1)),)
 
-    def forward(self, inputs, state):
+    def embed(self, inputs):
+        return inputs
+
+    def stack(self, inputs, state):
         self.read.append(inputs)
-        return self.table[inputs], state
+        return inputs, state
+
+    def forward(self, inputs, state):
+        return self.table[self.stack(inputs, state)[0]], state
 
 
 def step_by_step(model: LanguageModel, ids: torch.Tensor, only: int | None = None) -> float:

@@ -70,9 +70,9 @@ def test_long_texts_are_compared_in_part():
     found = module.repeats(ids, ids[:20], (2,), most_train=25, most_text=10)
     assert found == Repeats({"2": Repeated(0.5, 0.0)}, (10, 20), (25, 30))
     assert repeats_words(found, "held-out text") == (
-        "repeats of 2 or more characters in the held-out text: 50.0% from training, 0.0% from "
-        "itself (compared: its first 10 characters, the last 25 of training). So much is known "
-        "from training that the scores are better than for new text"
+        "repeats of 2+ characters in the held-out text: 50.0% from training, 0.0% from "
+        "itself (compared: its first 10 characters, the last 25 of training); on new text the "
+        "scores would be worse"
     )
 
 
@@ -110,19 +110,19 @@ def of(shares) -> Repeats:
 def test_words():
     found = of({"32": Repeated(0.251, 0.02), "128": Repeated(0.04, 0.0)})
     assert repeats_words(found, "held-out text") == (
-        "repeats of 32 or more characters in the held-out text: 25.1% from training, 2.0% from "
-        "itself. So much is known from training that the scores are better than for new text"
+        "repeats of 32+ characters in the held-out text: 25.1% from training, 2.0% from "
+        "itself; on new text the scores would be worse"
     )
     low = of({"32": Repeated(0.05, 0.05), "128": None})
     assert repeats_words(low, "scored text") == (
-        "repeats of 32 or more characters in the scored text: 5.0% from training, 5.0% from itself"
+        "repeats of 32+ characters in the scored text: 5.0% from training, 5.0% from itself"
     )
     songs = of({"32": Repeated(0.0, 0.35)})
     assert repeats_words(songs, "held-out text").endswith(
-        "itself. xz learns while it reads, so it scores repeats better than the others"
+        "itself; xz profits, because it learns while it reads"
     )
     none = of({"32": Repeated(0.0, 0.0004)})
-    assert repeats_words(none, "text") == "repeats of 32 or more characters in the text: none"
+    assert repeats_words(none, "text") == "repeats of 32+ characters in the text: none"
     assert repeats_words(of({"32": None}), "held-out text") is None
     assert low.as_json() == {
         "repeated": {"32": {"training": 0.05, "itself": 0.05}, "128": None},
