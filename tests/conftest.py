@@ -101,6 +101,7 @@ def clean_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: py
     from charlm.corpus.fetch import corpora_folders
 
     monkeypatch.setitem(corpora_folders.__globals__, "_user_cache", lambda: base / "cache")
+    monkeypatch.setattr("charlm.corpus.id_cache.cache_folder", lambda: base / "ids")
     return base / "cache"
 
 

@@ -96,7 +96,7 @@ def show(
     if words := repeats_words(repeated, "held-out text"):
         output.text(words)
     output.text("")
-    output.text(corpus.text("train")[:300].rstrip() + " ...")
+    output.text(corpus.text("train", 300).rstrip() + " ...")
 
 
 def _tell(output: Output, content: dict[str, Any]) -> None:

@@ -107,7 +107,7 @@ def clipping(*, output: Output) -> None:
     from charlm.tasks.language_model.corpus import load_corpus
 
     corpus = load_corpus("traveller", max_chars=4000)
-    ids, size = id_tensor(corpus.ids), len(corpus.vocabulary)
+    ids, size = id_tensor(corpus.ids).long(), len(corpus.vocabulary)
     found = [examples.clipping(ids, size, clip_norm) for clip_norm in (math.inf, CLIP_NORM)]
     without, clipped = ({each.step: each for each in steps} for steps in found)
     blown_up = max(without)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from charlm.corpus.catalogue import catalogue
 from charlm.corpus.fetch import corpora_folders, writable_folder, write_corpus
-from charlm.corpus.text import check_characters, read_text, reading
+from charlm.corpus.text import TextReader, check_characters, reading, short_name
 from charlm.errors import CorpusError
 
 
@@ -41,17 +41,21 @@ def add_text(
         CorpusError: the source is not a readable text, or its name belongs to another corpus.
         UsageError: the encoding is unknown.
     """
-    text = read_text(source, encoding=encoding)
+    reader, name = TextReader(source, encoding=encoding), short_name(source)
+    encoded, characters = list[bytes](), 0
+    for piece in reader.pieces():
+        check_characters(piece, source, characters)
+        encoded.append(piece.encode())
+        characters += len(piece)
     if warnings is not None:
-        warnings += text.warnings
+        warnings += reader.warnings
     # On some file systems TimeMachine.txt and timemachine.txt are the same file.
-    if text.name.casefold() in catalogue():
+    if name.casefold() in catalogue():
         raise CorpusError(
-            f"the name {text.name} is taken by a catalogued corpus", "rename the file first"
+            f"the name {name} is taken by a catalogued corpus", "rename the file first"
         )
-    check_characters(text.text, source)
-    data = text.text.encode()
-    path = writable_folder(corpora_dir, otherwise=Path("corpora")) / f"{text.name}.txt"
+    data = b"".join(encoded)
+    path = writable_folder(corpora_dir, otherwise=Path("corpora")) / f"{name}.txt"
     with reading(path):
         old = path.read_bytes() if path.exists() else None
     if old is None:

@@ -1,4 +1,4 @@
-"""Compressed texts, unpacked in memory. Nothing is written to disk."""
+"""Compressed texts, unpacked in blocks. Nothing is written to disk."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from charlm.errors import CorpusError, shown
 TEXT_SUFFIXES = (".txt", ".text", ".md", ".rst", ".tex", ".csv", ".tsv", ".py", ".c", ".h")
 """Suffixes by which a text is found among the files of a zip archive."""
 
+BLOCK = 2**20  # bytes that are read at once
 MAX_BYTES = 2**30  # of the unpacked text
 MAX_RATIO = 1000  # unpacked bytes per packed byte; deflate reaches 1,032
 MAX_FILES = 10**6  # in one archive or folder
@@ -83,8 +84,8 @@ def _text_member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
     return texts[0]
 
 
-def read_zip(path: Path) -> bytes:
-    """The bytes of the only text file in a zip archive.
+def zip_blocks(path: Path) -> Iterator[bytes]:
+    """The bytes of the only text file in a zip archive, in blocks.
 
     Raises:
         CorpusError: the archive does not hold exactly one text file, is encrypted or damaged, or
@@ -97,28 +98,29 @@ def read_zip(path: Path) -> bytes:
             # For other methods zipfile does not limit how much one read unpacks.
             raise NotImplementedError("its compression is neither deflate nor none")
         _refuse_bomb(path, member.file_size, member.compress_size)
+        rest = member.file_size
         with archive.open(member) as stream:
-            data = stream.read(member.file_size + 1)
-        if len(data) != member.file_size:
+            while block := stream.read(min(BLOCK, rest + 1)):
+                rest -= len(block)
+                yield block
+        if rest:
             raise EOFError("it ends too early")
-    return data
 
 
-def read_gzip(path: Path) -> bytes:
-    """The unpacked bytes of a gzip file.
+def gzip_blocks(path: Path) -> Iterator[bytes]:
+    """The unpacked bytes of a gzip file, in blocks.
 
     Raises:
         CorpusError: the file is damaged, or unpacks to more than ``MAX_BYTES`` or ``MAX_RATIO``
             times its size.
         OSError: the file cannot be read.
     """
-    packed = path.stat().st_size
-    data = bytearray()
+    packed, unpacked = path.stat().st_size, 0
     with _unpacking(path), gzip.open(path) as stream:
-        while chunk := stream.read(2**20):
-            data += chunk
-            _refuse_bomb(path, len(data), packed)
-    return bytes(data)
+        while block := stream.read(BLOCK):
+            unpacked += len(block)
+            _refuse_bomb(path, unpacked, packed)
+            yield block
 
 
 def too_large(where: str) -> CorpusError:

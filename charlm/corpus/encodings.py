@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 import shlex
+import sys
 import unicodedata
 from collections.abc import Callable
 from contextlib import suppress
@@ -108,13 +109,71 @@ def _check_is_utf8(raw: bytes) -> None:
         raise NotTextError(
             "with NUL bytes", lambda where: _explain_nuls(raw, where), is_text=likely
         )
-    if (offset := raw.find(_SWITCH)) >= 0:
+    if b"\x1b" in raw and (offset := raw.find(_SWITCH)) >= 0:  # the first test is much faster
         says = f"is not UTF-8: it has an escape sequence of ISO 2022 {_place(raw, offset)}"
         raise NotTextError(
             "not UTF-8",
             lambda where: (f"{where} {says}", _encoding_hint(raw, offset, where)),
             is_text=True,
         )
+
+
+class Decoder:
+    """Bytes to text, block by block; `plain_text` does the same for the whole.
+
+    ``also_utf8`` says after the last block whether the bytes are another text in UTF-8.
+    """
+
+    def __init__(self, encoding: str | None) -> None:
+        self._encoding, self._tail = encoding, b""
+        self._decoder: codecs.IncrementalDecoder | None = None
+        self._utf8 = None if encoding is None else codecs.getincrementaldecoder("utf-8")()
+        self._strange = False  # whether it is more than ASCII, so that the encoding matters
+
+    def decode(self, block: bytes, *, final: bool = False) -> str:
+        """The text of the next block.
+
+        Raises:
+            NotTextError: these bytes are not in the encoding, or may not be. Its ``explain`` is of
+                no use: `plain_text` has the reason, which takes all bytes.
+        """
+        if self._decoder is None:
+            self._decoder = self._start(block)
+        try:
+            if self._encoding is None:
+                _check_is_utf8(self._tail + block)
+                self._tail = block[-1:]
+            else:
+                self._compare(block, final)
+            return self._decoder.decode(block, final)
+        except UnicodeError as error:
+            raise NotTextError("in another encoding", lambda where: (str(where), "")) from error
+
+    def _start(self, block: bytes) -> codecs.IncrementalDecoder:
+        name = codecs.lookup(self._encoding or "utf-8").name
+        if name in ("utf-16", "utf-32") and not block.startswith((*_WIDE_BOMS,)):
+            name += "-le" if sys.byteorder == "little" else "-be"  # as bytes.decode reads them
+        wide = name.startswith(("utf-16", "utf-32"))
+        self._strange = wide
+        if name in ("utf-8", "utf-8-sig"):
+            self._utf8 = None
+        return codecs.getincrementaldecoder(name)()
+
+    def _compare(self, block: bytes, final: bool) -> None:
+        if self._utf8 is None:
+            return
+        self._strange = self._strange or not block.isascii()  # UTF-7 and ISO 2022 are ASCII too
+        try:
+            self._utf8.decode(block, final)
+            if b"\0" in block:
+                self._utf8 = None
+        except UnicodeDecodeError:
+            self._utf8 = None
+
+    @property
+    def also_utf8(self) -> bool:
+        """Whether bytes that were read in another encoding are valid UTF-8 too."""
+        return self._utf8 is not None and self._strange
 
 
 def _place(raw: bytes, offset: int) -> str:

@@ -77,6 +77,9 @@ _SIGNATURES = [
 ]
 
 
+_ANY = re.compile(b"|".join(b"(?:%b)" % start for _, start in _SIGNATURES), re.DOTALL)
+
+
 def file_type(raw: bytes, path: Path | None = None) -> FileType | None:
     """The type of a file by its first bytes, or None if it may be plain text.
 
@@ -84,6 +87,8 @@ def file_type(raw: bytes, path: Path | None = None) -> FileType | None:
         raw: the content, or at least its first 512 bytes.
         path: the file itself, if ``raw`` is only a part of it.
     """
+    if not _ANY.match(raw):
+        return None
     found = next((kind for kind, start in _SIGNATURES if re.match(start, raw, re.DOTALL)), None)
     if found == ZIP:
         try:

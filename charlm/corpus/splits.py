@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TypeVar
 
 from charlm.errors import CorpusError, UsageError, counted
@@ -63,16 +63,24 @@ def split_sizes(
     return train, valid, test
 
 
-def byte_split(text: str, split: Sequence[float]) -> tuple[int, int, int]:
+def byte_split(pieces: Iterable[str], split: Sequence[float]) -> tuple[int, int, int]:
     """The numbers of characters in splits whose sizes are given in bytes of UTF-8.
 
     A character that lies across the end of a split belongs to the next one. The last split has the
-    rest of the text.
+    rest of the text, which is given in ``pieces``.
     """
-    raw = text.encode("utf-8", "surrogatepass")
-    train = len(raw[: int(split[0])].decode("utf-8", "ignore"))
-    both = len(raw[: int(split[0] + split[1])].decode("utf-8", "ignore"))
-    return train, both - train, len(text) - both
+    ends = (int(split[0]), int(split[0] + split[1]))  # bytes
+    before, characters = [0, 0], 0
+    at = 0  # bytes before the piece
+    for piece in pieces:
+        raw = piece.encode("utf-8", "surrogatepass")
+        for index, end in enumerate(ends):
+            inside = raw[: max(0, end - at)]
+            before[index] += len(
+                piece if len(inside) == len(raw) else inside.decode("utf-8", "ignore")
+            )
+        at, characters = at + len(raw), characters + len(piece)
+    return before[0], before[1] - before[0], characters - before[1]
 
 
 def take_out(

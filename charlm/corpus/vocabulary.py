@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 from charlm.errors import CorpusError, counted, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 UNKNOWN = 0  # the id of <unk>: a character that the vocabulary lacks
 
 _BLOCK = 2**20  # characters encoded at once, to keep intermediate arrays small
+_FIRST = 2**12  # characters
+_MANY = 100  # new characters in a block, for which a sort is faster than a search for each
 _SCALAR_VALUES = 0x110000 - 0x800  # of Unicode: all code points but the surrogates
 
 
@@ -43,6 +46,71 @@ def _code_points(text: str) -> NDArray[np.uint32]:
     import numpy as np  # here, so that importing charlm.corpus stays quick
 
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+
+
+def narrow_code_points(text: str) -> NDArray[np.unsignedinteger]:
+    """The code points of ``text``, (N,), as uint8, uint16 or uint32: the narrowest that fits."""
+    import numpy as np
+
+    with suppress(UnicodeEncodeError):
+        return np.frombuffer(text.encode("latin-1"), dtype=np.uint8)
+    raw = text.encode("utf-16-le", "surrogatepass")
+    if len(raw) == 2 * len(text):
+        return np.frombuffer(raw, dtype="<u2")
+    return _code_points(text)
+
+
+def id_type(size: int) -> str:
+    """The name of the smallest integer type for ids below ``size``; torch computes with each."""
+    return "uint8" if size <= 2**8 else "int16" if size <= 2**15 else "int32"
+
+
+def mapped(ids: NDArray[np.integer], table: NDArray[np.integer]) -> NDArray[np.integer]:
+    """``table[ids]``, (N,), in the type of the table; (V,), its last entry is for higher ids."""
+    import numpy as np
+
+    out = np.empty(len(ids), table.dtype)
+    for start in range(0, len(ids), _BLOCK):  # take makes indices of 8 bytes of the ids
+        table.take(ids[start : start + _BLOCK], mode="clip", out=out[start : start + _BLOCK])
+    return out
+
+
+class Counts:
+    """How often each number occurs in arrays of small numbers, and in which order they appear."""
+
+    def __init__(self, size: int = sys.maxunicode + 1) -> None:
+        import numpy as np
+
+        self._counts = np.zeros(size, dtype=np.int64)
+        self._order: list[int] = []
+
+    def add(self, numbers: NDArray[np.integer]) -> None:
+        """Count the next (N,) numbers, 0 <= number < ``size``."""
+        # The beginning of a text alone, because most characters appear there.
+        parts = [numbers] if self._order else [numbers[:_FIRST], numbers[_FIRST:]]
+        for part in parts:
+            for start in range(0, len(part), _BLOCK):
+                self._add(part[start : start + _BLOCK])
+
+    def _add(self, block: NDArray[np.integer]) -> None:
+        import numpy as np
+
+        found = np.bincount(block)
+        counts = self._counts[: len(found)]
+        new = np.flatnonzero((counts == 0) & (found > 0))
+        if len(new) > _MANY:
+            numbers, places = np.unique(block, return_index=True)
+            firsts = places[np.isin(numbers, new)]
+        else:
+            firsts = np.array([int((block == number).argmax()) for number in new.tolist()], int)
+        self._order += new[np.argsort(firsts)].tolist()
+        counts += found
+
+    def most_common(self) -> list[int]:
+        """The numbers that occur, most frequent first, ties by first appearance."""
+        counts = self._counts[self._order].tolist()
+        order = sorted(range(len(counts)), key=counts.__getitem__, reverse=True)  # stable
+        return [self._order[index] for index in order]
 
 
 @dataclass(frozen=True)
@@ -99,15 +167,39 @@ class Vocabulary:
             ids[block] = self._id_of.take(_code_points(text[block]), mode="clip")
         return ids
 
+    @cached_property
+    def narrow_ids(self) -> NDArray[np.integer]:
+        """As ``_id_of``, in the smallest type."""
+        table: NDArray[np.integer] = self._id_of.astype(id_type(len(self)))
+        return table
+
+    def ids_from(self, other: Vocabulary) -> NDArray[np.integer]:
+        """The id of each id of another vocabulary, in the smallest type; 0 if it is unknown."""
+        table: NDArray[np.integer] = self.narrow_ids.take(other._code_point_of, mode="clip")
+        table[UNKNOWN] = UNKNOWN
+        return table
+
+    def of_ids(self, ids: NDArray[np.integer]) -> Vocabulary:
+        """The vocabulary of the text of ``ids``, (N,) without 0, as `from_text` makes it."""
+        counts = Counts(len(self))
+        counts.add(ids)
+        return Vocabulary(tuple(self.characters[id - 1] for id in counts.most_common()))
+
     def decode(self, ids: Sequence[int] | NDArray[np.integer]) -> str:
         """The text of ``ids``, (N,); id 0 becomes U+FFFD. An id out of range is a ValueError."""
+        return "".join(self.decode_pieces(ids))
+
+    def decode_pieces(self, ids: Sequence[int] | NDArray[np.integer]) -> Iterator[str]:
+        """The same text in pieces."""
         import numpy as np
 
-        ids = np.asarray(ids, dtype=np.int64)
-        if ids.size and not 0 <= ids.min() <= ids.max() < len(self):
-            raise ValueError(f"ids must lie in 0 to {len(self) - 1}")
-        raw: bytes = self._code_point_of[ids].tobytes()
-        return raw.decode("utf-32-le", "surrogatepass")
+        ids = np.asarray(ids)
+        for start in range(0, len(ids), _BLOCK):
+            block = ids[start : start + _BLOCK].astype(np.int64)
+            if not 0 <= block.min() <= block.max() < len(self):
+                raise ValueError(f"ids must lie in 0 to {len(self) - 1}")
+            raw: bytes = self._code_point_of[block].tobytes()
+            yield raw.decode("utf-32-le", "surrogatepass")
 
     def unknown_characters(self, text: str) -> tuple[str, ...]:
         """The distinct characters of ``text`` outside the vocabulary, in order of appearance."""

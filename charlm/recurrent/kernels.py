@@ -185,7 +185,13 @@ class Kernel:
 
         Returns:
             (N, O) outputs, and the (B, O) states after each row's last step.
+
+        Raises:
+            ValueError: a state has another shape.
         """
+        shape = (sizes[0], len(cell.weight_hidden))
+        if any(tensor.shape != shape for tensor in state):
+            raise ValueError(f"the states must be of shape {shape}")
         tensors = [projected, *state, *(getattr(cell, name) for name in self.weights)]
         keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
         dtype = cell.weight_hidden.dtype

@@ -38,7 +38,7 @@ class Unrolled(RecurrentLayer):
         if lengths is None:
             projected = self.cell.project(xs)
             outputs, last = self._run(projected.flatten(0, 1), [xs.shape[1]] * len(xs), state)
-            return outputs.view(*xs.shape[:2], -1), last
+            return outputs.view(*xs.shape[:2], self.output_size), last
         # Only the valid steps: the rows are sorted by length, and the shorter ones end first.
         packed = pack(xs, lengths)
         sizes = packed.batch_sizes.tolist()  # at each step, the number of rows with that step
@@ -66,6 +66,7 @@ class Unrolled(RecurrentLayer):
             or projected.device.type != "cpu"
             or projected.dtype not in KERNEL_DTYPES
             or torch.compiler.is_compiling()
+            or (torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.half)
         ):
             return None
         defines_step = next(kind for kind in type(self.cell).__mro__ if "step" in vars(kind))

@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from charlm.corpus.archives import MAX_BYTES, MAX_FILE_BYTES, read_gzip
+from charlm.corpus.archives import MAX_BYTES, MAX_FILE_BYTES, gzip_blocks
 from charlm.corpus.text import decode, reading
 from charlm.errors import CorpusError, UsageError, did_you_mean, shown
 
@@ -124,7 +124,7 @@ def read_table(
         return _parquet(path)
     with reading(path):
         if path.suffix.lower() == ".gz":
-            raw = read_gzip(path)
+            raw = b"".join(gzip_blocks(path))
         else:
             with path.open("rb") as stream:
                 raw = stream.read(MAX_BYTES + 1)

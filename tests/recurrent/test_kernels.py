@@ -161,6 +161,12 @@ def test_views_frozen_weights_and_unused_outputs(name):
     assert weight.grad is None
 
 
+def test_states_of_another_batch_are_refused():
+    layer = layer_of("lstm")
+    with pytest.raises(ValueError, match=r"shape \(5, 40\)"):
+        layer(torch.randn(STEPS, BATCH, INPUTS), layer.initial_state(BATCH + 1))
+
+
 def test_a_subclass_with_another_step_does_not_take_the_kernel():
     class Doubled(LSTMCell):
         def step(self, projected, state):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from charlm.tasks.language_model.run import LanguageModelRun
 
 SHOWN = 20  # characters of a list
+_START = 200  # characters in which a prefix for samples is found
 PERPLEXITY = Metric(name="perplexity")
 
 
@@ -197,7 +198,7 @@ class LanguageModelTask(Task):
         if corpus.lines:
             wanted = config.training.prefixes or ("",)
         elif not wanted:
-            wanted = (_beginning(corpus.text("valid") or corpus.text("train")),)
+            wanted = (_beginning(corpus.text("valid", _START) or corpus.text("train", _START)),)
         prefixes = [
             prepare_prefix(each, corpus.cleaning, corpus.vocabulary, lines=corpus.lines)
             for each in wanted
@@ -394,7 +395,7 @@ def _shortened(characters: Sequence[str]) -> str:
 
 def _beginning(text: str) -> str:
     """One or two words from the start of a text, as a prefix for samples."""
-    words = text[:200].split()
+    words = text.split()
     if not words:
         return text[:1]
     words = words[1:] or words  # the text may begin within a word

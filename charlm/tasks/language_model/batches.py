@@ -16,10 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from charlm.corpus.id_cache import release_pages
 from charlm.errors import CorpusError, counted
 from charlm.recurrent.states import StackState, map_state
 from charlm.tasks.sequences import length_batches
 
+_SLOW = 64  # consecutive batches, which go slowly through a text that is mapped from a file
 PADDING = -100  # the target of a step after the end of a line; F.cross_entropy ignores it
 
 
@@ -30,10 +32,19 @@ class Batch(NamedTuple):
     targets: Tensor  # (T, B) int64
 
 
-def id_tensor(ids: Tensor | NDArray[np.int64], device: torch.device | None = None) -> Tensor:
-    """Token ids as a tensor: a tensor as it is, an array copied to the device."""
-    # Not torch.from_numpy, which warns of a read-only array.
-    return ids if isinstance(ids, Tensor) else torch.tensor(ids, device=device)
+def id_tensor(ids: Tensor | NDArray[np.integer], device: torch.device | None = None) -> Tensor:
+    """Token ids as a tensor of their type: a tensor as it is, an array moved to the device.
+
+    An array is not copied where that is possible, because a large one is mapped from a file.
+    """
+    if isinstance(ids, Tensor):
+        return ids
+    shared = ids.view()
+    try:
+        shared.setflags(write=True)  # torch warns of read-only arrays; nothing here writes to it
+    except ValueError:
+        shared = ids.copy()
+    return torch.from_numpy(shared).to(device)
 
 
 def draw_offset(sampling: str, seq_len: int, generator: torch.Generator) -> int:
@@ -77,7 +88,7 @@ class Batches(Generic[AnyBatch]):
 
 
 def random_batches(
-    ids: Tensor | NDArray[np.int64],
+    ids: Tensor | NDArray[np.integer],
     *,
     batch_size: int,
     seq_len: int,
@@ -88,7 +99,7 @@ def random_batches(
     """Every subsequence of ``seq_len`` tokens after ``offset``, once, in shuffled order.
 
     Args:
-        ids: (N,) int64, an array or a tensor on any device.
+        ids: (N,), an array or a tensor on any device.
         batch_size: B; the last batch may be smaller.
         seq_len: T.
         generator: draws the order, on the CPU.
@@ -97,21 +108,22 @@ def random_batches(
     """
     ids = id_tensor(ids)
     num_subsequences = max(0, len(ids) - offset - 1) // seq_len
-    order = torch.randperm(num_subsequences, generator=generator)
-    starts = (offset + order * seq_len).to(ids.device)  # (number of subsequences,)
+    narrow = torch.int32 if num_subsequences < 2**31 else torch.int64  # the order is the same
+    order = torch.randperm(num_subsequences, generator=generator, dtype=narrow)
     steps = torch.arange(seq_len, device=ids.device).unsqueeze(1)  # (T, 1)
 
     def make(index: int) -> Batch:
-        chosen = starts[index * batch_size : (index + 1) * batch_size]  # (B,)
-        positions = chosen + steps  # (T, B)
-        return Batch(ids[positions], ids[positions + 1])
+        release_pages()  # each row may bring 2 MiB of a mapped text into memory
+        chosen = order[index * batch_size : (index + 1) * batch_size].to(ids.device)  # (B,)
+        positions = chosen.long() * seq_len + (offset + steps)  # (T, B)
+        return Batch(ids[positions].long(), ids[positions + 1].long())
 
     rest = 0 if drop_last else batch_size - 1
     return Batches((num_subsequences + rest) // batch_size, make)
 
 
 def consecutive_batches(
-    ids: Tensor | NDArray[np.int64], *, batch_size: int, seq_len: int, offset: int = 0
+    ids: Tensor | NDArray[np.integer], *, batch_size: int, seq_len: int, offset: int = 0
 ) -> Batches[Batch]:
     """The sequence as B long rows: row b of each batch continues row b of the batch before.
 
@@ -129,8 +141,10 @@ def consecutive_batches(
     targets = ids[offset + 1 : end + 1].view(batch_size, row_length).T
 
     def make(index: int) -> Batch:
+        if index % _SLOW == 0:
+            release_pages()
         rows = slice(index * seq_len, (index + 1) * seq_len)
-        return Batch(inputs[rows], targets[rows])
+        return Batch(inputs[rows].long(), targets[rows].long())
 
     return Batches(row_length // seq_len, make)
 
@@ -151,7 +165,7 @@ class Lines:
     """The L lines of a text of token ids.
 
     Args:
-        ids: (N,) int64, on any device: a line end, and the lines, each with its line end.
+        ids: (N,) integers, on any device: a line end, and the lines, each with its line end.
     """
 
     def __init__(self, ids: Tensor) -> None:
@@ -176,8 +190,8 @@ class Lines:
         rows = rows.to(self._ids.device)
         step = torch.arange(steps.start, steps.stop, device=rows.device).unsqueeze(1)  # (T, 1)
         positions = (self._starts[rows] + step).clamp(max=len(self._ids) - 2)  # (T, B)
-        targets = self._ids[positions + 1].where(step < self._lengths[rows], PADDING)
-        return LineBatch(self._ids[positions], targets, int(lengths.sum()), steps.start == 0)
+        targets = self._ids[positions + 1].long().where(step < self._lengths[rows], PADDING)
+        return LineBatch(self._ids[positions].long(), targets, int(lengths.sum()), steps.start == 0)
 
 
 def first_rows(state: StackState, rows: int) -> StackState:

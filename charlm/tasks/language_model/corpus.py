@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from charlm.corpus.cleaning import clean
+import numpy as np
+
+from charlm.corpus.cleaning import check_cleaning
 from charlm.corpus.sources import find_source
 from charlm.corpus.splits import DEFAULT_SPLIT, SPLITS, byte_split, split_sizes
-from charlm.corpus.text import read_text, source_words
-from charlm.corpus.vocabulary import Vocabulary
-from charlm.errors import CorpusError, UsageError, did_you_mean, shown
+from charlm.corpus.text import TextReader, source_words
+from charlm.corpus.token_ids import encode_text
+from charlm.corpus.vocabulary import Vocabulary, mapped
+from charlm.errors import CorpusError, UsageError, counted, did_you_mean, shown
 from charlm.tasks.language_model.config import LanguageModelConfig
-from charlm.tasks.language_model.lines import BOUNDARY, read_lines
+from charlm.tasks.language_model.lines import BOUNDARY, Ids, arrange_lines
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+
+@dataclass(frozen=True)
+class Characters:
+    """The characters of ids. A slice of them is a string, so that the whole need not be one."""
+
+    vocabulary: Vocabulary
+    ids: Ids  # (N,), none of them unknown
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, part: slice) -> str:
+        return self.vocabulary.decode(self.ids[part])
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -33,13 +46,14 @@ class Corpus:
     cleaning: str  # the name of the cleaning
     sha256: str  # the hash of the raw text, as in ``SourceText``
     vocabulary: Vocabulary
-    kept: str = field(repr=False)  # the N characters after cleaning and ``max_chars``
-    ids: NDArray[np.int64] = field(repr=False)  # the ids of ``kept``, (N,), read-only
+    ids: Ids = field(repr=False)  # (N,), read-only, of a small integer type
     split_sizes: tuple[int, int, int]  # characters in train, valid and test; they sum to N
     lines: bool = False  # whether each line is an example
     notices: tuple[str, ...] = ()  # what the user should know about the reading, one line each
     warnings: tuple[str, ...] = ()  # what may be a mistake, one line each
     raw: bytes | None = field(default=None, repr=False)  # standard input; None for other sources
+    exact: tuple[Vocabulary, Ids] | None = field(default=None, repr=False)
+    """If ``vocabulary`` lacks characters: another that has them, and the ids of that one, (N,)."""
 
     def __repr__(self) -> str:
         sizes = "/".join(f"{size:,}" for size in self.split_sizes)
@@ -49,6 +63,11 @@ class Corpus:
     def characters(self) -> int:
         """N, the number of characters."""
         return len(self.ids)
+
+    @property
+    def kept(self) -> str:
+        """The N characters, known or not, as one string, which is made from the ids."""
+        return "".join(map(self.text, SPLITS))
 
     def describe(self) -> dict[str, Any]:
         """The facts that identify the corpus, for run.json."""
@@ -61,19 +80,25 @@ class Corpus:
             "split": list(self.split_sizes),
         }
 
-    def split(self, name: str) -> NDArray[np.int64]:
+    def split(self, name: str) -> Ids:
         """The ids of a split, (length,), as a view of ``ids``; a UsageError for another name."""
         return self.ids[self._part(name)]
 
-    def read(self, split: str) -> tuple[NDArray[np.int64], str]:
+    def read(self, split: str) -> tuple[Ids, Characters]:
         """The ids and the characters of a split, of which all but the first can be predicted.
 
         With ``lines``, a line end comes before the first line, as before all others.
         """
+        ids = self._to_read(self.vocabulary, self.ids, split)
+        if self.exact is None:
+            return ids, Characters(self.vocabulary, ids)
+        return ids, Characters(self.exact[0], self._to_read(*self.exact, split))
+
+    def _to_read(self, vocabulary: Vocabulary, ids: Ids, split: str) -> Ids:
+        part = ids[self._part(split)]
         if not self.lines:
-            return self.split(split), self.text(split)
-        text = BOUNDARY + self.text(split)
-        return self.vocabulary.encode(text), text
+            return part
+        return np.concatenate([vocabulary.encode(BOUNDARY).astype(part.dtype), part])
 
     def lines_of(self, split: str) -> list[str]:
         """The lines of a split without their line ends."""
@@ -81,11 +106,12 @@ class Corpus:
 
     def all_lines(self) -> list[str]:
         """The lines of all splits without their line ends."""
-        return self.kept.split(BOUNDARY)[:-1]
+        return [line for split in SPLITS for line in self.lines_of(split)]
 
-    def text(self, split: str) -> str:
-        """The characters of a split, known or not; a UsageError as in ``split``."""
-        return self.kept[self._part(split)]
+    def text(self, split: str, most: int | None = None) -> str:
+        """The characters of a split, known or not, or the first ``most``; errors as in `split`."""
+        vocabulary, ids = self.exact or (self.vocabulary, self.ids)
+        return vocabulary.decode(ids[self._part(split)][:most])
 
     def _part(self, split: str) -> slice:
         if split not in SPLITS:
@@ -117,7 +143,7 @@ def load_corpus(
         source, corpora_dir, progress: as in ``find_source``.
         cleaning: a name in ``CLEANINGS``; None is the catalogue's cleaning, or ``none``.
         encoding, include, exclude: as in ``read_text``.
-        lines: take each line as an example; see `read_lines`, also for ``distinct``.
+        lines: take each line as an example; see `arrange_lines`, also for ``distinct``.
         max_chars: the number of characters of the cleaned text to keep; None keeps all.
         vocabulary_from: ``whole`` takes the vocabulary from the whole cleaned text, so that ids
             do not depend on ``max_chars``, as d2l 0.17 does; ``kept`` takes it from the kept
@@ -141,16 +167,22 @@ def load_corpus(
         source, LanguageModelConfig.task, corpora_dir, texts=True, progress=progress
     )
     entry = found.entry
-    raw = read_text(found.path, encoding=encoding, include=include, exclude=exclude)
     if cleaning is None:
         cleaning = (entry and entry.cleaning) or "none"
+    check_cleaning(cleaning)
+    reader = TextReader(found.path, encoding=encoding, include=include, exclude=exclude)
+    read = encode_text(reader, cleaning, lines=lines)
+    own, whole = read.vocabulary, read.ids
+    if not len(whole):
+        raise _nothing_left(source_words(found.path), cleaning, lines, vocabulary is not None)
     parts: Sequence[float] = (entry and entry.split) or DEFAULT_SPLIT if split is None else split
-    notices = [*found.notices, *raw.notices]
+    notices = [*found.notices, *reader.notices, *read.notices]
     if lines:
-        whole, kept, sizes, about = read_lines(
-            raw.text,
-            source_words(found.path),
-            cleaning,
+        if read.blank_lines:
+            notices.append(f"left out {counted(read.blank_lines, 'blank line')}")
+        whole, kept, sizes, about = arrange_lines(
+            whole,
+            int(own.encode(BOUNDARY)[0]),
             distinct=distinct,
             max_chars=max_chars,
             split=parts,
@@ -158,47 +190,55 @@ def load_corpus(
         )
         notices += about
     else:
-        whole = clean(raw.text, cleaning)
-        if not whole:
-            raise CorpusError(
-                f"the cleaning {cleaning!r} leaves nothing of {source_words(found.path)}",
-                "try --cleaning none"
-                if vocabulary is None
-                else "the model was trained on a text with this cleaning; score a text like it",
-            )
-        kept = whole[:max_chars]
         if split is None and entry and entry.split and entry.split_in_bytes:
-            parts = byte_split(whole, entry.split)
+            parts = byte_split(own.decode_pieces(whole), entry.split)
+        kept = whole if max_chars is None else whole[:max_chars]
         scale_counts = split is None or len(kept) < len(whole)
         sizes = split_sizes(len(kept), parts, scale_counts=scale_counts)
-    vocabulary = vocabulary or Vocabulary.from_text(whole if vocabulary_from == "whole" else kept)
-    ids = vocabulary.encode(kept)
+    if vocabulary is None:
+        counted_ids = whole if vocabulary_from == "whole" else kept
+        vocabulary = own if counted_ids is read.ids else own.of_ids(counted_ids)
+    ids, exact = kept, None
+    if vocabulary != own:
+        ids = mapped(kept, vocabulary.ids_from(own))
+        exact = None if ids.all() else (own, kept)
+    ids = ids.view()  # of an array that is writable, which torch asks for
     ids.setflags(write=False)
     return Corpus(
         name=found.name,
         source=str(found.path),
         cleaning=cleaning,
-        sha256=raw.sha256,
+        sha256=reader.facts.sha256,
         vocabulary=vocabulary,
-        kept=kept,
         ids=ids,
+        exact=exact,
         split_sizes=sizes,
         lines=lines,
-        notices=(*notices, *_count_notices(len(whole), kept, ids, max_chars)),
-        warnings=raw.warnings,
-        raw=raw.raw,
+        notices=(*notices, *_count_notices(len(whole), ids, vocabulary, exact, max_chars)),
+        warnings=reader.warnings,
+        raw=reader.raw,
+    )
+
+
+def _nothing_left(where: str, cleaning: str, lines: bool, trained: bool) -> CorpusError:
+    """The error for a text that is empty after its cleaning; ``trained``: with a model's one."""
+    if lines:
+        words = f"every line of {where} is blank after the cleaning {cleaning!r}"
+        return CorpusError(words, "name another text")
+    hint = "the model was trained on a text with this cleaning; score a text like it"
+    return CorpusError(
+        f"the cleaning {cleaning!r} leaves nothing of {where}",
+        hint if trained else "try --cleaning none",
     )
 
 
 def _count_notices(
-    length: int, kept: str, ids: NDArray[np.int64], max_chars: int | None
+    length: int, ids: Ids, vocabulary: Vocabulary, exact: object, max_chars: int | None
 ) -> Iterator[str]:
-    import numpy as np
-
     if max_chars is not None and max_chars > length:
         yield f"the text has {length:,} characters, fewer than {max_chars:,}: all kept"
-    unknown = len(ids) - int(np.count_nonzero(ids))
-    if unknown:
+    if exact is not None:
+        unknown = len(ids) - int(np.count_nonzero(ids))
         yield f"{unknown:,} of {len(ids):,} characters are not in the vocabulary"
-    elif len(ids) > 1 and ids.min() == ids.max():
-        yield f"the text repeats {kept[0]!r} and has no other character"
+    elif len(ids) > 1 and ids[0] == ids[1] and ids.min() == ids.max():
+        yield f"the text repeats {vocabulary.decode(ids[:1])!r} and has no other character"

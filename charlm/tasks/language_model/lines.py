@@ -9,82 +9,88 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from charlm.corpus.cleaning import clean
+import numpy as np
+from numpy.typing import NDArray
+
 from charlm.corpus.splits import SPLITS, split_sizes
 from charlm.errors import CorpusError, counted
 
 BOUNDARY = "\n"
 
+Ids = NDArray[np.integer]
 
-class LineText(NamedTuple):
-    """The lines of a text."""
 
-    whole: str  # all lines in the order of the text
-    kept: str  # the lines that are kept, in shuffled order
-    split_sizes: tuple[int, int, int]  # characters of ``kept``; no split ends within a line
+class LineIds(NamedTuple):
+    """The lines of a text as token ids, each with its line end."""
+
+    whole: Ids  # all lines in the order of the text
+    kept: Ids  # the lines that are kept, in shuffled order
+    split_sizes: tuple[int, int, int]  # ids of ``kept``; no split ends within a line
     notices: tuple[str, ...]
 
 
-def read_lines(
-    text: str,
-    where: str,
-    cleaning: str,
+def arrange_lines(
+    ids: Ids,
+    end: int,
     *,
     distinct: bool,
     max_chars: int | None,
     split: Sequence[float],
     scale_counts: bool,
-) -> LineText:
-    """The lines of a text: cleaned one by one, shuffled, and split.
+) -> LineIds:
+    """Shuffle the lines of a text, and split them.
 
-    Blank lines are left out. The order depends on the number of lines alone, so the splits are the
-    same for every seed of a training.
+    The order depends on the number of lines alone, so the splits are the same for every seed of a
+    training.
 
     Args:
-        where: the name of the text in messages.
+        ids: (N,) lines, each with its line end, N > 0.
+        end: the id of a line end.
         distinct: keep only the first of equal lines.
         max_chars: keep whole lines from the start of the text, at most this many characters.
         split, scale_counts: as in `split_sizes`; they count lines.
 
     Raises:
-        CorpusError: no line is left, or too few for the train split.
+        CorpusError: the first line is too long, or there are too few for the train split.
         UsageError: ``split`` is not a split.
     """
-    import numpy as np
-
-    cleaned = [clean(line, cleaning) for line in text.removesuffix(BOUNDARY).split(BOUNDARY)]
-    lines = [line for line in cleaned if line.strip()]
-    blank = len(cleaned) - len(lines)
-    whole = _joined(dict.fromkeys(lines) if distinct else lines)
-    if not whole:
-        raise CorpusError(
-            f"every line of {where} is blank after the cleaning {cleaning!r}", "name another text"
-        )
-    end = len(whole) if max_chars is None else whole.rfind(BOUNDARY, 0, max_chars) + 1
-    if not end:
+    ends = np.flatnonzero(ids == end) + 1  # (L,)
+    bounds = np.stack([np.append(0, ends[:-1]), ends], axis=1)  # (L, 2) start and end
+    whole = ids
+    if distinct:
+        first = {_line(ids, each): index for index, each in reversed([*enumerate(bounds)])}
+        bounds = bounds[sorted(first.values())]
+        whole = _joined(ids, bounds)
+    number = len(bounds)
+    if max_chars is not None:
+        number = int(np.searchsorted(np.diff(bounds).cumsum(), max_chars, side="right"))
+    if not number:
         raise CorpusError(
             f"the first line and its end have more than {max_chars:,} characters",
             "give a larger --max-chars",
         )
-    lines = whole[:end].split(BOUNDARY)[:-1]
+    shortened = number < len(bounds)
     # RandomState draws the same numbers on every machine and in every numpy (NEP 19).
-    lines = [lines[index] for index in np.random.RandomState(0).permutation(len(lines))]
+    bounds = bounds[np.random.RandomState(0).permutation(number)]
     train, valid, _ = split_sizes(
-        len(lines), split, scale_counts=scale_counts or end < len(whole), unit="line"
+        number, split, scale_counts=scale_counts or shortened, unit="line"
     )
-    parts = lines[:train], lines[train : train + valid], lines[train + valid :]
-    sizes = tuple(len(_joined(part)) for part in parts)
-    notices = tuple(_notices(parts, split, blank))
-    return LineText(whole, _joined(lines), (sizes[0], sizes[1], sizes[2]), notices)
+    parts = np.split(bounds, [train, train + valid])
+    sizes = tuple(int(np.diff(part).sum()) for part in parts)
+    lines = [[_line(ids, each) for each in part] for part in parts]
+    notices = tuple(_notices(lines, split))
+    return LineIds(whole, _joined(ids, bounds), (sizes[0], sizes[1], sizes[2]), notices)
 
 
-def _joined(lines: Sequence[str] | dict[str, None]) -> str:
-    return "".join(f"{line}{BOUNDARY}" for line in lines)
+def _line(ids: Ids, bounds: NDArray[np.int64]) -> bytes:
+    return ids[bounds[0] : bounds[1]].tobytes()
 
 
-def _notices(parts: Sequence[Sequence[str]], split: Sequence[float], blank: int) -> Iterator[str]:
-    if blank:
-        yield f"left out {counted(blank, 'blank line')}"
+def _joined(ids: Ids, bounds: NDArray[np.int64]) -> Ids:
+    return np.concatenate([ids[start:end] for start, end in bounds.tolist()])
+
+
+def _notices(parts: Sequence[Sequence[bytes]], split: Sequence[float]) -> Iterator[str]:
     for name, lines, wanted in zip(SPLITS, parts, split, strict=True):
         if wanted and not lines:
             yield f"the {name} split is empty: the text has too few lines"

@@ -89,7 +89,7 @@ def memory(
 
     Args:
         model: on the CPU, in either mode. Its mode and weights do not change.
-        ids: (N,) int64, N >= 3.
+        ids: (N,) integers, N >= 3.
         distances: K, in characters; at most half of the text is used.
         positions: B; a short text may have fewer.
         should_stop: called before each step back.
@@ -113,7 +113,7 @@ def memory(
     rows = max(1, LIMIT // (model.stack.output_size * (units + inputs)))
     with evaluating(model), _without_onednn():
         norms = [
-            _norms(model, ids[group + steps], distances, should_stop)
+            _norms(model, ids[group + steps].long(), distances, should_stop)
             for group in torch.split(ends, rows)
         ]
     return Memory(ends.tolist(), torch.cat(norms, dim=1))

@@ -18,7 +18,7 @@ from charlm.errors import counted
 from charlm.runs import Run
 from charlm.task import Report, Table
 from charlm.tasks.language_model.baselines import LEARNED, Baseline, Ids, baselines, best_order
-from charlm.tasks.language_model.corpus import Corpus
+from charlm.tasks.language_model.corpus import Characters, Corpus
 from charlm.tasks.language_model.perplexity import PROTOCOLS, scored_parts
 from charlm.tasks.language_model.repeats import HIGH, SHOWN, Repeats, repeats, repeats_words
 from charlm.training.loss import perplexity
@@ -43,7 +43,7 @@ def score(
     run: Run,
     corpus: Corpus | None,
     ids: Ids,
-    text: str,
+    text: Characters,
     *,
     what: str,
     protocol: str,
@@ -57,7 +57,7 @@ def score(
     Args:
         corpus: the run's, for the baselines; None: it is missing.
         ids: (N,) ids of the text, N >= 2.
-        text: the same text as characters.
+        text: the characters of ``ids``.
         what: the name of the text, for people.
         protocol: a name in ``PROTOCOLS``.
         whole: score all of a text with more than ``WHOLE`` characters, not a sample.
@@ -73,14 +73,15 @@ def score(
     spelling = run.vocabulary.spelling_nats
     train, train_text = None, ""
     if corpus is not None:
-        train, train_text = corpus.read("train")
+        train, characters = corpus.read("train")
+        train_text = characters[max(0, len(characters) - LEARNED) :]
     joined, scored = _joined(ids, parts)
     others = baselines(
         train,
         joined,
         len(run.vocabulary),
         train_text=train_text,
-        scored_text=text if len(parts) == 1 else "".join(text[a:b] for a, b in parts),
+        scored_text=text[:] if len(parts) == 1 else "".join(text[a:b] for a, b in parts),
         spelling=spelling,
         boundary=int(ids[0]) if run.config.corpus.lines else None,
         scored=scored,
@@ -91,7 +92,7 @@ def score(
     model_score = Baseline(
         name="model", nats_per_char=nats, detail="", known_nats_per_char=known_nats
     )
-    sizes = _sizes(ids, text, parts)
+    sizes = _sizes(ids, characters, parts)
     repeated = None
     if corpus is not None and not seen:
         repeated = repeats(corpus.split("train"), ids)
@@ -218,7 +219,7 @@ def _joined(ids: Ids, parts: Sequence[tuple[int, int]]) -> tuple[Ids, NDArray[np
     return np.concatenate(joined), np.concatenate(scored)
 
 
-def _sizes(ids: Ids, text: str, parts: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+def _sizes(ids: Ids, text: Characters, parts: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """The characters and bytes of the scored parts: of all, and of the known characters."""
     count = size = unknown = unknown_size = 0
     for first, last in parts:

@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import itertools
 import random
+from typing import NamedTuple
 
 import pytest
 
-from charlm.corpus import SPLITS
+from charlm.corpus import SPLITS, Vocabulary
 from charlm.errors import CorpusError, UsageError
 from charlm.tasks.language_model.corpus import load_corpus
-from charlm.tasks.language_model.lines import read_lines
+from charlm.tasks.language_model.lines import arrange_lines
 
 NAMES = sorted(f"{a}{b}{c}" for a in "abcdefgh" for b in "aeiou" for c in ("", "na", "rik"))
 
 
-def lines_of(text, cleaning="none", **options):
+class Arranged(NamedTuple):
+    """`LineIds` as text."""
+
+    whole: str
+    kept: str
+    split_sizes: tuple[int, int, int]
+
+
+def lines_of(text, **options):
     defaults = {"distinct": False, "max_chars": None, "split": (1, 0, 0), "scale_counts": False}
-    return read_lines(text, "my text", cleaning, **(defaults | options))
+    vocabulary = Vocabulary.from_text(text)
+    ids, end = vocabulary.encode(text), int(vocabulary.encode("\n")[0])
+    whole, kept, sizes, _ = arrange_lines(ids, end, **(defaults | options))
+    return Arranged(vocabulary.decode(whole), vocabulary.decode(kept), sizes)
 
 
 @pytest.fixture
@@ -37,8 +49,8 @@ def test_each_line_is_in_one_split_and_keeps_its_end(load):
     assert corpus.split_sizes == tuple(sum(len(line) + 1 for line in part) for part in lines)
     assert all(corpus.text(split).endswith("\n") for split in SPLITS)
     ids, text = corpus.read("valid")
-    assert text == "\n" + corpus.text("valid")
-    assert ids.tolist() == corpus.vocabulary.encode(text).tolist()
+    assert text[:] == "\n" + corpus.text("valid")
+    assert ids.tolist() == corpus.vocabulary.encode(text[:]).tolist()
     assert corpus.notices == ()
 
 
@@ -49,7 +61,7 @@ def test_the_held_out_lines_of_a_sorted_list_are_not_its_end(load):
 
 def test_the_order_is_the_same_everywhere():
     """The order in which every numpy draws ten numbers with the seed 0."""
-    assert lines_of("0\n1\n2\n3\n4\n5\n6\n7\n8\n9").kept.split() == list("2849167305")
+    assert lines_of("0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n").kept.split() == list("2849167305")
 
 
 def test_line_ends_of_all_kinds_and_blank_lines(load):
@@ -59,10 +71,10 @@ def test_line_ends_of_all_kinds_and_blank_lines(load):
     assert corpus.notices[-1] == "left out 3 blank lines"
 
 
-def test_each_line_is_cleaned_alone():
-    cleaned = lines_of("Ann-Lee\n--\n Bob!\n", "letters")
-    assert cleaned.whole == "ann lee\nbob\n"
-    assert cleaned.notices == ("left out 1 blank line",)
+def test_each_line_is_cleaned_alone(load):
+    corpus = load("Ann-Lee\n--\n Bob!\n", cleaning="letters", split=(1, 0, 0))
+    assert sorted(corpus.lines_of("train")) == ["ann lee", "bob"]
+    assert corpus.notices == ("left out 1 blank line",)
 
 
 def test_repeated_lines_across_the_split_are_counted(load):
@@ -122,16 +134,16 @@ def test_a_split_without_a_line_is_reported(load):
 def test_a_trained_vocabulary_may_lack_characters_of_a_line(load):
     known = load("ann\nbob\n" * 5).vocabulary
     corpus = load("ann\nzoe\n", split=(1, 0, 0), vocabulary=known)
-    ends = [index for index, c in enumerate(corpus.kept) if c == "\n"]
+    ends = [index for index, c in enumerate(corpus.text("train")) if c == "\n"]
     assert [*(corpus.ids == known.encode("\n")[0]).nonzero()[0]] == ends
     assert sorted(corpus.lines_of("train")) == ["ann", "zoe"]
 
 
 def test_a_text_of_many_lines_is_shuffled_evenly():
     lines = [str(number) for number in range(1000)]
-    kept = lines_of("\n".join(lines)).kept.split()
+    kept = lines_of("\n".join([*lines, ""])).kept.split()
     assert sorted(kept) == sorted(lines)
     assert 300 < sum(map(int, kept[:100])) / 100 < 700
     random.Random(0).shuffle(lines)  # the order depends on the number of lines, not on the lines
-    again = lines_of("\n".join(lines)).kept.split()
+    again = lines_of("\n".join([*lines, ""])).kept.split()
     assert [lines.index(line) for line in again] == [int(line) for line in kept]

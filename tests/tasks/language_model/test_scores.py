@@ -25,10 +25,8 @@ def run_of(epochs: float, vocabulary_size: int = 50) -> SimpleNamespace:
 
 def corpus_of(*sizes: int) -> Corpus:
     vocabulary, ids = run_of(1).vocabulary, np.random.default_rng(0).integers(1, 50, sum(sizes))
-    kept, about = vocabulary.decode(ids), dict.fromkeys(("name", "source", "sha256"), "random")
-    return Corpus(
-        **about, cleaning="none", vocabulary=vocabulary, kept=kept, ids=ids, split_sizes=sizes
-    )
+    about = dict.fromkeys(("name", "source", "sha256"), "random")
+    return Corpus(**about, cleaning="none", vocabulary=vocabulary, ids=ids, split_sizes=sizes)
 
 
 def test_comparison_in_bits_and_percent():
