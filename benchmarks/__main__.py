@@ -8,7 +8,15 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+    from benchmarks.harness import Row
 
 RESULTS = Path(__file__).parent / "results"
 BUSY = 1.0  # load average
@@ -34,8 +42,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--device", default="cpu", metavar="cpu|cuda|mps")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help=f"default: {RESULTS}")
     options = parser.parse_args(arguments)
-    if options.rounds is not None and options.rounds < 1:
-        parser.error("--rounds must be 1 or more")
+    for name in ("rounds", "threads"):
+        if (value := getattr(options, name)) is not None and value < 1:
+            parser.error(f"--{name} must be 1 or more")
     if options.threads:
         os.environ["OMP_NUM_THREADS"] = str(options.threads)  # before torch is imported
 
@@ -50,17 +59,24 @@ def main(arguments: list[str]) -> int:
         for row in chosen:
             print(f"{row.name}: {row.about}")
         return 0
-    return measure_all(chosen, options)
+
+    from charlm.device import select_device
+    from charlm.errors import UsageError
+
+    try:
+        device = select_device(options.device)
+    except UsageError as error:
+        parser.error(error.message)
+    return measure_all(chosen, options, device)
 
 
-def measure_all(chosen: list, options: argparse.Namespace) -> int:
+def measure_all(chosen: Sequence[Row], options: argparse.Namespace, device: torch.device) -> int:
     """Measure rows, print them as they come, and write the files; returns the exit code."""
     import torch
 
     from benchmarks import results
-    from benchmarks.harness import Options, Skipped, measure
+    from benchmarks.harness import NotHereError, Options, measure
     from benchmarks.rows import ROWS
-    from charlm.device import select_device
 
     warn_if_busy()
     if options.threads:
@@ -68,15 +84,18 @@ def measure_all(chosen: list, options: argparse.Namespace) -> int:
     threads = torch.get_num_threads()
     os.environ["OMP_NUM_THREADS"] = str(threads)  # also in processes of their own
     output = options.output or (None if options.quick else RESULTS)
-    failed, measured = False, []
+    failed, page = False, None
+    # d2l makes a number of a tensor with gradients.
+    warnings.filterwarnings("ignore", "Converting a tensor with requires_grad", UserWarning)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         settings = Options(
             folder=Path(folder),
-            device=select_device(options.device),
+            device=device,
             threads=threads,
             quick=options.quick,
             full=options.full,
         )
+        stem = f"speed-{settings.device.type}"
         where = results.surroundings(settings)
         print(results.describe(where) + "\n")
         header = results.table(results.HEADER, ())
@@ -85,7 +104,7 @@ def measure_all(chosen: list, options: argparse.Namespace) -> int:
             started = time.monotonic()
             try:
                 result = measure(row, settings, options.rounds) | {"where": where}
-            except Skipped as reason:
+            except NotHereError as reason:
                 print(f"{row.name}: skipped, {reason}", file=sys.stderr)
                 continue
             except Exception:
@@ -94,12 +113,11 @@ def measure_all(chosen: list, options: argparse.Namespace) -> int:
                 traceback.print_exc()
                 continue
             result["seconds"] = time.monotonic() - started
-            measured.append(result)
+            if output is not None:
+                page = results.write(output, stem, [result], [row.name for row in ROWS])
             for line in results.cells(result):
                 print("| " + " | ".join(line) + " |", flush=True)
-    if output is not None:
-        stem = f"speed-{settings.device.type}"
-        page = results.write(output, stem, measured, [row.name for row in ROWS])
+    if page is not None:
         print(f"\n{page}", file=sys.stderr)
     return int(failed)
 

@@ -32,13 +32,16 @@ def training_products(
     def matrix(height: int, width: int) -> Tensor:
         return torch.randn(height, width, device=device).mul_(0.01).to(dtype)
 
+    def in_steps(whole: Tensor) -> list[Tensor]:
+        return [*whole.view(steps, batch_size, -1)]
+
     embedded = matrix(rows, embedding) if embedding else None
     w_x, w_h, w_q = matrix(embedding, gated), matrix(hidden, gated), matrix(hidden, vocabulary)
     h, gates, logits = matrix(rows, hidden), matrix(rows, gated), matrix(rows, vocabulary)
     d_h, d_gates, d_embedded = torch.empty_like(h), matrix(rows, gated), matrix(rows, embedding)
     d_x, d_w, d_q = torch.empty_like(w_x), torch.empty_like(w_h), torch.empty_like(w_q)
-    forward = list(zip(h.split(batch_size), gates.split(batch_size), strict=True))
-    backward = list(zip(d_gates.split(batch_size), d_h.split(batch_size), strict=True))
+    forward = list(zip(in_steps(h), in_steps(gates), strict=True))
+    backward = list(zip(in_steps(d_gates), in_steps(d_h), strict=True))
 
     def products() -> int:
         for _ in range(batches):

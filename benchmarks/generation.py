@@ -17,7 +17,7 @@ from charlm.tasks.language_model.decoding import GREEDY, Decoding, generate
 
 CELL, HIDDEN = "lstm", 256
 PREFIX = "time traveller"
-LENGTH, MANY_LENGTH = 500, 100  # characters of a text, alone and with many
+LENGTH, MANY_LENGTH = 2_000, 500  # characters of a text, alone and with many
 MANY = 64
 
 
@@ -25,7 +25,7 @@ def row(name: str, about: str, wanted: str, decoding: Decoding, samples: int) ->
     """Texts of an LSTM, decoded in one way, beside the book's predict_ch8, which is greedy."""
 
     def prepare(options: Options, folder: Path) -> dict[str, Contender]:
-        corpus, device = book_corpus(), options.device
+        corpus, device = book_corpus(options), options.device
         run = Run.create(folder / "run", book_config(CELL, "torch", HIDDEN), corpus)
         model = run.first_model().to(device).eval().requires_grad_(False)
         ids = corpus.vocabulary.encode(PREFIX)
@@ -67,21 +67,29 @@ def row(name: str, about: str, wanted: str, decoding: Decoding, samples: int) ->
             FLOOR: speed(products, device),
         }
 
-    return Row(name=f"generation/{name}", about=about, unit=UNIT, prepare=prepare, wanted=wanted)
+    return Row(
+        name=f"generation/{name}", about=about, unit=UNIT, prepare=prepare, wanted=wanted, rounds=7
+    )
 
 
 ROWS = (
-    row("greedy", f"one greedy text, LSTM {HIDDEN}; d2l's predict_ch8", "10 times d2l", GREEDY, 1),
+    row(
+        "greedy",
+        f"one greedy text of {LENGTH:,} characters, LSTM {HIDDEN}; d2l's predict_ch8",
+        "10 times d2l",
+        GREEDY,
+        1,
+    ),
     row(
         "sampled",
-        f"one text at temperature 0.7, LSTM {HIDDEN}; d2l's predict_ch8, greedy",
+        f"one text of {LENGTH:,} characters at temperature 0.7; d2l's predict_ch8, greedy",
         "8 times d2l",
         Decoding(temperature=0.7),
         1,
     ),
     row(
         "many",
-        f"{MANY} texts at temperature 0.7, LSTM {HIDDEN}; d2l's predict_ch8, greedy, one text",
+        f"{MANY} texts of {MANY_LENGTH} characters at temperature 0.7; one of d2l, greedy",
         "40 times d2l",
         Decoding(temperature=0.7),
         MANY,

@@ -14,11 +14,12 @@ import torch
 
 FLOOR = "floor"  # the contender that only does what cannot be left out
 WARM_UP = 2  # rounds that are not counted
+LONG = 3  # a row with so few rounds has long ones
 
 Contender = Callable[[], float]  # works once, and returns what was measured, in the row's unit
 
 
-class Skipped(Exception):
+class NotHereError(Exception):
     """A row cannot be measured here; the message says why."""
 
 
@@ -71,10 +72,10 @@ def measure(row: Row, options: Options, rounds: int | None = None) -> dict[str, 
     folder = options.folder / row.name.replace("/", "-")
     folder.mkdir()
     contenders = row.prepare(options, folder)
+    long = row.rounds <= LONG  # rounds that need no warming up
     if rounds is None:
-        rounds = min(row.rounds, 2) if options.quick else row.rounds
-    # A row of few rounds has long ones, which need no warming up.
-    warm_up = min(WARM_UP, rounds - 1) if row.rounds > 3 else 0
+        rounds = min(row.rounds, 1 if long else 2) if options.quick else row.rounds
+    warm_up = 0 if long or options.quick else WARM_UP
     values: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(warm_up + rounds):
         for name, contender in contenders.items():

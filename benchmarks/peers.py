@@ -213,7 +213,8 @@ def first_edition_epoch(
             value.backward()
             clip()
             for parameter in parameters:
-                parameter.data -= lr * parameter.grad
+                assert parameter.grad is not None
+                parameter.data -= lr * parameter.grad.data
             nats += value.item() * len(y)
             count += len(y)
         return count

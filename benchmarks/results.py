@@ -11,7 +11,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
 from pathlib import Path
@@ -24,8 +24,10 @@ from charlm.strict_json import dumps
 
 FEATURES = ("avx2", "avx512_f", "avx512_bf16", "amx_bf16")
 PACKAGES = ("torch", "numpy", "numba", "d2l", "charlm")
-HEADER = ("row", "unit", "charlm", "middle half", "beside", "its", "ratio", "middle half")
-HEADER += ("share of the floor", "wanted")
+HEADER = [
+    *("row", "unit", "charlm", "middle half", "beside", "its", "ratio", "middle half"),
+    *("share of the floor", "wanted"),
+]
 
 
 def processor() -> str:
@@ -65,7 +67,7 @@ def versions() -> dict[str, str | None]:
 
 def surroundings(options: Options) -> dict[str, Any]:
     """Where and with what a row is measured."""
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     card = torch.cuda.get_device_name(options.device) if options.device.type == "cuda" else None
     return {
         "date": time.strftime("%Y-%m-%d"),
@@ -98,7 +100,7 @@ def cells(result: dict[str, Any]) -> Iterator[list[str]]:
     ours = result["measured"][result["subject"]]
     share = result["share_of_floor"]
     first = [
-        f"{result['name']} ({result['subject']})",
+        result["name"] + ("" if result["subject"] == "charlm" else f" ({result['subject']})"),
         result["unit"],
         number(ours["median"]),
         f"{number(ours['low'])} to {number(ours['high'])}",

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from benchmarks import generation, training
+from benchmarks import classification, generation, large_texts, startup, training
 from benchmarks.harness import Row
 
-ROWS: tuple[Row, ...] = (*training.ROWS, *generation.ROWS)
+ROWS: tuple[Row, ...] = (
+    *training.ROWS,
+    *generation.ROWS,
+    *large_texts.ROWS,
+    *startup.ROWS,
+    *classification.ROWS,
+)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,14 +22,14 @@ from charlm.tasks.language_model.corpus import Corpus, load_corpus
 from charlm.training.loop import open_trainer
 
 BATCH, STEPS = 32, 35  # the book's
-BEST_BACKENDS = ("torch", "scratch")  # the faster one counts
 UNIT = "characters/s"
 TRAINED = 40  # batches of a round of the default training
 
 
-def book_corpus() -> Corpus:
+def book_corpus(options: Options) -> Corpus:
     """The first 10,000 characters of the bundled story, cleaned as in the book."""
-    return load_corpus("traveller", cleaning="letters", max_chars=10_000, split=(1, 0, 0))
+    size = options.size(10_000, 2_500)
+    return load_corpus("traveller", cleaning="letters", max_chars=size, split=(1, 0, 0))
 
 
 def book_config(cell: str, backend: str, hidden: int) -> LanguageModelConfig:
@@ -43,13 +42,13 @@ def book_config(cell: str, backend: str, hidden: int) -> LanguageModelConfig:
 
 
 def trained(
-    config: LanguageModelConfig,
-    corpus: Corpus,
+    config: Any,
+    corpus: Any,
     folder: Path,
     options: Options,
     batches: int | None = None,
 ) -> Callable[[], int]:
-    """A function that trains for some batches, or an epoch, and returns its characters."""
+    """A function that trains for some batches or an epoch and returns its characters (or texts)."""
     trainer = open_trainer(Run.create(folder, config, corpus), corpus, options.device)[0]
 
     def train() -> int:
@@ -80,7 +79,7 @@ def scratch_row(cell: str, hidden: int, wanted: float) -> Row:
     """A scratch cell beside the book's scratch code."""
 
     def prepare(options: Options, folder: Path) -> dict[str, Contender]:
-        corpus, device = book_corpus(), options.device
+        corpus, device = book_corpus(options), options.device
         ours = trained(book_config(cell, "scratch", hidden), corpus, folder / "run", options)
         net = peers.book_scratch_network(cell, len(corpus.vocabulary), hidden, device)
         theirs = peers.book_epoch(net, corpus.split("train").tolist(), BATCH, STEPS, device)
@@ -100,34 +99,22 @@ def scratch_row(cell: str, hidden: int, wanted: float) -> Row:
 
 
 def best_row(cell: str, wanted: float, hidden: int = 256) -> Row:
-    """The fastest backend beside the book's loop with torch's layer."""
+    """The backend auto beside the book's loop with torch's layer."""
 
     def prepare(options: Options, folder: Path) -> dict[str, Contender]:
-        corpus, device = book_corpus(), options.device
-        ours = {
-            backend: speed(
-                trained(book_config(cell, backend, hidden), corpus, folder / backend, options),
-                device,
-            )
-            for backend in BEST_BACKENDS
-        }
-        if len(ours) > 1:
-            speeds = {
-                backend: statistics.median([epoch() for _ in range(5)])
-                for backend, epoch in ours.items()
-            }
-            ours = {backend: ours[backend] for backend in [max(speeds, key=speeds.__getitem__)]}
+        corpus, device = book_corpus(options), options.device
+        ours = trained(book_config(cell, "auto", hidden), corpus, folder / "run", options)
         net = peers.book_layer_network(cell, len(corpus.vocabulary), hidden, device)
         theirs = peers.book_epoch(net, corpus.split("train").tolist(), BATCH, STEPS, device)
         return {
-            **{f"charlm, {backend}": epoch for backend, epoch in ours.items()},
+            "charlm": speed(ours, device),
             f"d2l, nn.{cell.upper()}": speed(theirs, device),
             FLOOR: book_floor(cell, hidden, corpus, options),
         }
 
     return Row(
         name=f"training/best-{cell}-{hidden}",
-        about=f"the best backend, {cell}, {hidden} units; d2l's loop with nn.{cell.upper()}",
+        about=f"--backend auto, {cell}, {hidden} units; d2l's loop with nn.{cell.upper()}",
         unit=UNIT,
         prepare=prepare,
         wanted=f"{wanted} times d2l",
@@ -143,12 +130,12 @@ def jaychou_row(sampling: str) -> Row:
         corpus = load_corpus(
             texts.chinese(options.folder, 0.2) if texts.lyrics() is None else "jaychou",
             cleaning="spaces",
-            max_chars=10_000,
+            max_chars=options.size(10_000, 2_500),
             vocabulary_from="kept",
             split=(1, 0, 0),
         )
-        size = {"batch_size": config.training.batch_size, "steps": config.training.seq_len}
-        size |= {"hidden": config.model.hidden_size}
+        batch_size, steps = config.training.batch_size, config.training.seq_len
+        size: Any = {"batch_size": batch_size, "steps": steps, "hidden": config.model.hidden_size}
         vocabulary, ids = len(corpus.vocabulary), corpus.split("train").tolist()
         theirs = peers.first_edition_epoch(ids, vocabulary, random=sampling == "random", **size)
         batches = len(ids) // (BATCH * STEPS)
@@ -171,7 +158,9 @@ def jaychou_row(sampling: str) -> Row:
     )
 
 
-def bare_loop(config: LanguageModelConfig, corpus: Corpus, device: torch.device) -> Any:
+def bare_loop(
+    config: LanguageModelConfig, corpus: Corpus, device: torch.device, batches: int
+) -> Callable[[], int]:
     """The usual hand-written loop of the default training, without dropout on weights."""
     model, training = config.model, config.training
     size, embedding = len(corpus.vocabulary), model.embedding_size or 64
@@ -192,7 +181,7 @@ def bare_loop(config: LanguageModelConfig, corpus: Corpus, device: torch.device)
 
     def train() -> int:
         nonlocal state
-        for start in itertools.islice(starts, TRAINED):
+        for start in itertools.islice(starts, batches):
             inputs, targets = columns[start : start + steps], columns[start + 1 :][:steps]
             state = None if start == 0 or state is None else tuple(s.detach() for s in state)
             with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
@@ -204,7 +193,7 @@ def bare_loop(config: LanguageModelConfig, corpus: Corpus, device: torch.device)
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(net.parameters(), training.clip_norm)
             optimiser.step()
-        return TRAINED * steps * training.batch_size
+        return batches * steps * training.batch_size
 
     return train
 
@@ -213,15 +202,13 @@ def default_row() -> Row:
     """The default training beside torch's layer in it, and beside a bare loop."""
 
     def prepare(options: Options, folder: Path) -> dict[str, Contender]:
-        device = options.device
+        device, batches = options.device, options.size(TRAINED, 4)
         plans = {
             backend: LANGUAGE_MODEL.plan([{"model": {"backend": backend}}], None, progress=False)
-            for backend in {*BEST_BACKENDS, "torch"}
+            for backend in ("auto", "torch")
         }
         ours = {
-            backend: speed(
-                trained(plan.config, plan.corpus, folder / backend, options, TRAINED), device
-            )
+            backend: trained(plan.config, plan.corpus, folder / backend, options, batches)
             for backend, plan in plans.items()
         }
         plan = plans["torch"]
@@ -233,16 +220,16 @@ def default_row() -> Row:
             hidden=model.hidden_size,
             batch_size=training.batch_size,
             steps=training.seq_len,
-            batches=TRAINED,
+            batches=batches,
             device=device,
             embedding=model.embedding_size or 64,
             dtype=torch.bfloat16 if bfloat16 else torch.float32,
         )
-        subject = max(plans, key=lambda backend: (backend in BEST_BACKENDS, ours[backend]()))
+        bare = bare_loop(plan.config, plan.corpus, device, batches)
         return {
-            f"charlm, {subject}": ours[subject],
-            "charlm, torch": ours["torch"],
-            "nn.LSTM in a bare loop": speed(bare_loop(plan.config, plan.corpus, device), device),
+            "charlm": speed(ours["auto"], device),
+            "--backend torch": speed(ours["torch"], device),
+            "nn.LSTM in a bare loop": speed(bare, device),
             FLOOR: speed(floor, device),
         }
 

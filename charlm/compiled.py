@@ -11,12 +11,14 @@ from functools import cache
 
 @cache
 def can_compile() -> bool:
-    """Whether numba can be imported, which takes about 0.3 s, and may compile.
+    """Whether numba can be imported (in about 0.3 s), may compile, and can keep the results.
 
     ``NUMBA_DISABLE_JIT=1`` in the environment turns compiling off, as for every user of numba.
     """
     try:
         import numba
-    except Exception:  # not installed, or not for this Python or numpy
+
+        numba.njit(cache=True)(lambda: None)
+    except Exception:  # not installed, not for this Python or numpy, or no folder for its cache
         return False
     return not vars(numba.config)["DISABLE_JIT"]

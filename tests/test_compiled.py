@@ -26,3 +26,11 @@ def test_numba_compiles_unless_it_is_told_not_to(monkeypatch):
 def test_without_numba_nothing_is_compiled(monkeypatch):
     monkeypatch.setitem(sys.modules, "numba", None)  # as if it were not installed
     assert not can_compile()
+
+
+def test_without_a_folder_for_the_cache_nothing_is_compiled(monkeypatch):
+    def no_folder(**options):
+        raise RuntimeError("cannot cache function")
+
+    monkeypatch.setattr("numba.njit", no_folder)
+    assert not can_compile()

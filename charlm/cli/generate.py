@@ -13,6 +13,7 @@ from charlm.cli.lines import Wanted, check_options, write_lines
 from charlm.cli.options import CorporaDir, Device, GivenRun, open_run, takes_output
 from charlm.cli.output import Output
 from charlm.cli.writer import Writer, blocks
+from charlm.config.seeds import LARGEST_SEED
 from charlm.corpus import read_text
 from charlm.errors import CorpusError, UsageError, shown
 from charlm.tasks import LANGUAGE_MODEL
@@ -91,7 +92,7 @@ def generate(
         typer.Option(
             metavar="N",
             min=0,
-            max=2**63 - 1,
+            max=LARGEST_SEED,
             help="Seed of the sampling. [default: a new one each time, printed on stderr]",
         ),
     ] = None,
@@ -148,6 +149,8 @@ def generate(
     opened = open_run(LANGUAGE_MODEL, run, output)
     if file is not None:
         check_not_read("--output", file, (prefix_file, opened.config.corpus.source))
+        if file.exists():
+            output.warn(f"{file} exists: the complete text replaces it; Ctrl-C before keeps it")
     others = {"--exact-length": exact_length, "--stop": bool(stop)}
     check_options(opened, new_only=new_only, others=others)
     for text in stops:

@@ -13,6 +13,7 @@ from typing import Any
 from charlm.cli.interrupts import Interrupted
 from charlm.cli.output import tell, tell_error
 from charlm.cli.writer import Writer
+from charlm.config.seeds import seed_or_new
 from charlm.errors import CharlmError, UsageError, did_you_mean, shown
 from charlm.tasks.language_model.continuation import Ending
 from charlm.tasks.language_model.decoding import Decoding
@@ -60,9 +61,7 @@ class TextSettings:
         if name == "length":
             return dataclasses.replace(self, ending=dataclasses.replace(self.ending, length=new))
         if name == "seed":
-            if new is not None and not 0 <= new < 2**63:
-                raise UsageError(f"the seed is {shown(new)}; it must be 0 or more and below 2**63")
-            return dataclasses.replace(self, seed=new)
+            return dataclasses.replace(self, seed=None if new is None else seed_or_new(new))
         key = name.replace("-", "_")
         return dataclasses.replace(self, decoding=dataclasses.replace(self.decoding, **{key: new}))
 

@@ -8,13 +8,14 @@ import typer
 
 from charlm.cli.options import takes_output
 from charlm.cli.output import Output
+from charlm.config.seeds import LARGEST_SEED
 from charlm.errors import CharlmError
 
 
 @takes_output
 def verify(
     seed: Annotated[
-        int, typer.Option(metavar="N", min=0, max=2**63 - 1, help="Seed of weights and inputs.")
+        int, typer.Option(metavar="N", min=0, max=LARGEST_SEED, help="Seed of weights and inputs.")
     ] = 0,
     *,
     output: Output,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING
 
 from charlm.cli.interrupts import StopFlag, polled
 from charlm.cli.output import Output
+from charlm.config.seeds import seed_or_new
 
 if TYPE_CHECKING:
     from charlm.runs import Run
@@ -81,7 +81,7 @@ class Writer:
         """The seed, or a new one, which is printed; None if nothing is drawn."""
         if decoding.temperature == 0:
             return None
-        seed = secrets.randbelow(2**32) if seed is None else seed
+        seed = seed_or_new(seed)
         self.output.note(f"seed: {seed}")
         return seed
 

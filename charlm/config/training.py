@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from charlm.config.seeds import LARGEST_SEED
 from charlm.config.settings import COUNT, PROBABILITY, Section, check, setting
 from charlm.optimisation.optimisers import OPTIMISERS
 from charlm.optimisation.schedules import SCHEDULES
@@ -83,7 +84,7 @@ class TrainingSection(Section, section="training"):
         **COUNT,
     )
     seed: int = setting(
-        0, "Seed of all random numbers.", option="--seed", at_least=0, at_most=2**63 - 1
+        0, "Seed of all random numbers.", option="--seed", at_least=0, at_most=LARGEST_SEED
     )
     device: str = setting(
         "auto",

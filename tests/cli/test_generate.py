@@ -118,6 +118,7 @@ def test_output_writes_what_would_be_printed(generate, more):
     Path("text.txt").write_text("old")
     found = generate(*words, "--output", "text.txt")
     assert (found.code, found.out) == (0, "")
+    assert "text.txt exists: the complete text replaces it" in found.err
     assert Path("text.txt").read_bytes().decode() == printed
     assert generate(*words, "--output", "text.txt", "--json").json["prefix"] == "分One"
     assert [path.name for path in Path().iterdir()] == ["text.txt"]
@@ -174,7 +175,7 @@ def test_interactive_tells_mistakes_and_goes_on(generate):
         "error: /length takes a whole number, not 'x'",
         "error: the length is 0; it must be 1 or more",
         "error: top-p is 2.0; it must be above 0 and at most 1",
-        "error: the seed is -1; it must be 0 or more and below 2**63",
+        "error: the seed is -1; it must be from 0 to 2**63 - 1",
         "error: unknown command '/'",
         "error: /temperature takes a number, not ''",
     ]

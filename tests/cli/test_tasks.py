@@ -209,7 +209,9 @@ def test_dry_run_writes_nothing(kind, data, charlm, folder):
     assert plan["config"]["corpus"]["source"] == str(data)
     out = charlm(*kind.train, "--dry-run").out
     assert out.startswith("corpus mine: ")
-    assert re.search(r"^model: [a-z]+ \((torch|scratch)\), [\d,]+ parameters, on cpu$", out, re.MULTILINE)
+    assert re.search(
+        r"^model: [a-z]+ \((torch|scratch)\), [\d,]+ parameters, on cpu$", out, re.MULTILINE
+    )
     assert "\n[training]\n" in out
     line = next(line for line in out.splitlines() if line.startswith("device "))
     assert line.split(maxsplit=3)[1:] == ["cpu", "option", "The device to train on."]

@@ -405,7 +405,7 @@ def test_a_hostile_sample_is_printed_above_the_bar(monkeypatch):
     monkeypatch.setattr(sys, "stderr", terminal.file)
     step = SimpleNamespace(
         epoch=1, progress=0.5, metric=9.0, seconds=1.0, items=100, valid=8.0, train=9.0,
-        text=f"one\n{HOSTILE}\n\nlast",
+        text=f"one\n{HOSTILE}\n\nlast", left=1.0,
     )  # fmt: skip
     output = Output()
     with ProgressBar(output, LANGUAGE_MODEL) as bar:
@@ -442,7 +442,7 @@ def test_the_bar_says_the_words_of_the_summary_and_fits(monkeypatch, task, valid
     monkeypatch.setattr(sys, "stderr", terminal.file)
     step = SimpleNamespace(
         epoch=40, progress=1.0, metric=99.999, seconds=100.0, items=4_100_000, valid=valid,
-        train=99.999,
+        train=99.999, left=100.0,
     )  # fmt: skip
     half = SimpleNamespace(**vars(step) | {"progress": 0.5})
     with ProgressBar(Output(), task) as bar:

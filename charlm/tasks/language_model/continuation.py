@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from charlm.corpus import Vocabulary
 from charlm.errors import UsageError
-from charlm.tasks.language_model.decoding import SAMPLING, Decoding, generate
+from charlm.tasks.language_model.decoding import SAMPLING, Decoding, generate_blocks
 from charlm.tasks.language_model.lines import BOUNDARY
 from charlm.tasks.language_model.model import LanguageModel
 
@@ -59,7 +59,7 @@ class Ending:
 
 
 class Continuation:
-    """A text that grows by one character at a time until it ends."""
+    """A text that grows until it ends."""
 
     def __init__(self, ending: Ending, vocabulary: Vocabulary) -> None:
         self.ending = ending
@@ -70,10 +70,24 @@ class Continuation:
         self._recent = ""
         self._word_end: int | None = None  # in `_held`: the first one after `length` characters
 
-    def add(self, character: str) -> str:
-        """Take the next character, and return what is now sure to belong to the text."""
-        if self.ended:
-            return ""
+    def add(self, characters: str) -> str:
+        """Take the next characters, and return what is now sure to belong to the text."""
+        # Without stops nothing can end the text before it has its length.
+        some = max(0, self.ending.length - 1 - self._count) if not self.ending.stops else 0
+        shown = self._add_before_length(characters[:some]) if some else ""
+        for character in characters[some:]:
+            if self.ended:
+                break
+            shown += self._add_one(character)
+        return shown
+
+    def _add_before_length(self, characters: str) -> str:
+        self._count += len(characters)
+        self._held += characters
+        self._recent = (self._recent + characters)[-_LONGEST_END:]
+        return self._show(len(self._held if self.end is None else self._held.rstrip()))
+
+    def _add_one(self, character: str) -> str:
         self._count += 1
         self._held += character
         for stop in self.ending.stops:
@@ -136,17 +150,18 @@ def continue_text(
         num_samples: B, the number of continuations.
 
     Yields:
-        B strings: what is added to each text. Together they are the texts after the prefix.
+        B strings: what is added to each text, after one or more steps. Together they are the texts
+        after the prefix.
 
     Raises:
         UsageError, RunError: as in `generate`.
     """
     texts = [Continuation(ending, vocabulary) for _ in range(num_samples)]
-    steps = generate(
+    blocks = generate_blocks(
         model, prefix, length=ending.most, decoding=decoding, num_samples=num_samples, seed=seed
     )
-    for chosen in steps:
-        characters = vocabulary.decode(chosen.numpy())
-        yield [text.add(each) for text, each in zip(texts, characters, strict=True)]
+    for block in blocks:
+        rows = block.T.numpy()  # (B, T)
+        yield [text.add(vocabulary.decode(ids)) for text, ids in zip(texts, rows, strict=True)]
         if all(text.ended for text in texts):
             return

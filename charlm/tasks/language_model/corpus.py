@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from charlm.corpus.cleaning import check_cleaning
 from charlm.corpus.sources import find_source
@@ -17,7 +15,10 @@ from charlm.corpus.token_ids import encode_text
 from charlm.corpus.vocabulary import Vocabulary, mapped
 from charlm.errors import CorpusError, UsageError, counted, did_you_mean, shown
 from charlm.tasks.language_model.config import LanguageModelConfig
-from charlm.tasks.language_model.lines import BOUNDARY, Ids, arrange_lines
+from charlm.tasks.language_model.lines import BOUNDARY, arrange_lines
+
+if TYPE_CHECKING:
+    from charlm.tasks.language_model.lines import Ids
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,8 @@ class Corpus:
         part = ids[self._part(split)]
         if not self.lines:
             return part
+        import numpy as np  # here, so that the commands' help stays quick
+
         return np.concatenate([vocabulary.encode(BOUNDARY).astype(part.dtype), part])
 
     def lines_of(self, split: str) -> list[str]:
@@ -235,6 +238,8 @@ def _nothing_left(where: str, cleaning: str, lines: bool, trained: bool) -> Corp
 def _count_notices(
     length: int, ids: Ids, vocabulary: Vocabulary, exact: object, max_chars: int | None
 ) -> Iterator[str]:
+    import numpy as np
+
     if max_chars is not None and max_chars > length:
         yield f"the text has {length:,} characters, fewer than {max_chars:,}: all kept"
     if exact is not None:

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import itertools
+import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from charlm.compiled import can_compile
 from charlm.corpus.vocabulary import UNKNOWN
 from charlm.errors import RunError, UsageError
 from charlm.models.recurrent_model import evaluating
 from charlm.recurrent.states import StackState, map_state
+from charlm.recurrent.stepping import Weights, stack_weights, state_array
 from charlm.tasks.language_model.config import TEMPERATURE, TOP_P
 from charlm.tasks.language_model.model import LanguageModel
 
 ROWS = 64  # lines that are written side by side
+LONG = 2_000  # steps from which loading compiled functions pays
+MANY = 10  # groups of lines from which it pays
 _BLOCK = 10_000  # characters of a prefix that are read at once, which bounds the memory
+_BLOCK_SECONDS = 0.02  # blocks of a text grow until they take as long
+_COMPILED = "charlm.tasks.language_model.decoding_numba"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,19 +78,32 @@ class Decoding:
     def choose(self, logits: Tensor, generator: torch.Generator) -> Tensor:
         """(B, V) logits to (B,) int64 token ids.
 
-        The CPU draws them, so a seed gives the same ids on every device.
+        For each row, a number u is drawn uniformly from 0 to 1. The id is the first one whose
+        probability together with those of all lower ids is above u. The CPU draws the numbers, so
+        a seed gives the same ids on every device.
 
         Raises:
             RunError: a logit is not finite.
         """
         if not logits.isfinite().all():
-            raise RunError(
-                "the model's logits are not finite", "the weights are unusable: train a new model"
-            )
+            raise _not_finite()
         probabilities = self.probabilities(logits.cpu())
         if self.temperature == 0:
             return probabilities.argmax(1)
-        return torch.multinomial(probabilities, 1, generator=generator).squeeze(1)
+        sums = probabilities.cumsum(1)
+        uniform = _uniform(1, len(logits), generator).T  # (B, 1)
+        return torch.searchsorted(sums, uniform * sums[:, -1:], right=True).squeeze(1)
+
+
+def _uniform(steps: int, rows: int, generator: torch.Generator) -> Tensor:
+    """(T, B) float64 from 0 to 1; several calls give the numbers of one call for all steps."""
+    return torch.rand(steps, rows, dtype=torch.float64, generator=generator)
+
+
+def _not_finite() -> RunError:
+    return RunError(
+        "the model's logits are not finite", "the weights are unusable: train a new model"
+    )
 
 
 GREEDY = Decoding(temperature=0.0)
@@ -116,6 +138,32 @@ def generate(
         UsageError: the prefix is empty, or the vocabulary has no character.
         RunError: a logit is not finite.
     """
+    blocks = generate_blocks(
+        model, prefix, length=length, decoding=decoding, num_samples=num_samples, seed=seed
+    )
+    for block in blocks:
+        yield from block
+
+
+@torch.no_grad()
+def generate_blocks(
+    model: LanguageModel,
+    prefix: Sequence[int] | NDArray[np.int64],
+    *,
+    length: int,
+    decoding: Decoding,
+    num_samples: int,
+    seed: int,
+    many: bool = False,
+) -> Iterator[Tensor]:
+    """The token ids of `generate`, several steps at a time: (T, B) int64.
+
+    Long texts of a small model on the CPU are written by compiled functions. The arguments and
+    errors are those of `generate`.
+
+    Args:
+        many: more texts will follow, so that compiled functions are worth loading.
+    """
     if len(prefix) == 0:
         raise UsageError("the prefix is empty", "give at least one character with --prefix")
     if model.vocabulary_size < 2:
@@ -135,11 +183,81 @@ def generate(
         logits, state = read(ids.unsqueeze(1), state)
     logits = logits.expand(num_samples, -1)
     state = map_state(lambda tensor: tensor.expand(num_samples, -1).contiguous(), state)
+    if many or length >= LONG or _COMPILED in sys.modules:
+        weights = compiled_weights(model)
+        if weights is not None:
+            yield from _write(weights, logits, state, length, decoding, generator)
+            return
     for step in range(length):
         chosen = decoding.choose(logits, generator)
-        yield chosen
+        yield chosen.unsqueeze(0)
         if step + 1 < length:
             logits, state = read(chosen.to(device).unsqueeze(0), state)
+
+
+class CompiledWeights(NamedTuple):
+    """The weights of a language model, as `decoding_numba.write` takes them."""
+
+    stack: Weights
+    head: NDArray[np.float32]  # (H, V)
+    bias: NDArray[np.float32]  # (V,)
+
+
+@torch.no_grad()
+def compiled_weights(model: LanguageModel) -> CompiledWeights | None:
+    """Copies of a model's weights; None: compiled functions cannot write its texts."""
+    fit = all(
+        each.device.type == "cpu" and each.dtype is torch.float32 for each in model.parameters()
+    )
+    if not fit or not can_compile():
+        return None
+    stack = stack_weights(model.stack, None if model.embedding is None else model.embedding.weight)
+    if stack is None:
+        return None
+    return CompiledWeights(
+        stack, model.head.weight.T.contiguous().numpy(), model.head.bias.numpy().copy()
+    )
+
+
+def _write(
+    weights: CompiledWeights,
+    logits: Tensor,
+    state: StackState,
+    length: int,
+    decoding: Decoding,
+    generator: torch.Generator,
+) -> Iterator[Tensor]:
+    """Blocks of (T, B) token ids, by compiled functions; arguments as in `generate_blocks`."""
+    from charlm.tasks.language_model.decoding_numba import write
+
+    rows, size = logits.shape
+    values, states = logits.contiguous().numpy().copy(), state_array(state)
+    choice = (
+        float(decoding.temperature),
+        min(decoding.top_k or size, size),
+        1.0 if decoding.top_p is None else float(decoding.top_p),
+    )
+    steps = 1
+    while length:
+        started = time.perf_counter()
+        chosen = torch.empty(min(steps, length), rows, dtype=torch.int64)
+        uniforms = _uniform(len(chosen), rows, generator).numpy()
+        done = write(
+            *weights.stack,
+            states,
+            weights.head,
+            weights.bias,
+            values,
+            uniforms,
+            choice,
+            chosen.numpy(),
+        )
+        yield chosen[:done]
+        if done < len(chosen):
+            raise _not_finite()
+        length -= done
+        if time.perf_counter() - started < _BLOCK_SECONDS:
+            steps *= 2
 
 
 def generate_lines(
@@ -163,16 +281,16 @@ def generate_lines(
     for number in itertools.count():
         lines: list[list[int]] = [[] for _ in range(ROWS)]
         running = {*range(ROWS)}
-        steps = generate(
+        blocks = generate_blocks(
             model,
             prefix,
             length=length + 1,
             decoding=decoding,
             num_samples=ROWS,
             seed=(seed + number) % 2**63,
+            many=number >= MANY,
         )
-        for step, chosen in enumerate(steps):
-            tokens = chosen.tolist()
+        for step, tokens in enumerate(itertools.chain.from_iterable(map(Tensor.tolist, blocks))):
             running = {row for row in running if tokens[row] != prefix[0]}
             if not running or step == length:
                 break

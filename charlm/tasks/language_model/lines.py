@@ -7,17 +7,18 @@ the line before, or of nothing, stands before its first character.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, NamedTuple
 
 from charlm.corpus.splits import SPLITS, split_sizes
 from charlm.errors import CorpusError, counted
 
-BOUNDARY = "\n"
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-Ids = NDArray[np.integer]
+    Ids = NDArray[np.integer]
+
+BOUNDARY = "\n"
 
 
 class LineIds(NamedTuple):
@@ -54,6 +55,8 @@ def arrange_lines(
         CorpusError: the first line is too long, or there are too few for the train split.
         UsageError: ``split`` is not a split.
     """
+    import numpy as np
+
     ends = np.flatnonzero(ids == end) + 1  # (L,)
     bounds = np.stack([np.append(0, ends[:-1]), ends], axis=1)  # (L, 2) start and end
     whole = ids
@@ -87,6 +90,8 @@ def _line(ids: Ids, bounds: NDArray[np.int64]) -> bytes:
 
 
 def _joined(ids: Ids, bounds: NDArray[np.int64]) -> Ids:
+    import numpy as np
+
     return np.concatenate([ids[start:end] for start, end in bounds.tolist()])
 
 

@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from charlm.tasks.language_model.batches import PADDING
 
-# Measured on a CPU by benchmarks/vocabulary.py:
+# Measured on a CPU by `python -m benchmarks tables vocabulary`:
 ROWS = 256  # predictions in a chunk
 LEAST_VOCABULARY = 512  # below it, all logits at once are as fast, and they are few
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 import operator
-import secrets
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, overload
 
+from charlm.config.seeds import seed_or_new
 from charlm.corpus import clean
 from charlm.corpus.vocabulary import UNKNOWN
 from charlm.errors import CorpusError, UsageError, shown
@@ -159,9 +159,7 @@ class LanguageModelRun(Run):
         stops = (stop,) if isinstance(stop, str) else tuple(stop)
         ending = Ending(length=length, stops=stops, exact=exact_length)
         decoding = Decoding(temperature=temperature, top_k=top_k, top_p=top_p)
-        seed = secrets.randbits(63) if seed is None else operator.index(seed)  # also NumPy's
-        if not 0 <= seed < 2**63:
-            raise UsageError(f"the seed is {seed}; it must be from 0 to 2**63 - 1")
+        seed = seed_or_new(None if seed is None else operator.index(seed))  # also NumPy's
         if prefix is None:
             prefix = next(iter(self.config.training.prefixes), "")
         model = self._model_on(device)

@@ -92,7 +92,7 @@ def score(
     model_score = Baseline(
         name="model", nats_per_char=nats, detail="", known_nats_per_char=known_nats
     )
-    sizes = _sizes(ids, characters, parts)
+    sizes = _sizes(ids, text, parts)
     repeated = None
     if corpus is not None and not seen:
         repeated = repeats(corpus.split("train"), ids)

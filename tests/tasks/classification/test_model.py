@@ -272,7 +272,8 @@ def test_features_by_hand(settings, head, long, short):
 def test_maximum_ignores_the_padding():
     """With negative outputs, the zeros of the padding would be the maximum."""
     model = counting(ONE, features="max", skip_padding=True)
-    model.stack.layers[0].cell._activation = torch.neg
+    cell = model.stack.layers[0].cell
+    cell._activation, cell.kernel = torch.neg, lambda: None
     assert logits_of(model, [[3, 1, 4], [2]])[1].tolist() == [-2, -20, -200]
 
 

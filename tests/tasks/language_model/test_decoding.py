@@ -5,18 +5,24 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from charlm.compiled import can_compile
 from charlm.errors import RunError, UsageError
+from charlm.recurrent.cells import CELLS
+from charlm.recurrent.stepping import state_array
+from charlm.tasks.language_model import decoding as decoding_module
 from charlm.tasks.language_model.config import LanguageModelSection
 from charlm.tasks.language_model.decoding import (
     GREEDY,
     ROWS,
     Decoding,
     generate,
+    generate_blocks,
     generate_lines,
 )
 from charlm.tasks.language_model.model import LanguageModel, build_language_model
@@ -364,6 +370,132 @@ def test_empty_prefix_or_vocabulary_is_refused(vocabulary_size, prefix, message)
 def test_vocabulary_of_one_character_has_one_text():
     model = plain_model(2, cell="rnn", hidden_size=2)
     assert fast_generate(model, [0], 5, Decoding(temperature=0.5, top_k=3)) == [[1]] * 5
+
+
+# Compiled functions
+
+COMPILED = [
+    {"cell": cell, "backend": backend, "embedding": embedding, "num_layers": layers}
+    for (backend, cell), (embedding, layers) in zip(
+        [
+            *(("torch", cell) for cell in ("rnn", "rnn-relu", "gru", "lstm", "lstm")),
+            *(("scratch", cell) for cell in CELLS),
+        ],
+        itertools.cycle([("tied", 2), ("learned", 1), ("one-hot", 3)]),
+        strict=False,
+    )
+]
+needs_numba = pytest.mark.skipif(not can_compile(), reason="numba cannot compile here")
+
+
+def lively_model(**options) -> LanguageModel:
+    """In single precision, with weights that make the texts vary; 19 is not a multiple of 4."""
+    torch.manual_seed(1)
+    model = plain_model(
+        VOCABULARY_SIZE, **{"cell": "lstm", "backend": "scratch", "hidden_size": 19, **options}
+    )
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(2)
+    return model
+
+
+def in_both_ways(monkeypatch, model, *arguments) -> list[list[list[int]]]:
+    """The ids of compiled functions, and those of the model called for each character."""
+    monkeypatch.setattr(decoding_module, "LONG", 0)
+    compiled = fast_generate(model, *arguments)
+    with monkeypatch.context() as patch:
+        patch.setattr(decoding_module, "can_compile", lambda: False)
+        return [compiled, fast_generate(model, *arguments)]
+
+
+@needs_numba
+@pytest.mark.parametrize(
+    "options", COMPILED, ids=lambda options: "-".join(map(str, options.values()))
+)
+def test_compiled_functions_write_the_same_texts(options, monkeypatch):
+    model = lively_model(weight_dropout=0.2, **options)
+    assert decoding_module.compiled_weights(model) is not None
+    settings = (GREEDY, Decoding(temperature=0.8, top_p=0.8), Decoding(temperature=1.3, top_k=7))
+    for decoding, rows in itertools.product(settings, (1, 6)):
+        compiled, slow = in_both_ways(monkeypatch, model, [1, 4, 0], 150, decoding, rows, 3)
+        assert compiled == slow
+        assert len(compiled) == 150
+
+
+@needs_numba
+@pytest.mark.parametrize(
+    "options", COMPILED, ids=lambda options: "-".join(map(str, options.values()))
+)
+@pytest.mark.parametrize("rows", [1, 5])
+def test_logits_of_compiled_functions_are_the_model_s(options, rows):
+    from charlm.tasks.language_model.decoding_numba import write
+
+    model = lively_model(**options)
+    weights = decoding_module.compiled_weights(model)
+    state = model.initial_state(rows)
+    states, logits = state_array(state), torch.zeros(rows, VOCABULARY_SIZE)
+    logits[:, 1:] = torch.randn(rows, VOCABULARY_SIZE - 1)
+    values, chosen = logits.numpy(), torch.empty(1, rows, dtype=torch.int64)
+    for _ in range(40):
+        drawn = torch.rand(1, rows, dtype=torch.float64).numpy()
+        choice = (1.0, VOCABULARY_SIZE, 1.0)
+        step = (weights.head, weights.bias, values, drawn, choice, chosen.numpy())
+        assert write(*weights.stack, states, *step) == 1
+        with torch.no_grad():
+            expected, state = model(chosen, state)
+        assert torch.allclose(torch.from_numpy(values), expected[0], rtol=0, atol=1e-5)
+
+
+@needs_numba
+@settings(derandomize=True, deadline=None, max_examples=300)
+@given(
+    seed=st.integers(0, 10**6),
+    ties=st.booleans(),
+    size=st.integers(2, 60),
+    spread=st.sampled_from([0.1, 1.0, 10.0]),
+    temperature=st.just(0.0) | st.floats(0.05, 20) | st.sampled_from([1e-300, 1e300]),
+    top_k=st.none() | st.integers(1, 65),
+    top_p=st.none() | st.floats(0.01, 0.99) | st.sampled_from([0.25, 0.5, 1.0]),
+)
+def test_compiled_choice_is_that_of_torch(seed, ties, size, spread, temperature, top_k, top_p):
+    from charlm.tasks.language_model.decoding_numba import choose
+
+    logits = spread * torch.randn(8, size, generator=torch.Generator().manual_seed(seed))
+    logits = logits.round() if ties else logits
+    decoding = Decoding(temperature=temperature, top_k=top_k, top_p=top_p)
+    expected = decoding.choose(logits, torch.Generator().manual_seed(seed)).tolist()
+    drawn = torch.rand(8, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    odds, heap = np.empty(size), np.empty(size, np.int64)
+    choice = (temperature, min(top_k or size, size), 1.0 if top_p is None else top_p)
+    rows = zip(logits.numpy(), drawn.tolist(), strict=True)
+    assert [choose(row, choice, number, odds, heap) for row, number in rows] == expected
+
+
+@needs_numba
+def test_blocks_grow_and_a_weight_that_is_not_finite_is_an_error(monkeypatch):
+    monkeypatch.setattr(decoding_module, "LONG", 0)
+    model = lively_model()
+    arguments = {"length": 100, "decoding": Decoding(), "num_samples": 3, "seed": 2}
+    blocks = [*generate_blocks(model, [1], **arguments)]
+    assert [len(block) for block in blocks[:4]] == [1, 2, 4, 8]
+    assert sum(map(len, blocks)) == 100
+    assert all((block.shape[1], block.dtype) == (3, torch.int64) for block in blocks)
+    with torch.no_grad():
+        model.stack.layers[0].cell.weight_hidden[3, 5] = math.nan
+    with pytest.raises(RunError, match="not finite"):
+        fast_generate(model, [1], 100)
+
+
+@needs_numba
+def test_other_models_are_not_compiled(monkeypatch):
+    compiled_weights = decoding_module.compiled_weights
+    assert compiled_weights(small_model()) is None  # in double precision
+    model = lively_model(cell="rnn", backend="scratch")
+    model.stack.layers[0].cell.step = lambda projected, state: (state.hidden, state)
+    assert compiled_weights(model) is None
+    monkeypatch.setattr(decoding_module, "can_compile", lambda: False)
+    assert compiled_weights(lively_model()) is None
 
 
 # Lines

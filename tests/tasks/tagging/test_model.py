@@ -247,7 +247,9 @@ def test_word_dropout_makes_words_unknown_and_leaves_their_parts():
 
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_number_of_parameters(bidirectional):
-    config = config_of({"buckets": 11}, cell="gru", window=2, bidirectional=bidirectional)
+    config = config_of(
+        {"buckets": 11}, cell="gru", backend="torch", window=2, bidirectional=bidirectional
+    )
     size, ways = 5 * 4, 1 + bidirectional  # of a step: five words of four features
     gru = 3 * 5 * (size + 5 + 2)
     expected = 6 * 4 + 12 * 4 + ways * gru + 4 * (ways * 5 + 1)

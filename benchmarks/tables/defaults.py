@@ -1,6 +1,6 @@
 """Measure the default settings and the time of the commands, and write docs/results.md.
 
-    python benchmarks/defaults.py
+    python -m benchmarks tables defaults
 
 The corpora are the bundled texts and, if $CHARLM_CORPORA has them, The Time Machine, the Jay Chou
 lyrics, Tiny Shakespeare and 5 MB of film reviews (from aclImdb.tar.gz).
@@ -8,11 +8,11 @@ lyrics, Tiny Shakespeare and 5 MB of film reviews (from aclImdb.tar.gz).
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -20,12 +20,18 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.commands import CHARLM, run, seconds
+from benchmarks.results import table
 from charlm.corpus import catalogue, locate
 from charlm.tasks.language_model.config import LanguageTrainingSection
 
-PAGE = Path(__file__).parents[1] / "docs" / "results.md"
+PAGE = Path(__file__).parents[2] / "docs" / "results.md"
 REVIEWS = 5_000_000  # bytes
 HELP_RUNS = 7
+HEADER = [
+    *("corpus", "epochs", "characters/s", "scored", "perplexity", "ngram", "xz", "unigram"),
+    *("bits/char", "train s", "generate s", "eval s"),
+]
 
 
 def reviews(folder: Path) -> Path | None:
@@ -45,23 +51,22 @@ def reviews(folder: Path) -> Path | None:
     return path
 
 
-def charlm(folder: Path, *arguments: str) -> tuple[float, str]:
-    """The seconds that a command took, and its stdout."""
+def timed(folder: Path, *arguments: str) -> tuple[float, str]:
+    """The seconds that a command took, and its standard output."""
     started = time.monotonic()
-    command = [sys.executable, "-m", "charlm", *arguments]
-    done = subprocess.run(command, cwd=folder, check=True, stdout=subprocess.PIPE, text=True)
-    return time.monotonic() - started, done.stdout
+    text = run([*CHARLM, *arguments], folder)
+    return time.monotonic() - started, text
 
 
 def measure(corpus: str, folder: Path) -> dict[str, Any]:
     """The results of train, generate and eval with the default settings."""
     print(corpus, file=sys.stderr, flush=True)
-    train_seconds, out = charlm(folder, "train", "--corpus", corpus, "--json", "--quiet")
+    train_seconds, out = timed(folder, "train", "--corpus", corpus, "--json", "--quiet")
     trained = json.loads(out)
     prefix = trained["samples"][0]["prefix"]
     options = ("--prefix", prefix, "--seed", "0", "--quiet")
-    generate_seconds, text = charlm(folder, "generate", *options)
-    eval_seconds, out = charlm(folder, "eval", "--split", "valid", "--json", "--quiet")
+    generate_seconds, text = timed(folder, "generate", *options)
+    eval_seconds, out = timed(folder, "eval", "--split", "valid", "--json", "--quiet")
     return {
         **trained,
         "command_seconds": (train_seconds, generate_seconds, eval_seconds),
@@ -70,10 +75,10 @@ def measure(corpus: str, folder: Path) -> dict[str, Any]:
     }
 
 
-def row(result: dict[str, Any]) -> str:
+def row(result: dict[str, Any]) -> list[str]:
     """One row of the table."""
     score, others = result["eval"], result["eval"]["baselines"]
-    cells = [
+    return [
         f"`{result['corpus']}`",
         f"{result['epochs']:.1f}",
         f"{result['characters_per_second']:,}",
@@ -83,12 +88,11 @@ def row(result: dict[str, Any]) -> str:
         f"{score['bits_per_char']:.3f}",
         *(f"{seconds:.1f}" for seconds in result["command_seconds"]),
     ]
-    return "| " + " | ".join(cells) + " |"
 
 
 def help_seconds(folder: Path) -> list[float]:
     """The seconds of several calls of ``charlm --help``."""
-    return [charlm(folder, "--help")[0] for _ in range(HELP_RUNS)]
+    return [seconds([*CHARLM, "--help"], folder) for _ in range(HELP_RUNS)]
 
 
 def page(results: list[dict[str, Any]], help_times: list[float]) -> str:
@@ -109,8 +113,8 @@ def page(results: list[dict[str, Any]], help_times: list[float]) -> str:
         [
             "# Results of the default settings",
             "",
-            f"Written by `python benchmarks/defaults.py` on {time.strftime('%Y-%m-%d')}: torch "
-            f"{torch.__version__}, Python {platform.python_version()}, {platform.machine()}, "
+            f"Written by `python -m benchmarks tables defaults` on {time.strftime('%Y-%m-%d')}: "
+            f"torch {torch.__version__}, Python {platform.python_version()}, {platform.machine()}, "
             f"CPU, {os.cpu_count()} cores of a shared machine.",
             "",
             "For each corpus these commands were run: `charlm train --corpus NAME`, `charlm "
@@ -123,10 +127,7 @@ def page(results: list[dict[str, Any]], help_times: list[float]) -> str:
             "validation perplexity, mostly on The Time Machine, so these figures are slightly "
             "optimistic.",
             "",
-            "| corpus | epochs | characters/s | scored | perplexity | ngram | xz | unigram "
-            "| bits/char | train s | generate s | eval s |",
-            "|" + " --- |" * 12,
-            *(row(result) for result in results),
+            *table(HEADER, map(row, results)),
             "",
             f"`charlm --help` takes {statistics.median(help_times):.2f} s (median of "
             f"{len(help_times)} calls, {min(help_times):.2f} to {max(help_times):.2f} s).",
@@ -138,8 +139,11 @@ def page(results: list[dict[str, Any]], help_times: list[float]) -> str:
     )
 
 
-def main() -> None:
+def main(arguments: list[str]) -> None:
     """Measure and write."""
+    argparse.ArgumentParser(
+        prog="python -m benchmarks tables defaults", description=(__doc__ or "").splitlines()[0]
+    ).parse_args(arguments)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         help_times = help_seconds(folder)
@@ -149,7 +153,3 @@ def main() -> None:
         results = [measure(corpus, folder) for corpus in corpora]
     PAGE.write_text(page(results, help_times).rstrip() + "\n", encoding="utf-8")
     print(PAGE)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """Check and measure charlm on a CUDA card, and write benchmarks/results/cuda.md.
 
-    python benchmarks/cuda.py            runs everything: a few minutes
+    python -m benchmarks tables cuda    runs everything: a few minutes
 
 The page says which device and versions it was measured with. It needs the development extra.
 """
@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 PAGE = Path("benchmarks/results/cuda.md")
+ROWS = ("training/scratch", "training/best", "generation/")
 TRAINING = ("--corpus", "traveller", "--epochs", "6", "--device", "cuda", "--quiet")
 
 
@@ -79,18 +80,20 @@ def deterministic(pairs: int) -> list[str]:
     ]
 
 
-def main() -> None:
+def main(arguments: list[str]) -> None:
     """Run all parts and write the page."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks tables cuda", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--page", type=Path, default=PAGE)
-    arguments = parser.parse_args()
+    options = parser.parse_args(arguments)
     import torch
 
     lines = [
         "# On a CUDA card",
         "",
-        f"Written by `python benchmarks/cuda.py` on {time.strftime('%Y-%m-%d')}: "
+        f"Written by `python -m benchmarks tables cuda` on {time.strftime('%Y-%m-%d')}: "
         f"{torch.cuda.get_device_name()}, torch {torch.__version__}, CUDA {torch.version.cuda}, "
         f"Python {platform.python_version()}, {platform.machine()}.",
         "",
@@ -105,17 +108,13 @@ def main() -> None:
         "",
         f"`charlm train {' '.join(TRAINING)}`, with and without `--deterministic`:",
         "",
-        *deterministic(arguments.pairs),
+        *deterministic(options.pairs),
         "",
         "## Speed beside the book's own code",
         "",
-        "`python benchmarks/training_speed.py --device cuda`:",
+        f"`python -m benchmarks {' '.join(ROWS)} --device cuda`:",
         "",
-        run("benchmarks/training_speed.py", "--device", "cuda").strip(),
+        run("-m", "benchmarks", *ROWS, "--device", "cuda").strip(),
     ]
-    arguments.page.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print(arguments.page.read_text(encoding="utf-8"))
-
-
-if __name__ == "__main__":
-    main()
+    options.page.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print(options.page.read_text(encoding="utf-8"))

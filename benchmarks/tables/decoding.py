@@ -1,7 +1,7 @@
 """Compare temperatures and top-p, and write docs/decoding.md.
 
-    python benchmarks/decoding.py                    trains, samples, and writes the page
-    python benchmarks/decoding.py --corpus NAME      trains and samples one corpus only
+    python -m benchmarks tables decoding                    trains, samples, and writes the page
+    python -m benchmarks tables decoding --corpus NAME      trains and samples one corpus only
 
 Runs and figures are in checkpoints/decoding; what is there is not made again. The Time Machine,
 Tiny Shakespeare and the Jay Chou lyrics are read from $CHARLM_CORPORA. The program ends with an
@@ -15,18 +15,19 @@ import itertools
 import json
 import platform
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.commands import CHARLM, run
+from benchmarks.results import table
 from charlm.strict_json import dumps
 from charlm.tasks.language_model.config import TEMPERATURE, TOP_P
 from charlm.tasks.language_model.sample_quality import COPIED
 
-PAGE = Path(__file__).parents[1] / "docs" / "decoding.md"
+PAGE = Path(__file__).parents[2] / "docs" / "decoding.md"
 RUNS = Path("checkpoints/decoding")
 CORPORA = ("traveller", "timemachine", "tinyshakespeare", "night_train", "jaychou")
 TEMPERATURES = (0.5, 0.6, 0.7, 0.8, 1.0)
@@ -41,8 +42,7 @@ def train(corpus: str) -> None:
     """Train a run with the default settings, unless it exists."""
     folder = RUNS / corpus
     if not (folder / "summary.json").exists():
-        command = [sys.executable, "-m", "charlm", "train", "--corpus", corpus]
-        subprocess.run([*command, "--run", str(folder), "--quiet"], check=True)
+        run([*CHARLM, "train", "--corpus", corpus, "--run", str(folder), "--quiet"], Path.cwd())
 
 
 def measure(name: str) -> dict[str, Any]:
@@ -52,12 +52,12 @@ def measure(name: str) -> dict[str, Any]:
     from charlm.tasks.language_model.continuation import Ending, continue_text
     from charlm.tasks.language_model.decoding import Decoding
 
-    run = Run.open(RUNS / name)
-    corpus, model = run.load_corpus(), run.load_model()
+    opened = Run.open(RUNS / name)
+    corpus, model = opened.load_corpus(), opened.load_model()
     known = corpus.text("train")
     words = sample_quality.has_words(known)
-    prefix = run.config.training.prefixes[0]
-    ids = run.vocabulary.encode(prefix).tolist()
+    prefix = opened.config.training.prefixes[0]
+    ids = opened.vocabulary.encode(prefix).tolist()
 
     def figures(texts: list[str]) -> dict[str, float]:
         return {
@@ -70,7 +70,7 @@ def measure(name: str) -> dict[str, Any]:
         texts = [prefix] * SAMPLES
         ending = Ending(length=LENGTH)
         for added in continue_text(
-            model, run.vocabulary, ids, ending=ending, decoding=decoding, num_samples=SAMPLES
+            model, opened.vocabulary, ids, ending=ending, decoding=decoding, num_samples=SAMPLES
         ):
             texts = [text + more for text, more in zip(texts, added, strict=True)]
         return texts
@@ -85,7 +85,7 @@ def measure(name: str) -> dict[str, Any]:
     size = SAMPLES * LENGTH
     return {
         "words": words,
-        "perplexity": min(row["valid_perplexity"] for row in run.metrics),
+        "perplexity": min(row["valid_perplexity"] for row in opened.metrics),
         "held_out": {**figures([held_out[:size]]), "characters": len(held_out[:size])},
         "grid": grid,
     }
@@ -106,17 +106,14 @@ def percents(figures: dict[str, Any]) -> str:
     return " / ".join(f"{figures[name]:.1%}"[:-1] for name in ("made_up", "distinct", "copied"))
 
 
-def rows(found: dict[str, dict[str, Any]]) -> Iterator[str]:
+def rows(found: dict[str, dict[str, Any]]) -> Iterator[list[str]]:
     """The table: a row for the held-out texts, and one for each cell of the grid."""
-    yield "| temperature | top-p | " + " | ".join(f"`{name}`" for name in found) + " |"
-    yield "|" + " --- |" * (2 + len(found))
-    held_out = [percents(each["held_out"]) for each in found.values()]
-    yield "| held-out text | | " + " | ".join(held_out) + " |"
+    yield ["held-out text", "", *(percents(each["held_out"]) for each in found.values())]
     for number, (temperature, top_p) in enumerate(itertools.product(TEMPERATURES, TOP_PS)):
         mark = "**" if (temperature, top_p) == (TEMPERATURE, TOP_P) else ""
         cells = [f"{temperature}", f"{top_p or 'none'}"]
         cells += [percents(each["grid"][number]) for each in found.values()]
-        yield "| " + " | ".join(f"{mark}{cell}{mark}" for cell in cells) + " |"
+        yield [f"{mark}{cell}{mark}" for cell in cells]
 
 
 def means(found: dict[str, dict[str, Any]], share: str) -> dict[tuple[float, float | None], float]:
@@ -156,8 +153,9 @@ def page(found: dict[str, dict[str, Any]]) -> str:
         [
             "# Temperature and top-p",
             "",
-            f"Written by `python benchmarks/decoding.py` on {time.strftime('%Y-%m-%d')}: torch "
-            f"{torch.__version__}, Python {platform.python_version()}, {platform.machine()}, CPU.",
+            f"Written by `python -m benchmarks tables decoding` on {time.strftime('%Y-%m-%d')}: "
+            f"torch {torch.__version__}, Python {platform.python_version()}, "
+            f"{platform.machine()}, CPU.",
             "",
             "For each corpus a model was trained with `charlm train --corpus NAME`. The "
             f"best perplexities on the validation split are {', '.join(perplexities)}. Each model "
@@ -178,7 +176,7 @@ def page(found: dict[str, dict[str, Any]]) -> str:
             f"{SAMPLES * LENGTH:,} characters of it. The lyrics of `jaychou` repeat whole "
             "passages.",
             "",
-            *rows(found),
+            *table(["temperature", "top-p", *(f"`{name}`" for name in found)], rows(found)),
             "",
             "## The default",
             "",
@@ -191,17 +189,15 @@ def page(found: dict[str, dict[str, Any]]) -> str:
     )
 
 
-def main() -> None:
+def main(arguments: list[str]) -> None:
     """Measure, and write the page."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks tables decoding", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("--corpus", choices=CORPORA, help="measure this corpus only")
-    chosen = parser.parse_args().corpus
+    chosen = parser.parse_args(arguments).corpus
     if chosen:
         results(chosen)
         return
     PAGE.write_text(page({name: results(name) for name in CORPORA}) + "\n", encoding="utf-8")
     print(PAGE)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """Compare fine-tuning with training from random weights, and write docs/fine-tuning.md's table.
 
-    python benchmarks/fine_tuning.py --folder RUNS
+    python -m benchmarks tables fine-tuning --folder RUNS
 
 The large text is Tiny Shakespeare, which $CHARLM_CORPORA must have; the small one is the bundled
 short story. Runs that RUNS already has are not trained again, and interrupted ones are resumed, so
@@ -14,15 +14,23 @@ import json
 import os
 import platform
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-PAGE = Path(__file__).parents[1] / "docs" / "fine-tuning.md"
-BEGIN, END = "<!-- the table: benchmarks/fine_tuning.py -->", "<!-- end of the table -->"
+from benchmarks.commands import charlm
+from benchmarks.results import table
+
+PAGE = Path(__file__).parents[2] / "docs" / "fine-tuning.md"
+BEGIN, END = (
+    "<!-- the table: python -m benchmarks tables fine-tuning -->",
+    "<!-- end of the table -->",
+)
 SEEDS = (0, 1, 2)
+HEADER = [
+    *("starts with", "valid, before", "valid, after 40 epochs", "test, each seed", "test, mean"),
+    "seconds",
+]
 SOURCE = "shakespeare"
 WAYS = {
     "random": ("random weights", ""),
@@ -37,14 +45,6 @@ TRAININGS = {SOURCE: "--corpus tinyshakespeare --minutes 3.5"} | {
 }
 
 
-def charlm(folder: Path, words: str) -> dict[str, Any]:
-    """The JSON of a command that is run in a folder."""
-    command = [sys.executable, "-m", "charlm", *words.split(), "--json", "--quiet"]
-    done = subprocess.run(command, cwd=folder, check=True, stdout=subprocess.PIPE, text=True)
-    result: dict[str, Any] = json.loads(done.stdout)
-    return result
-
-
 def trained(folder: Path, name: str) -> dict[str, Any]:
     """The summary of a run, which is trained if it is not complete."""
     path = folder / name / "summary.json"
@@ -54,17 +54,20 @@ def trained(folder: Path, name: str) -> dict[str, Any]:
             return summary
     begun = (folder / name / "run.json").is_file()
     options = "--resume" if begun else TRAININGS[name]
-    return charlm(folder, f"train {options} --run ./{name}")
+    words = f"train {options} --run ./{name}".split()
+    result: dict[str, Any] = charlm(folder, *words)
+    return result
 
 
-def row(folder: Path, name: str) -> str:
+def row(folder: Path, name: str) -> list[str]:
     """One row of the table, over all seeds."""
     found = [trained(folder, f"{name}-{seed}") for seed in SEEDS]
     tests = [
-        charlm(folder, f"eval --run ./{name}-{seed} --split test")["perplexity"] for seed in SEEDS
+        charlm(folder, "eval", "--run", f"./{name}-{seed}", "--split", "test")["perplexity"]
+        for seed in SEEDS
     ]
-    starts = [each.get("start_valid_perplexity") for each in found]
-    cells = [
+    starts: list[Any] = [each.get("start_valid_perplexity") for each in found]
+    return [
         WAYS[name][0],
         "-" if None in starts else f"{statistics.mean(starts):.2f}",
         " ".join(f"{each['valid_perplexity']:.3f}" for each in found),
@@ -72,10 +75,9 @@ def row(folder: Path, name: str) -> str:
         f"**{statistics.mean(tests):.3f}**",
         f"{statistics.mean(each['seconds'] for each in found):.0f}",
     ]
-    return "| " + " | ".join(cells) + " |"
 
 
-def table(folder: Path) -> str:
+def section(folder: Path) -> str:
     """The commands, the table, and where it was measured."""
     import torch
 
@@ -91,10 +93,7 @@ def table(folder: Path) -> str:
             f"trained for {source['epochs']:.1f} epochs, to a validation perplexity of "
             f"{source['valid_perplexity']:.2f} on that text.",
             "",
-            "| starts with | valid, before | valid, after 40 epochs | test, each seed "
-            "| test, mean | seconds |",
-            "|" + " --- |" * 6,
-            *(row(folder, name) for name in WAYS),
+            *table(HEADER, (row(folder, name) for name in WAYS)),
             "",
             f"Measured on {time.strftime('%Y-%m-%d')}: torch {torch.__version__}, "
             f"{platform.machine()}, one thread, CPU, {os.cpu_count()} cores of a shared machine.",
@@ -102,22 +101,20 @@ def table(folder: Path) -> str:
     )
 
 
-def main() -> None:
+def main(arguments: list[str]) -> None:
     """Measure and write."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks tables fine-tuning", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("--folder", type=Path, required=True, help="where the runs are made")
     parser.add_argument("--train", choices=TRAININGS, help="train only this run")
-    arguments = parser.parse_args()
-    arguments.folder.mkdir(parents=True, exist_ok=True)
-    if arguments.train:
-        print(trained(arguments.folder, arguments.train)["valid_perplexity"])
+    options = parser.parse_args(arguments)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    if options.train:
+        print(trained(options.folder, options.train)["valid_perplexity"])
         return
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     after = rest.partition(END)[2]
-    text = f"{before}{BEGIN}\n\n{table(arguments.folder)}\n\n{END}{after}"
+    text = f"{before}{BEGIN}\n\n{section(options.folder)}\n\n{END}{after}"
     PAGE.write_text(text, encoding="utf-8")
     print(PAGE)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """Measure --lines on a sorted list of words, and print the figures of docs/lines.md.
 
-    python benchmarks/lines.py FOLDER
+    python -m benchmarks tables lines FOLDER
 
 It writes FOLDER/words.txt: the 32,000 most frequent words of 2 to 15 letters in the training
 reviews of IMDB (aclImdb.tar.gz in $CHARLM_CORPORA), one per line in alphabetical order. Then it
@@ -9,15 +9,14 @@ trains with and without --lines, scores both runs, and generates lines at severa
 
 from __future__ import annotations
 
-import json
+import argparse
 import os
 import re
-import subprocess
-import sys
 import tarfile
 from collections import Counter
 from pathlib import Path
-from typing import Any
+
+from benchmarks.commands import charlm
 
 NUM_WORDS = 32_000
 NUM_SAMPLES = 1000
@@ -39,17 +38,13 @@ def words() -> list[str]:
     return sorted(sorted(known, key=lambda word: (-counts[word], word))[:NUM_WORDS])
 
 
-def charlm(folder: Path, *arguments: str) -> dict[str, Any]:
-    """The JSON of a command."""
-    command = [sys.executable, "-m", "charlm", *arguments, "--json", "--quiet"]
-    print("charlm", *arguments, file=sys.stderr, flush=True)
-    done = subprocess.run(command, cwd=folder, check=True, stdout=subprocess.PIPE, text=True)
-    content: dict[str, Any] = json.loads(done.stdout)
-    return content
-
-
-def main() -> None:
-    folder = Path(sys.argv[1])
+def main(arguments: list[str]) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks tables lines", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    folder = parser.parse_args(arguments).folder
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "words.txt").write_text("".join(f"{word}\n" for word in words()))
     print("| | epochs | characters/s | scored | perplexity | bits/char | ngram | unigram |")
@@ -75,7 +70,3 @@ def main() -> None:
         new, distinct = sum(found["new"]), len(set(found["samples"]))
         shares = f"{new / NUM_SAMPLES:.1%} | {distinct / NUM_SAMPLES:.1%}"
         print(f"| {temperature} | {top_p} | {shares} |")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """Measure what a large vocabulary costs in a training step: time and memory.
 
-    python benchmarks/vocabulary.py [--pairs N] [--threads N] [V ...]
+    python -m benchmarks tables vocabulary [--pairs N] [--threads N] [V ...]
 
 The texts are drawn at random from V characters, with the frequencies of Zipf's law. The loss of all
 logits at once and the loss in chunks alternate, N pairs for each V. The script prints a Markdown
@@ -77,42 +77,52 @@ def formula(trainer: Any) -> float:
     return float(4 * parameters * (1 + moments) + chunk + head) / 2**20
 
 
-def main() -> None:
+def main(arguments: list[str]) -> None:
     """Measure and print the table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks tables vocabulary", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("vocabularies", metavar="V", type=int, nargs="*", default=VOCABULARIES)
     parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--network", choices=NETWORKS, help=argparse.SUPPRESS)  # for memory
     parser.add_argument("--least", type=int, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    if arguments.network:
+    options = parser.parse_args(arguments)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    if options.network:
         with tempfile.TemporaryDirectory() as folder:
-            trainer = trainer_of(arguments.network, arguments.vocabularies[0], Path(folder))
+            trainer = trainer_of(options.network, options.vocabularies[0], Path(folder))
             before = peak()
-            speed(trainer, arguments.least)
+            speed(trainer, options.least)
             print(peak() - before)
         return
     print(
         f"torch {torch.__version__}, {torch.get_num_threads()} threads; medians of "
-        f"{arguments.pairs} pairs. Below V = {LEAST_VOCABULARY}, charlm takes all logits at once.\n"
+        f"{options.pairs} pairs. Below V = {LEAST_VOCABULARY}, charlm takes all logits at once.\n"
     )
     print("| network | V | all logits | in chunks | ratio | memory | in chunks | by the formula |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for network in NETWORKS:
-        for vocabulary in arguments.vocabularies:
+        for vocabulary in options.vocabularies:
             with tempfile.TemporaryDirectory() as folder:
                 trainer = trainer_of(network, vocabulary, Path(folder))
                 pairs = [
-                    (speed(trainer, ALL), speed(trainer, CHUNKS))
-                    for _ in range(arguments.pairs + 1)
+                    (speed(trainer, ALL), speed(trainer, CHUNKS)) for _ in range(options.pairs + 1)
                 ][1:]  # the first one is for warming up
             ratios = [chunks / whole for whole, chunks in pairs]
             memory = []
             for least in (ALL, CHUNKS):
-                command = [sys.executable, __file__, str(vocabulary), "--network", network]
+                command = [
+                    sys.executable,
+                    "-m",
+                    "benchmarks",
+                    "tables",
+                    "vocabulary",
+                    str(vocabulary),
+                    "--network",
+                    network,
+                ]
                 command += ["--least", str(least), "--threads", str(torch.get_num_threads())]
                 memory.append(float(subprocess.check_output(command, text=True)))
             print(
@@ -122,7 +132,3 @@ def main() -> None:
                 f"| {memory[0]:.0f} MiB | {memory[1]:.0f} MiB | {formula(trainer):.0f} MiB |",
                 flush=True,
             )
-
-
-if __name__ == "__main__":
-    main()

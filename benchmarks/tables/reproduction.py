@@ -1,8 +1,9 @@
 """Train the presets with published results, and write docs/reproduction.md.
 
-    python benchmarks/reproduction.py            trains the missing runs, then writes the page
-    python benchmarks/reproduction.py --table    writes the page from the existing runs
-    python benchmarks/reproduction.py --imdb aclImdb.tar.gz    reads the reviews from a file
+    python -m benchmarks tables reproduction [--imdb aclImdb.tar.gz] [--table]
+
+It trains the missing runs, then writes the page. With --imdb it reads the reviews from a file, and
+with --table it writes the page from the existing runs.
 
 Runs are in checkpoints/reproduction/<device>/<preset>-seed<N>; delete one to train it again.
 """
@@ -11,10 +12,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import statistics
-import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.commands import CHARLM, run
 from charlm.corpus import catalogue
 from charlm.task import Metric, Task, preset, preset_names
 from charlm.tasks import CLASSIFICATION, LANGUAGE_MODEL, TAGGING
@@ -98,13 +98,12 @@ def train(table: Table, name: str, seed: int, device: str, imdb: str | None) -> 
     folder = RUNS / device / f"{name}-seed{seed}"
     if (folder / "summary.json").exists():
         return
-    command = [sys.executable, "-m", *table.task.command.split(), "train", "--preset", name]
+    command = [*table.task.command.split()[1:], "train", "--preset", name]
     command += ["--seed", str(seed), "--device", device, "--run", str(folder), "--quiet"]
     if table.task is CLASSIFICATION and imdb:
         command += ["--data", imdb]
-    print(" ".join(command[1:]), file=sys.stderr, flush=True)
-    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run(command, check=True, env=one_thread)
+    print("charlm", *command, file=sys.stderr, flush=True)
+    run([*CHARLM, *command], Path.cwd(), OMP_NUM_THREADS="1")
 
 
 def read(name: str, device: str) -> list[dict[str, Any]]:
@@ -145,15 +144,15 @@ def misses(name: str, device: str) -> list[str]:
     """A sentence for each seed that misses its bound, with the range of its last epochs."""
     bound = preset("language-model", name)["published"].get("at_most", float("inf"))
     lines = []
-    for run in read(name, device):
-        if run["train_perplexity"] > bound:
-            folder = RUNS / device / f"{name}-seed{run['seed']}"
+    for each in read(name, device):
+        if each["train_perplexity"] > bound:
+            folder = RUNS / device / f"{name}-seed{each['seed']}"
             newest = sorted(folder.glob("**/metrics.jsonl"))[-1]
             rows = newest.read_text(encoding="utf-8").splitlines()[-LAST_EPOCHS:]
             last = [json.loads(row)["train_perplexity"] for row in rows]
             lines.append(
-                f"`{name}`, seed {run['seed']}, misses its bound with "
-                f"{run['train_perplexity']:.3f}. Its perplexity varies from epoch to epoch: over "
+                f"`{name}`, seed {each['seed']}, misses its bound with "
+                f"{each['train_perplexity']:.3f}. Its perplexity varies from epoch to epoch: over "
                 f"the last {LAST_EPOCHS} epochs it is between {min(last):.3f} and {max(last):.3f}, "
                 f"with a median of {statistics.median(last):.3f}. The published value is also "
                 "that of a single epoch."
@@ -208,9 +207,10 @@ def page(device: str) -> str:
         [
             "# Reproduction of published results",
             "",
-            f"Written by `python benchmarks/reproduction.py` on {time.strftime('%Y-%m-%d')}: "
-            f"{device}, torch {torch.__version__}, Python {platform.python_version()}, "
-            f"{platform.machine()}. Seconds are the wall time of training, with one thread on a "
+            "Written by `python -m benchmarks tables reproduction` on "
+            f"{time.strftime('%Y-%m-%d')}: {device}, torch {torch.__version__}, "
+            f"Python {platform.python_version()}, {platform.machine()}. Seconds are "
+            "the wall time of training, with one thread on a "
             'shared machine. "within" counts the seeds that meet the bound.',
             "",
             *(line for table in TABLES for line in section(table, device)),
@@ -226,25 +226,23 @@ def page(device: str) -> str:
     )
 
 
-def main() -> None:
+def main(arguments: list[str]) -> None:
     """Parse the command line, train, write."""
     presets = {name: table for table in TABLES for name in preset_names(table.task.name)}
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks tables reproduction", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("--table", action="store_true", help="write the page without training")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--imdb", metavar="FILE", help="a local file with the reviews")
     parser.add_argument("--preset", action="append", choices=[*presets])
     parser.add_argument("--jobs", type=int, default=1, help="trainings that run side by side")
-    arguments = parser.parse_args()
-    if not arguments.table:
-        chosen = [(name, seed) for seed in SEEDS for name in arguments.preset or presets]
-        with ThreadPoolExecutor(arguments.jobs) as pool:
+    options = parser.parse_args(arguments)
+    if not options.table:
+        chosen = [(name, seed) for seed in SEEDS for name in options.preset or presets]
+        with ThreadPoolExecutor(options.jobs) as pool:
             for name, seed in chosen:
-                where = (arguments.device, arguments.imdb)
+                where = (options.device, options.imdb)
                 pool.submit(train, presets[name], name, seed, *where)
-    PAGE.write_text(page(arguments.device).rstrip() + "\n", encoding="utf-8")
+    PAGE.write_text(page(options.device).rstrip() + "\n", encoding="utf-8")
     print(PAGE)
-
-
-if __name__ == "__main__":
-    main()

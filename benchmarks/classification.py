@@ -1,22 +1,13 @@
-"""Compare the training speed of the IMDB presets with the same networks in plain PyTorch.
+"""Rows: the training of classifiers, beside the same networks in plain PyTorch.
 
-    python benchmarks/classify_speed.py --data aclImdb.tar.gz [--pairs N] [--batches N]
-
-N batches of charlm and N batches of a plain loop alternate. The plain loop is the usual
-hand-written one: all reviews padded to the preset's length once, a shuffling DataLoader,
-nn.Embedding, and nn.RNN or nn.LSTM (packed if the features are the last state of reviews of
-different lengths). Features, dropout, clipping, optimiser and precision are the same. The script
-prints a Markdown table with the median reviews per second, and the ratio of each pair with its
-range.
+The plain loop is the usual hand-written one: all reviews padded to the preset's length once, a
+shuffling DataLoader, nn.Embedding, and nn.RNN or nn.LSTM (packed if the features are the last state
+of reviews of different lengths). Features, dropout, clipping, optimiser and precision are the same.
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import statistics
-import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,14 +18,17 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils.data import DataLoader, TensorDataset
 
+from benchmarks import texts
+from benchmarks.harness import Contender, Options, Row, speed
+from benchmarks.training import trained
+from charlm.corpus import catalogue, locate
 from charlm.device import select_precision
-from charlm.runs import Run
 from charlm.task import preset_names, settings_from_preset
 from charlm.tasks.classification.config import ClassificationConfig, ClassifierSection
 from charlm.tasks.classification.reviews import Reviews, load_reviews
-from charlm.training.loop import open_trainer
 
 CPU = torch.device("cpu")
+BATCHES = 10  # of a round
 
 
 class Plain(nn.Module):
@@ -87,24 +81,8 @@ class Plain(nn.Module):
         return logits
 
 
-def our_batches(
-    config: ClassificationConfig, corpus: Reviews, folder: Path
-) -> Callable[[int], int]:
-    """A function that trains on a number of batches and returns their number of reviews."""
-    run = Run.create(folder, config, corpus)
-    trainer = open_trainer(run, corpus, CPU)[0]
-
-    def train(batches: int) -> int:
-        before = trainer.progress.items
-        for _ in range(batches):
-            trainer.update()
-        return trainer.progress.items - before
-
-    return train
-
-
-def plain_batches(config: ClassificationConfig, corpus: Reviews) -> Callable[[int], int]:
-    """The same function in plain PyTorch."""
+def plain_batches(config: ClassificationConfig, corpus: Reviews, batches: int) -> Callable[[], int]:
+    """A function that trains for some batches and returns their reviews."""
     length, training = config.corpus.length, config.training
     parts = [torch.from_numpy(ids).long() for ids in corpus.ids("train")]
     lengths = torch.tensor([len(part) for part in parts])
@@ -121,7 +99,7 @@ def plain_batches(config: ClassificationConfig, corpus: Reviews) -> Callable[[in
     optimiser = kinds[training.optimiser](model.parameters(), lr=training.lr)
     bfloat16 = select_precision(training.precision, CPU).bfloat16
 
-    def train(batches: int) -> int:
+    def train() -> int:
         seen = 0
         for ids, sizes, targets in itertools.islice(endless, batches):
             with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
@@ -137,47 +115,27 @@ def plain_batches(config: ClassificationConfig, corpus: Reviews) -> Callable[[in
     return train
 
 
-def speed(train: Callable[[int], int], batches: int) -> float:
-    """Reviews per second."""
-    started = time.perf_counter()
-    return train(batches) / (time.perf_counter() - started)
+def row(name: str) -> Row:
+    """A preset beside the plain loop, on the reviews of IMDB or, without them, on drawn ones."""
 
-
-def main() -> None:
-    """Measure and print the table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--pairs", type=int, default=7)
-    parser.add_argument("--batches", type=int, default=20)
-    parser.add_argument("--threads", type=int)
-    arguments = parser.parse_args()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    print(
-        f"torch {torch.__version__}, cpu, {torch.get_num_threads()} thread(s); medians of "
-        f"{arguments.pairs} pairs of {arguments.batches} batches\n"
-    )
-    print("| preset | charlm reviews/s | plain PyTorch reviews/s | ratio | least to greatest |")
-    print("| --- | --- | --- | --- | --- |")
-    for name in preset_names("classify"):
-        layers = [settings_from_preset("classify", name), {"corpus": {"source": arguments.data}}]
+    def prepare(options: Options, folder: Path) -> dict[str, Contender]:
+        imdb = None if options.quick else locate(catalogue()["imdb"])
+        source = imdb or texts.reviews(options.folder, options.size(4_000, 600))
+        layers = [settings_from_preset("classify", name), {"corpus": {"source": str(source)}}]
         config = ClassificationConfig.from_settings(layers)
         corpus = load_reviews(config.corpus)
-        with tempfile.TemporaryDirectory() as folder:
-            ours = our_batches(config, corpus, Path(folder) / "run")
-            theirs = plain_batches(config, corpus)
-            pairs = [
-                (speed(ours, arguments.batches), speed(theirs, arguments.batches))
-                for _ in range(arguments.pairs + 1)
-            ][1:]  # the first is for warming up
-        ratios = [mine / yours for mine, yours in pairs]
-        print(
-            f"| `{name}` | {statistics.median(m for m, _ in pairs):,.0f} "
-            f"| {statistics.median(y for _, y in pairs):,.0f} | {statistics.median(ratios):.2f} "
-            f"| {min(ratios):.2f} to {max(ratios):.2f} |",
-            flush=True,
-        )
+        batches = options.size(BATCHES, 1)
+        ours = trained(config, corpus, folder / "run", options, batches)
+        theirs = plain_batches(config, corpus, batches)
+        return {"charlm": speed(ours, CPU), "plain PyTorch": speed(theirs, CPU)}
+
+    return Row(
+        name=f"classify/{name}",
+        about=f"the preset {name}; the same network in a plain loop",
+        unit="reviews/s",
+        prepare=prepare,
+        rounds=7,
+    )
 
 
-if __name__ == "__main__":
-    main()
+ROWS = tuple(row(name) for name in preset_names("classify"))
