@@ -211,7 +211,9 @@ def gru_after(projected, product, bias, before, gates, hidden):
         for j in range(units):
             q[j] = load(m, j) + bias[j]
         for j in range(units):
-            n[j] = tanh(load(p, j) + r[j] * q[j])
+            n[j] = load(p, j) + r[j] * q[j]
+        for j in range(units):  # in one loop with the sum, LLVM would not vectorise it
+            n[j] = tanh(n[j])
         for j in range(units):
             h[j] = n[j] + z[j] * (b[j] - n[j])
 

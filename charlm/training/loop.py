@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from charlm.device import keep_freed_memory
 from charlm.errors import RunError, Stopped
 from charlm.runs import Run
 from charlm.threads import Threads, threads_given
@@ -37,6 +38,7 @@ def open_trainer(
         RunError: the run's checkpoint is damaged.
     """
     config = run.config.training
+    keep_freed_memory()
     objective: Objective = run.task.objective(run, corpus, device)
     torch.manual_seed(config.seed)
     is_new = run.checkpoint is None
