@@ -36,7 +36,8 @@ class Reports:
             return True
         if progress.step <= progress.measured_step:
             return False
-        overdue = trainer.share - progress.measured_share >= 1 / REPORTS
+        late = trainer.share > 1 - 0.5 / REPORTS  # the last report comes soon
+        overdue = trainer.share - progress.measured_share >= 1 / REPORTS and not late
         on_the_way = (trainer.epoch_over or overdue) and trainer.clock.may_score(trainer.share)
         return trainer.share >= 1 or on_the_way
 
