@@ -34,8 +34,9 @@ def select_device(name: str) -> torch.device:
     raise UsageError(f"no device {name!r} here", "try --device cpu")
 
 
+@cache
 def keep_freed_memory() -> None:
-    """Let the C library keep freed memory for later use, where it is glibc.
+    """Let the C library keep freed memory for later use, once and for all, where it is glibc.
 
     By default it gives the buffers of a training step back to the system, and gets them again for
     the next step, page by page. That is up to an eighth of the time of a step on a CPU.
