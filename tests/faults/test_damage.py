@@ -344,7 +344,10 @@ def write(content: object) -> bytes:
 
 MAYBE = ("_perplexity", "best_valid")
 GRADIENTS = ("gradient_norm", "largest_gradient_norm", "clipped_share")
-NEW_KEYS = (*GRADIENTS, "norms", "norm_sum", "largest_norm", "clipped")
+NEW_KEYS = (
+    *(*GRADIENTS, "norms", "norm_sum", "largest_norm", "clipped"),
+    *("scored", "final_valid", "final_scored", "done_minutes"),
+)
 """Keys that older checkpoints lack."""
 
 

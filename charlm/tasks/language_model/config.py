@@ -87,6 +87,11 @@ class TextSection(DataSection):
             f"corpus.split has {len(self.split or ())} parts; it needs three: train, valid, test",
         )
         check(
+            all(part >= 0 for part in self.split or ()),
+            f"not a split: {', '.join(map(str, self.split or ()))}",
+            "give train, valid and test as three fractions that sum to 1, or three counts",
+        )
+        check(
             not (self.lines and self.cleaning == "spaces"),
             "--cleaning spaces removes the line ends that --lines needs",
             "give only one of them",
