@@ -30,6 +30,7 @@ SAMPLE_TRAIN = 1_000_000
 SAMPLE_SCORED = 100_000
 REPEATS_TRAIN = 20_000_000  # and these are compared to find passages that repeat
 REPEATS_HELD_OUT = 500_000
+REPEATS_PER_SECOND = 200_000  # of --minutes: the training characters that are compared, at most
 CONTEXT = 5  # characters before a part of a text that the longest n-gram reads
 FEW_EPOCHS = 5  # of a training that may be too short
 FEW_CHARACTERS = 200  # training characters for each entry of the vocabulary
@@ -174,10 +175,11 @@ def prepare_conclusion(run: Run, corpus: Corpus) -> Prepared:
     if len(read) < len(train):
         than += f" of the last {len(read):,} of {len(train):,} training characters"
     than += f" (perplexity {run.task.valid_metric.text(perplexity(ngram))})"
+    seconds = 60 * (run.config.training.minutes or math.inf)
     repeated = repeats(
         corpus.split("train"),
         corpus.ids[corpus.split_sizes[0] :],
-        most_train=REPEATS_TRAIN,
+        most_train=int(min(REPEATS_TRAIN, seconds * REPEATS_PER_SECOND)),
         most_text=REPEATS_HELD_OUT,
     )
     return Prepared(ngram, than, repeated)

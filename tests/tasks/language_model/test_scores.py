@@ -18,9 +18,15 @@ from charlm.tasks.language_model.repeats import Repeated, Repeats
 from charlm.tasks.language_model.scores import _compared, _reason, conclude
 
 
-def run_of(epochs: float, vocabulary_size: int = 50) -> SimpleNamespace:
-    vocabulary = Vocabulary(tuple(map(chr, range(0x4E00, 0x4E00 + vocabulary_size - 1))))
-    return SimpleNamespace(metrics=[{"epoch": epochs}], vocabulary=vocabulary, task=LANGUAGE_MODEL)
+def run_of(
+    epochs: float, vocabulary_size: int = 50, minutes: float | None = None
+) -> SimpleNamespace:
+    return SimpleNamespace(
+        metrics=[{"epoch": epochs}],
+        vocabulary=Vocabulary(tuple(map(chr, range(0x4E00, 0x4E00 + vocabulary_size - 1)))),
+        task=LANGUAGE_MODEL,
+        config=SimpleNamespace(training=SimpleNamespace(minutes=minutes)),
+    )
 
 
 def corpus_of(*sizes: int) -> Corpus:
@@ -94,6 +100,14 @@ def test_the_ngram_of_a_training_reads_a_bounded_sample(monkeypatch):
         f"an n-gram of the last 500 of 2,000 training characters (perplexity {expected:.3f})"
         in report.content["conclusion"]
     )
+
+
+@pytest.mark.parametrize(("minutes", "compared"), [(None, 1500), (0.1, 1200), (60, 1500)])
+def test_the_repeats_of_a_short_training_are_those_of_a_part(monkeypatch, minutes, compared):
+    monkeypatch.setattr(module, "REPEATS_TRAIN", 1500)
+    monkeypatch.setattr(module, "REPEATS_PER_SECOND", 200)
+    report = conclude(run_of(9, minutes=minutes), corpus_of(2000, 300, 300), 5.0)
+    assert report.content["compared_train_characters"] == compared
 
 
 def test_spelling_an_unknown_character():
