@@ -150,14 +150,16 @@ def minutes(options: Options) -> float:
     return 0.02 if options.quick else 0.2
 
 
-def memory(command: list[str], folder: Path, path: Path | None = None) -> Contender:
-    """The peak memory of a command; a text is read as if for the first time."""
+def measured(
+    measure: Callable[..., float], command: list[str], folder: Path, path: Path | None = None
+) -> Contender:
+    """`peak` or `seconds` of a command; the text at ``path`` is read as if for the first time."""
 
     def contender() -> float:
         if path is not None:
             texts.renew(path)
         with cache_in(folder) as variables:
-            return peak(command, folder, **variables)
+            return measure(command, folder, **variables)
 
     return contender
 
@@ -166,8 +168,8 @@ def prepare_memory_of_reading(options: Options, folder: Path) -> dict[str, Conte
     """The memory of reading a large text."""
     path = texts.english(options.folder, large(options))
     return {
-        "charlm": memory([sys.executable, "-c", READ, str(path)], folder, path),
-        "import torch": memory([*IMPORT_TORCH], folder),
+        "charlm": measured(peak, [sys.executable, "-c", READ, str(path)], folder, path),
+        "import torch": measured(peak, [*IMPORT_TORCH], folder),
     }
 
 
@@ -175,8 +177,8 @@ def prepare_memory_of_training(options: Options, folder: Path) -> dict[str, Cont
     """The memory of training on a large text."""
     path = texts.english(options.folder, large(options))
     return {
-        "charlm": memory(train_command(path, minutes(options), options), folder, path),
-        "import torch": memory([*IMPORT_TORCH], folder),
+        "charlm": measured(peak, train_command(path, minutes(options), options), folder, path),
+        "import torch": measured(peak, [*IMPORT_TORCH], folder),
     }
 
 
@@ -186,7 +188,7 @@ def prepare_memory_of_sizes(options: Options, folder: Path) -> dict[str, Contend
     for size in sizes(options):
         path = texts.english(options.folder, size)
         command = train_command(path, minutes(options), options)
-        contenders[f"{size:g} MB"] = memory(command, folder, path)
+        contenders[f"{size:g} MB"] = measured(peak, command, folder, path)
     return contenders
 
 
@@ -194,12 +196,7 @@ def prepare_minutes(options: Options, folder: Path) -> dict[str, Contender]:
     """The wall time of a training with a budget."""
     path = texts.english(options.folder, large(options))
     budget = 0.02 if options.quick else 0.5
-
-    def train() -> float:
-        texts.renew(path)
-        with cache_in(folder) as variables:
-            return seconds(train_command(path, budget, options), folder, **variables)
-
+    train = measured(seconds, train_command(path, budget, options), folder, path)
     return {f"charlm train --minutes {budget}": train, "the budget": lambda: budget * 60}
 
 
@@ -209,12 +206,7 @@ def prepare_eval(options: Options, folder: Path) -> dict[str, Contender]:
     with cache_in(folder) as variables:
         run(train_command(path, minutes(options), options), folder, **variables)
     command = [*CHARLM, "eval", "--quiet", "--device", str(options.device)]
-
-    def score() -> float:
-        with cache_in(folder) as variables:
-            return seconds(command, folder, **variables)
-
-    return {"charlm eval": score}
+    return {"charlm eval": measured(seconds, command, folder)}
 
 
 MEMORY = "1.2 times import torch + 100 MB"

@@ -60,7 +60,8 @@ def _state(parts: int) -> Callable[[int, int, torch.device], tuple[Tensor, ...]]
     return state
 
 
-def _rnn(inputs: Tensor, state: tuple[Tensor], parameters: Parameters) -> Any:
+def rnn(inputs: Tensor, state: tuple[Tensor], parameters: Parameters) -> Any:
+    """The forward pass of the book's RNN (section 8.5)."""
     w_xh, w_hh, b_h, w_hq, b_q = parameters
     (h,) = state
     outputs = []
@@ -70,7 +71,8 @@ def _rnn(inputs: Tensor, state: tuple[Tensor], parameters: Parameters) -> Any:
     return torch.cat(outputs, dim=0), (h,)
 
 
-def _gru(inputs: Tensor, state: tuple[Tensor], parameters: Parameters) -> Any:
+def gru(inputs: Tensor, state: tuple[Tensor], parameters: Parameters) -> Any:
+    """The forward pass of the book's GRU (section 9.1)."""
     w_xz, w_hz, b_z, w_xr, w_hr, b_r, w_xh, w_hh, b_h, w_hq, b_q = parameters
     (h,) = state
     outputs = []
@@ -83,7 +85,8 @@ def _gru(inputs: Tensor, state: tuple[Tensor], parameters: Parameters) -> Any:
     return torch.cat(outputs, dim=0), (h,)
 
 
-def _lstm(inputs: Tensor, state: tuple[Tensor, Tensor], parameters: Parameters) -> Any:
+def lstm(inputs: Tensor, state: tuple[Tensor, Tensor], parameters: Parameters) -> Any:
+    """The forward pass of the book's LSTM (section 9.2)."""
     w_xi, w_hi, b_i, w_xf, w_hf, b_f, w_xo, w_ho, b_o, w_xc, w_hc, b_c, w_hq, b_q = parameters
     h, c = state
     outputs = []
@@ -99,10 +102,10 @@ def _lstm(inputs: Tensor, state: tuple[Tensor, Tensor], parameters: Parameters) 
 
 
 SCRATCH = {  # the number of gates, the parts of the state, the forward pass
-    "rnn": (1, 1, _rnn),
-    "gru": (3, 1, _gru),
-    "gru-reset-before": (3, 1, _gru),
-    "lstm": (4, 2, _lstm),
+    "rnn": (1, 1, rnn),
+    "gru": (3, 1, gru),
+    "gru-reset-before": (3, 1, gru),
+    "lstm": (4, 2, lstm),
 }
 LAYERS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 

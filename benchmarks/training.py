@@ -75,50 +75,44 @@ def book_floor(cell: str, hidden: int, corpus: Corpus, options: Options) -> Cont
     return speed(products, options.device)
 
 
-def scratch_row(cell: str, hidden: int, wanted: float) -> Row:
-    """A scratch cell beside the book's scratch code."""
+Network = Callable[[str, int, int, torch.device], Any]
+
+
+def book_row(
+    name: str, cell: str, backend: str, hidden: int, network: Network, *, theirs: str, wanted: float
+) -> Row:
+    """A backend of charlm beside one of the book's networks, in the book's loop."""
 
     def prepare(options: Options, folder: Path) -> dict[str, Contender]:
         corpus, device = book_corpus(options), options.device
-        ours = trained(book_config(cell, "scratch", hidden), corpus, folder / "run", options)
-        net = peers.book_scratch_network(cell, len(corpus.vocabulary), hidden, device)
-        theirs = peers.book_epoch(net, corpus.split("train").tolist(), BATCH, STEPS, device)
+        ours = trained(book_config(cell, backend, hidden), corpus, folder / "run", options)
+        net = network(cell, len(corpus.vocabulary), hidden, device)
+        epoch = peers.book_epoch(net, corpus.split("train").tolist(), BATCH, STEPS, device)
         return {
             "charlm": speed(ours, device),
-            "d2l": speed(theirs, device),
+            theirs: speed(epoch, device),
             FLOOR: book_floor(cell, hidden, corpus, options),
         }
 
     return Row(
-        name=f"training/scratch-{cell}-{hidden}",
-        about=f"scratch {cell}, {hidden} units, batch {BATCH}, {STEPS} steps; d2l's scratch code",
+        name=f"training/{name}-{cell}-{hidden}",
+        about=f"{backend} {cell}, {hidden} units, batch {BATCH}, {STEPS} steps; {theirs}",
         unit=UNIT,
         prepare=prepare,
         wanted=f"{wanted} times d2l",
     )
+
+
+def scratch_row(cell: str, hidden: int, wanted: float) -> Row:
+    """A scratch cell beside the book's scratch code."""
+    network = peers.book_scratch_network
+    return book_row("scratch", cell, "scratch", hidden, network, theirs="d2l", wanted=wanted)
 
 
 def best_row(cell: str, wanted: float, hidden: int = 256) -> Row:
     """The backend auto beside the book's loop with torch's layer."""
-
-    def prepare(options: Options, folder: Path) -> dict[str, Contender]:
-        corpus, device = book_corpus(options), options.device
-        ours = trained(book_config(cell, "auto", hidden), corpus, folder / "run", options)
-        net = peers.book_layer_network(cell, len(corpus.vocabulary), hidden, device)
-        theirs = peers.book_epoch(net, corpus.split("train").tolist(), BATCH, STEPS, device)
-        return {
-            "charlm": speed(ours, device),
-            f"d2l, nn.{cell.upper()}": speed(theirs, device),
-            FLOOR: book_floor(cell, hidden, corpus, options),
-        }
-
-    return Row(
-        name=f"training/best-{cell}-{hidden}",
-        about=f"--backend auto, {cell}, {hidden} units; d2l's loop with nn.{cell.upper()}",
-        unit=UNIT,
-        prepare=prepare,
-        wanted=f"{wanted} times d2l",
-    )
+    theirs, network = f"d2l, nn.{cell.upper()}", peers.book_layer_network
+    return book_row("best", cell, "auto", hidden, network, theirs=theirs, wanted=wanted)
 
 
 def jaychou_row(sampling: str) -> Row:

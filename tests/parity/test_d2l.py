@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmarks.peers import gru, lstm, rnn
 from charlm.errors import CorpusError
 from charlm.runs import Run
 from charlm.task import settings_from_preset
@@ -167,44 +168,6 @@ def columns(cell: nn.Module, *order: int) -> list[Tensor]:
         for weight in (cell.weight_input, cell.weight_hidden, cell.bias)
     ]
     return [part[gate] for gate in order for part in parts]
-
-
-def rnn(inputs, state, params):
-    w_xh, w_hh, b_h, w_hq, b_q = params
-    (h,) = state
-    outputs = []
-    for x in inputs:
-        h = torch.tanh(torch.mm(x, w_xh) + torch.mm(h, w_hh) + b_h)
-        outputs.append(torch.mm(h, w_hq) + b_q)
-    return torch.cat(outputs, dim=0), (h,)
-
-
-def gru(inputs, state, params):
-    w_xz, w_hz, b_z, w_xr, w_hr, b_r, w_xh, w_hh, b_h, w_hq, b_q = params
-    (h,) = state
-    outputs = []
-    for x in inputs:
-        z = torch.sigmoid((x @ w_xz) + (h @ w_hz) + b_z)
-        r = torch.sigmoid((x @ w_xr) + (h @ w_hr) + b_r)
-        candidate = torch.tanh((x @ w_xh) + ((r * h) @ w_hh) + b_h)
-        h = z * h + (1 - z) * candidate
-        outputs.append(h @ w_hq + b_q)
-    return torch.cat(outputs, dim=0), (h,)
-
-
-def lstm(inputs, state, params):
-    w_xi, w_hi, b_i, w_xf, w_hf, b_f, w_xo, w_ho, b_o, w_xc, w_hc, b_c, w_hq, b_q = params
-    h, c = state
-    outputs = []
-    for x in inputs:
-        i = torch.sigmoid((x @ w_xi) + (h @ w_hi) + b_i)
-        f = torch.sigmoid((x @ w_xf) + (h @ w_hf) + b_f)
-        o = torch.sigmoid((x @ w_xo) + (h @ w_ho) + b_o)
-        candidate = torch.tanh((x @ w_xc) + (h @ w_hc) + b_c)
-        c = f * c + i * candidate
-        h = o * torch.tanh(c)
-        outputs.append((h @ w_hq) + b_q)
-    return torch.cat(outputs, dim=0), (h, c)
 
 
 class Scratch(NamedTuple):
