@@ -7,7 +7,8 @@ from pathlib import Path
 
 from charlm.corpus.catalogue import catalogue
 from charlm.corpus.fetch import corpora_folders, writable_folder, write_corpus
-from charlm.corpus.text import TextReader, check_characters, reading, short_name
+from charlm.corpus.text import TextReader, short_name
+from charlm.corpus.text_files import check_characters, reading
 from charlm.errors import CorpusError
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from charlm.atomic_files import write_atomic
 from charlm.corpus.catalogue import CatalogueEntry, CatalogueFile, catalogue
-from charlm.corpus.text import reading
+from charlm.corpus.text_files import reading
 from charlm.errors import CorpusError, FetchError
 
 if TYPE_CHECKING:

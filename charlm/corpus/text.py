@@ -7,28 +7,27 @@ import os
 import re
 import stat
 import sys
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from encodings.aliases import aliases
-from fnmatch import fnmatchcase
-from pathlib import Path, PurePosixPath
-from typing import TypeAlias
+from pathlib import Path
 
 from charlm.corpus.archives import BLOCK, TEXT_SUFFIXES, gzip_blocks, zip_blocks
-from charlm.corpus.encodings import Decoder, NotTextError, check_type, plain_text
-from charlm.errors import CorpusError, UsageError, counted, did_you_mean, shown
+from charlm.corpus.encodings import NotTextError
+from charlm.corpus.text_files import (
+    TextFacts,
+    decode,
+    decoded,
+    file_blocks,
+    file_text,
+    joined,
+    reading,
+)
+from charlm.corpus.text_folders import chosen_files, counted_files
+from charlm.errors import CorpusError, UsageError, counted, did_you_mean
 
-_BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
 _PACKED_SUFFIXES = (*TEXT_SUFFIXES, ".tar", ".jsonl", ".ndjson")  # book.txt.gz is book
-_GENERATED = ("node_modules", "__pycache__")  # folders of generated files
-_HEAD = 2**16  # bytes that show whether most files are text
-
-PIECE = 2**18  # characters of a piece of text; pieces fit into a processor's cache
-
-Parts: TypeAlias = tuple[str, ...]
-"""A path relative to a folder or archive: the names of its folders, then of the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +56,6 @@ def read_text(
     return SourceText(
         text, short_name(source), reader.facts.sha256, reader.notices, reader.warnings
     )
-
-
-@dataclass(slots=True)
-class TextFacts:
-    """What is known of a text after it was read."""
-
-    sha256: str = ""  # as in ``SourceText``
-    marked: int = 0  # files that began with a byte order mark
-    pairs: int = 0  # line ends that were CR LF
-    lone: int = 0  # line ends that were CR
-    also_utf8: bool = False  # whether it was read in another encoding, but is valid UTF-8
 
 
 class TextReader:
@@ -113,7 +101,7 @@ class TextReader:
         with reading(source):
             is_folder = stat.S_ISDIR(os.stat(source).st_mode)
         if is_folder:
-            self._files = _files(Path(source), include, exclude, *self._about)
+            self._files = chosen_files(Path(source), include, exclude, *self._about)
         else:
             _check_is_regular(Path(source))
 
@@ -177,7 +165,7 @@ class TextReader:
             else self._texts(facts, digests)
         )
         empty = True
-        for piece in _joined(files, facts):
+        for piece in joined(files, facts):
             empty = False
             yield piece
         if empty:
@@ -196,12 +184,12 @@ class TextReader:
         path = Path(self._source)
         with reading(path):
             packed = {".zip": zip_blocks, ".gz": gzip_blocks}.get(path.suffix.lower())
-            yield from packed(path) if packed else _file_blocks(path)
+            yield from packed(path) if packed else file_blocks(path)
 
     def _stream(self, facts: TextFacts, digests: list[bytes]) -> Iterator[str]:
         """The text of the file or of standard input."""
         try:
-            yield from _decoded(self._blocks(), self.encoding, facts, digests)
+            yield from decoded(self._blocks(), self.encoding, facts, digests)
         except NotTextError:
             where = source_words(self._source) if self.raw is not None else Path(self._source)
             decode(b"".join(self._blocks()), where, self.encoding)  # raises the reason
@@ -217,7 +205,7 @@ class TextReader:
         for name in files:
             file = os.path.join(folder, name)  # folder / name takes five times as long
             try:
-                text = _file_text(file, self.encoding, facts, digests)
+                text = file_text(file, self.encoding, facts, digests)
             except NotTextError as error:
                 skipped.setdefault(error.kind, []).append(name)
                 if failure is None or (error.is_text and not failure[1].is_text):
@@ -226,7 +214,7 @@ class TextReader:
                 yield text
         count = sum(map(len, skipped.values()))
         read = len(files) - count
-        kinds = ", ".join(_counted_files(kind, names) for kind, names in sorted(skipped.items()))
+        kinds = ", ".join(counted_files(kind, names) for kind, names in sorted(skipped.items()))
         not_read = f"skipped {count}: {kinds}" if skipped else "skipped none"
         if not read:
             hint = "name a folder with files of plain text in it"
@@ -272,20 +260,6 @@ def _is_encoding(name: str) -> bool:
     return False
 
 
-@contextmanager
-def reading(where: Path | str) -> Iterator[None]:
-    """Turn an error of the operating system inside the block into a CorpusError about ``where``."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise CorpusError(f"no such file or folder: {where}", "check the path") from error
-    except (OSError, ValueError) as error:  # ValueError: a path with a NUL
-        reason = getattr(error, "strerror", None) or error
-        raise CorpusError(
-            f"cannot read {where}: {reason}", "check the path and its permissions"
-        ) from error
-
-
 def _standard_input() -> bytes:
     where = source_words("-")
     if sys.stdin is None:
@@ -302,213 +276,3 @@ def _check_is_regular(path: Path) -> None:
             f"{path} is not a regular file",
             "name a file or a folder; charlm train --corpus - reads a pipe",
         )
-
-
-def _file_blocks(path: str | Path) -> Iterator[bytes]:
-    with open(path, "rb", buffering=0) as stream:
-        while block := stream.read(BLOCK):
-            yield block
-
-
-def walk(folder: Path, deepest: int = sys.maxsize) -> Iterator[Parts]:
-    """The files below a folder with at most ``deepest`` parts, in any order.
-
-    Hidden, generated, linked and run folders are left out. A folder that cannot be read is an
-    OSError.
-    """
-
-    def fail(error: OSError) -> None:
-        raise error
-
-    for parent, folders, names in os.walk(folder, onerror=fail):
-        if "run.json" in names and "vocabulary.json" in names:
-            folders.clear()  # a run folder, made by charlm
-            continue
-        above = Path(parent).relative_to(folder).parts
-        deeper = len(above) + 1 < deepest
-        folders[:] = [
-            name
-            for name in folders
-            if deeper and not name.startswith(".") and name not in _GENERATED
-        ]
-        yield from ((*above, name) for name in names)
-
-
-def _files(
-    folder: Path,
-    include: Sequence[str],
-    exclude: Sequence[str],
-    notices: list[str],
-    warnings: list[str],
-) -> list[str]:
-    """The files of a folder that the globs choose: their paths relative to it, sorted."""
-    with reading(folder):
-        found = sorted("/".join(parts) for parts in walk(folder) if not parts[-1].startswith("."))
-    matching = {
-        option: {glob: {file for file in found if matches(file, glob)} for glob in globs}
-        for option, globs in (("--include", include), ("--exclude", exclude))
-    }
-    unused = [
-        f"{option} {shown(glob)}"
-        for option, globs in matching.items()
-        for glob, files in globs.items()
-        if not files
-    ]
-    included = set().union(*matching["--include"].values()) if include else {*found}
-    chosen = included.difference(*matching["--exclude"].values())
-    if found and not chosen:
-        suffixes = Counter(PurePosixPath(file).suffix or "no suffix" for file in found)
-        kinds = ", ".join(f"{count} with {suffix}" for suffix, count in suffixes.most_common(5))
-        no = f"no file of folder {folder} is left by "
-        no += " and ".join(option for option, globs in matching.items() if globs)
-        raise CorpusError(no, f"the folder has {counted(len(found), 'file')}: {kinds}")
-    if unused:
-        warnings.append(f"no file of folder {folder} matches {' or '.join(unused)}")
-    if left_out := len(found) - len(chosen):
-        notices.append(f"left out {counted(left_out, 'file')} by --include or --exclude")
-    return sorted(chosen)
-
-
-def matches(file: str, glob: str) -> bool:
-    """Whether a file, by its path in a folder with ``/``, matches a glob as in ``read_text``."""
-    pattern = glob.replace(os.sep, "/").removeprefix("./").removesuffix("/").replace("**/", "")
-    path = PurePosixPath(file)
-    above = [path, *path.parents][:-1]
-    names = {name.casefold() for each in above for name in (str(each), each.name)}
-    return any(fnmatchcase(name, pattern.casefold()) for name in names)
-
-
-def _counted_files(kind: str, names: Sequence[str]) -> str:
-    """A count of files with the names of a few: ``4 PNG images (a.png, b.png, c.png, ...)``."""
-    is_noun = not kind.startswith(("not ", "with "))
-    count = counted(len(names), kind) if is_noun else f"{len(names):,} {kind}"
-    return f"{count} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-
-
-def _file_text(
-    file: str, encoding: str | None, facts: TextFacts, digests: list[bytes]
-) -> Iterable[str]:
-    """The text of a file of a folder; a NotTextError if it is none.
-
-    The first bytes are looked at first, because most files that are no text show it there.
-    """
-    with reading(file):
-        if not os.path.isfile(file):
-            raise NotTextError("not regular", lambda where: (f"{where} is not a regular file", ""))
-        with open(file, "rb", buffering=0) as stream:
-            raw = stream.read(_HEAD)
-            if len(raw) == _HEAD:
-                check_type(raw, Path(file))
-                if encoding is None and b"\0" in raw:
-                    plain_text(raw, encoding)
-                raw += stream.read(BLOCK)
-    if len(raw) < BLOCK:
-        text = [plain_text(raw, encoding)]
-        if encoding is None:
-            digests.append(hashlib.sha256(raw).digest())
-            return text
-        return list(_decoded([raw], encoding, facts, digests))
-    try:  # the whole file, before its first piece is used
-        for _ in _decoded(_file_blocks(file), encoding, TextFacts(), []):
-            pass
-    except NotTextError:
-        with reading(file):
-            plain_text(Path(file).read_bytes(), encoding)  # raises the reason
-    return _decoded(_file_blocks(file), encoding, facts, digests)
-
-
-def _decoded(
-    blocks: Iterable[bytes], encoding: str | None, facts: TextFacts, digests: list[bytes]
-) -> Iterator[str]:
-    """The text of the blocks of a file; its digest is added to ``digests`` at the end.
-
-    Raises:
-        NotTextError: as `Decoder`.
-    """
-    digest, decoder, first = hashlib.sha256(), Decoder(encoding), True
-    for block in blocks:
-        if first:
-            check_type(block)
-            first = False
-        digest.update(block)
-        yield decoder.decode(block)
-    yield decoder.decode(b"", final=True)
-    facts.also_utf8 |= decoder.also_utf8
-    digests.append(digest.digest())
-
-
-def _joined(files: Iterable[Iterable[str]], facts: TextFacts) -> Iterator[str]:
-    """The texts of files as one, with ``\\n`` line ends and without byte order marks."""
-    kept: list[str] = []  # pieces that are too short to be given out alone
-    size, last = 0, ""  # their characters; the last character so far, or none
-    for file in files:
-        begins, marked = True, False
-        for piece in file:
-            if begins:
-                # Some files start with two marks. Remove both, so that reading the result changes
-                # nothing.
-                text = piece.lstrip(_BOM)
-                marked |= text != piece
-                if not text:
-                    continue
-                begins = False
-                if last and last not in "\n\r":
-                    text = "\n" + text
-            elif piece:
-                text = piece
-            else:
-                continue
-            last = text[-1]
-            kept.append(text)
-            size += len(text)
-            if size >= PIECE:
-                whole = "".join(kept)
-                # A return at the end may be the first half of a line end.
-                kept = ["\r"] if last == "\r" else []
-                size = len(kept)
-                yield _counted_line_ends(whole[: len(whole) - size], facts)
-        facts.marked += marked
-    if kept:
-        yield _counted_line_ends("".join(kept), facts)
-
-
-def _counted_line_ends(text: str, facts: TextFacts) -> str:
-    if "\r" in text:
-        pairs = text.count("\r\n")
-        facts.pairs += pairs
-        facts.lone += text.count("\r") - pairs
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return text
-
-
-def normalised(text: str) -> str:
-    r"""``text`` with ``\n`` line ends and without byte order marks at its start."""
-    return text.lstrip(_BOM).replace("\r\n", "\n").replace("\r", "\n")
-
-
-def check_characters(text: str, where: Path | str, before: int = 0) -> None:
-    """Raise a CorpusError if a text has a lone surrogate, which UTF-7 and JSON can contain.
-
-    ``before`` is the number of characters before the text, for the message.
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise CorpusError(
-            f"{where} has U+{ord(text[error.start]):04X}, half a character, "
-            f"at character offset {before + error.start:,}",
-            "repair the text, or give another encoding",
-        ) from error
-
-
-def decode(raw: bytes, where: Path | str, encoding: str | None) -> str:
-    """The text of the bytes read from ``where``; ``encoding`` None is UTF-8 without NUL bytes.
-
-    Raises:
-        CorpusError: the bytes are a file of another type, or not in that encoding. The hint says
-            what to do, and shows a few words in the encodings that are likely.
-    """
-    try:
-        return plain_text(raw, encoding)
-    except NotTextError as error:
-        raise CorpusError(*error.explain(where)) from error

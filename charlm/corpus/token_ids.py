@@ -9,7 +9,8 @@ from typing import IO, TYPE_CHECKING
 
 from charlm.corpus import id_cache
 from charlm.corpus.cleaning import LineCleaning, clean_pieces
-from charlm.corpus.text import TextFacts, TextReader
+from charlm.corpus.text import TextReader
+from charlm.corpus.text_files import TextFacts
 from charlm.corpus.vocabulary import Counts, Vocabulary, narrow_code_points
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from charlm.corpus.archives import MAX_BYTES, MAX_FILE_BYTES, gzip_blocks
-from charlm.corpus.text import decode, reading
+from charlm.corpus.text_files import decode, reading
 from charlm.errors import CorpusError, UsageError, did_you_mean, shown
 
 TABLE_SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from charlm.corpus.text import decode, read_text
+from charlm.corpus.text import read_text
+from charlm.corpus.text_files import decode
 from charlm.errors import CorpusError
 
 TEXTS = {

@@ -21,7 +21,8 @@ import torch
 from PIL import Image
 
 from charlm.corpus.file_types import file_type
-from charlm.corpus.text import decode, read_text
+from charlm.corpus.text import read_text
+from charlm.corpus.text_files import decode
 from charlm.errors import CorpusError
 
 TEXT = b"Once upon a time there was a text.\n" * 20

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from charlm.corpus import CLEANINGS, Vocabulary, clean, id_cache, text, token_ids
-from charlm.corpus.text import TextReader, decode, normalised
+from charlm.corpus import CLEANINGS, Vocabulary, clean, id_cache, text_files, token_ids
+from charlm.corpus.text import TextReader
+from charlm.corpus.text_files import decode, normalised
 from charlm.corpus.token_ids import encode_text
 
 NAMED = "ab é\n  The end\r\nof lines\r" * 40
@@ -27,8 +28,8 @@ MIXED = st.lists(
 @pytest.fixture
 def small_pieces(monkeypatch):
     """Pieces of a few characters, and files for more than a few bytes."""
-    monkeypatch.setattr(text, "BLOCK", 7)
-    monkeypatch.setattr(text, "PIECE", 5)
+    monkeypatch.setattr(text_files, "BLOCK", 7)
+    monkeypatch.setattr(text_files, "PIECE", 5)
     monkeypatch.setattr(token_ids, "LARGE", 40)
 
 
@@ -233,8 +234,8 @@ def test_the_cache_is_bounded(tmp_path, small_pieces, monkeypatch):
 
 
 def test_memory_does_not_depend_on_the_length(tmp_path, monkeypatch):
-    monkeypatch.setattr(text, "BLOCK", 2**16)
-    monkeypatch.setattr(text, "PIECE", 2**16)
+    monkeypatch.setattr(text_files, "BLOCK", 2**16)
+    monkeypatch.setattr(text_files, "PIECE", 2**16)
     monkeypatch.setattr(token_ids, "LARGE", 2**18)
     peaks = []
     for times in (1, 8):

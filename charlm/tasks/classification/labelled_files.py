@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from charlm.corpus.archives import MAX_BYTES, MAX_FILE_BYTES, MAX_FILES, read_tar, too_large
-from charlm.corpus.text import Parts, decode, normalised, reading, walk
+from charlm.corpus.text_files import decode, normalised, reading
+from charlm.corpus.text_folders import Parts, walk
 from charlm.errors import CorpusError, counted, shown
 from charlm.tasks.tables import SPLIT_CALLED
 

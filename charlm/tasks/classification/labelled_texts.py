@@ -12,7 +12,8 @@ from typing import NamedTuple, TypeAlias
 
 from charlm.corpus.sources import find_source
 from charlm.corpus.splits import SPLITS, take_out
-from charlm.corpus.text import check_characters, check_encoding, normalised, reading
+from charlm.corpus.text import check_encoding
+from charlm.corpus.text_files import check_characters, normalised, reading
 from charlm.errors import CorpusError, UsageError, counted, shown
 from charlm.tasks.classification.config import ClassificationConfig
 from charlm.tasks.classification.labelled_files import Found, read_archive, read_folder

@@ -10,7 +10,8 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from charlm.corpus.text import check_characters, read_text
+from charlm.corpus.text import read_text
+from charlm.corpus.text_files import check_characters
 from charlm.errors import CorpusError, UsageError, counted, did_you_mean, shown
 from charlm.tasks.tables import is_table, read_table
 

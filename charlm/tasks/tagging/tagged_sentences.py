@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from charlm.corpus.sources import find_source
 from charlm.corpus.splits import SPLITS, take_out
-from charlm.corpus.text import check_encoding, reading
+from charlm.corpus.text import check_encoding
+from charlm.corpus.text_files import reading
 from charlm.errors import CorpusError, UsageError, shown
 from charlm.tasks.tables import split_files
 from charlm.tasks.tagging.config import TaggingConfig
