@@ -17,7 +17,7 @@ import pytest
 
 from charlm.corpus import archives
 from charlm.errors import CorpusError, UsageError
-from charlm.tasks import tables
+from charlm.tasks import data_table, tables
 from charlm.tasks.classification import labelled_files
 from charlm.tasks.classification.labelled_texts import load_labelled
 
@@ -142,9 +142,9 @@ def test_tables_that_are_too_large(tmp_path, monkeypatch):
     path = tmp_path / "a.jsonl"
     line = json.dumps({"text": "good", "label": "x"})
     path.write_text(f"{line}\n{line}\n")
-    monkeypatch.setattr(tables, "_MAX_LINES", 1)
+    monkeypatch.setattr(data_table, "_MAX_LINES", 1)
     assert "has more than 1 lines" in refusal(path).message
-    monkeypatch.setattr(tables, "MAX_FILE_BYTES", 20)
+    monkeypatch.setattr(data_table, "MAX_FILE_BYTES", 20)
     assert "line 1 is longer than 20 characters" in refusal(path).message
     monkeypatch.setattr(tables, "MAX_BYTES", 40)
     assert "is larger than" in refusal(path).message

@@ -15,7 +15,7 @@ from charlm.corpus.archives import MAX_BYTES, MAX_FILE_BYTES, MAX_FILES, read_ta
 from charlm.corpus.text_files import decode, normalised, reading
 from charlm.corpus.text_folders import Parts, walk
 from charlm.errors import CorpusError, counted, shown
-from charlm.tasks.tables import SPLIT_CALLED
+from charlm.tasks.data_table import SPLIT_CALLED
 
 _UNLABELLED = "unsup"  # the folder of the unlabelled reviews in IMDB
 _DEEPEST = 4  # the most parts of a path: FOLDER/train/LABEL/name.txt

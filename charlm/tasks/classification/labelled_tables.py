@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from charlm.errors import CorpusError, shown
 from charlm.tasks.classification.labelled_files import Found
-from charlm.tasks.tables import DataTable, read_table
+from charlm.tasks.data_table import DataTable
+from charlm.tasks.tables import read_table
 
 _TEXTS = ("text", "review", "sentence", "content", "comment")
 _LABELS = ("label", "sentiment", "class", "category", "target", "stars")
