@@ -8,15 +8,15 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from charlm.config import Settings, settings_from_toml
 from charlm.config.settings import check_known
-from charlm.errors import RunError
 from charlm.report.live import TrainingDisplay
-from charlm.runs import Run, newest_run, run_folders
+from charlm.runs import Run, newest_run
 from charlm.task import Task, settings_from_preset
 from charlm.tasks import TASKS
 
@@ -107,7 +107,8 @@ def train(
     check_known(task, TASKS, "task")
     chosen = TASKS[task]
     given = _given(chosen, corpus, preset, settings, keywords)
-    opened = _open_to_resume(chosen, run, given) if resume else None
+    warn = partial(warnings.warn, stacklevel=3)  # at the caller of this function
+    opened = Run.open_to_resume(chosen, run, given, warn) if resume else None
     if opened is None:
         plan = chosen.plan(given, corpora_dir, progress=progress)
     else:
@@ -206,18 +207,6 @@ def _given(
     if corpus is not None:
         given.append({"corpus": {"source": corpus}})
     return [*given, task.config_type.settings_from_pairs(keywords.items())]
-
-
-def _open_to_resume(task: Task, run: str | Path | None, given: list[Settings]) -> Run:
-    """The run to resume, or the newest one of the task, with the settings that may change."""
-    folder = next(iter(run_folders(task)), None) if run is None else run
-    if folder is None:
-        raise RunError("there is no run to resume", "train one with charlm.train")
-    opened = Run.open(folder, task=task)
-    for notice in opened.notices:
-        warnings.warn(notice, stacklevel=3)
-    opened.change(task.config_type.from_settings([opened.config.to_dict(), *given]))
-    return opened
 
 
 @contextmanager

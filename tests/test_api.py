@@ -95,7 +95,7 @@ def test_later_settings_win():
         ({"preset": "jaychou"}, "unknown preset", "did you mean"),
         ({"corpus": "bok.txt"}, "no corpus, file or folder is called 'bok.txt'", "did you mean"),
         ({"device": "abacus"}, "no device 'abacus' here", "cpu"),
-        ({"resume": True}, "no run to resume", "charlm.train"),
+        ({"resume": True}, "no run to resume", "train one: charlm train"),
     ],
 )
 def test_a_mistake_is_one_line_and_makes_no_run(arguments, message, hint, one_line):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +12,6 @@ from charlm.task import Task
 
 if TYPE_CHECKING:
     from charlm.training import Measured, Sampled, Stepped
-
-_REFRESH = 0.2  # seconds between two drawings of the bar
 
 
 class ProgressBar:
@@ -27,7 +24,6 @@ class ProgressBar:
         self._output, self._task = output, task
         self.words = TrainingWords(task)
         self._bar: Any = None
-        self._drawn = 0.0
         self._line = self._shown_line = ""
 
     def __enter__(self) -> ProgressBar:
@@ -51,12 +47,8 @@ class ProgressBar:
 
     def update(self, event: Stepped) -> None:
         """Draw the bar again, unless it was drawn a moment ago."""
-        now = time.monotonic()
-        if self._bar is None or (now - self._drawn < _REFRESH and event.progress < 1):
-            return
-        self._bar.n = event.progress
-        self._bar.set_description_str(self.words.stepped(event))  # it fits into 80 columns
-        self._drawn = now
+        if self._bar is not None:
+            self.words.draw(self._bar, event)
 
     def measured(self, event: Measured) -> None:
         """Remember the metrics, and show them unless samples will follow."""

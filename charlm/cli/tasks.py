@@ -7,7 +7,6 @@ import inspect
 import shlex
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -31,7 +30,7 @@ from charlm.cli.progress import ProgressBar
 from charlm.cli.settings import takes_section, takes_settings
 from charlm.config import Settings, TaskConfig
 from charlm.corpus import SPLITS
-from charlm.errors import CorpusError, FetchError, RunError
+from charlm.errors import CorpusError, FetchError
 from charlm.report.clipping import gradient_words
 from charlm.report.words import clock, epochs_text
 from charlm.task import EvalOptions, Plan, Task
@@ -66,8 +65,10 @@ def _train_command(task: Task) -> Any:
         *,
         output: Output,
     ) -> None:
+        from charlm.runs import Run
+
         begun = time.monotonic()
-        opened = _open_to_resume(task, run, given, output) if resume else None
+        opened = Run.open_to_resume(task, run, given.values(), output.warn) if resume else None
         if opened is None:
             plan = task.plan([*given.values()], corpora_dir, progress=not output.quiet)
         else:
@@ -85,7 +86,6 @@ def _train_command(task: Task) -> Any:
         for warning in plan.config.idle_notices(given.values()):
             output.warn(warning)
         from charlm.models.build import prepare_device
-        from charlm.runs import Run
 
         config, device = prepare_device(plan.config)  # before a run folder is made
         if dry_run:
@@ -106,21 +106,6 @@ def _train_command(task: Task) -> Any:
                 stop.raise_if_set()
 
     return train
-
-
-def _open_to_resume(
-    task: Task, name: str | Path | None, given: Mapping[str, Settings], output: Output
-) -> Run:
-    """The run to resume, or the newest one of the task, with the settings that may change."""
-    from charlm.runs import run_folders
-
-    if name is None:
-        name = next(iter(run_folders(task)), None)
-        if name is None:
-            raise RunError("there is no run to resume", f"train one: {task.command} train")
-    run = open_run(task, name, output, weights=True)
-    run.change(task.config_type.from_settings([run.config.to_dict(), *given.values()]))
-    return run
 
 
 def _show_plan(

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from charlm.runs import Run
     from charlm.training import Measured, Stepped
 
-_REFRESH = 0.2  # seconds between two drawings of the bar
 _DRAWING = 0.05  # the largest share of the time for drawing the curve
 
 
@@ -40,7 +39,7 @@ class TrainingDisplay:
         self._rows = list(run.metrics)
         self._bar: Any = None
         self._curve: Any = None
-        self._bar_drawn = self._next_curve = 0.0
+        self._next_curve = 0.0
 
     def __enter__(self) -> TrainingDisplay:
         if self._shown:
@@ -67,11 +66,8 @@ class TrainingDisplay:
 
     def stepped(self, event: Stepped) -> None:
         """Draw the bar again, unless it was drawn a moment ago."""
-        now = time.monotonic()
-        if self._bar is not None and (now - self._bar_drawn >= _REFRESH or event.progress == 1):
-            self._bar.n = event.progress
-            self._bar.set_description_str(self.words.stepped(event))
-            self._bar_drawn = now
+        if self._bar is not None:
+            self.words.draw(self._bar, event)
 
     def measured(self, event: Measured) -> None:
         """Show the metrics: as a line, or in the curve unless it was drawn a moment ago."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
 from charlm.errors import counted
 from charlm.task import Task
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
 
 _ROOM = 68  # characters beside the bar on a line of 80
+_REFRESH = 0.2  # seconds between two drawings of the bar
 
 
 class TrainingWords:
@@ -23,6 +25,15 @@ class TrainingWords:
         self.best: float | None = None
         """The best validation metric so far."""
         self._speed: tuple[float, int] = (0.0, 0)  # seconds and items at the last words
+        self._drawn = 0.0
+
+    def draw(self, bar: Any, event: Stepped) -> None:
+        """Show a step on a tqdm bar whose total is 1, unless one was shown a moment ago."""
+        now = time.monotonic()
+        if now - self._drawn >= _REFRESH or event.progress >= 1:
+            bar.n = event.progress
+            bar.set_description_str(self.stepped(event))
+            self._drawn = now
 
     def stepped(self, event: Stepped) -> str:
         """Epoch, metrics, time left and, where it fits, the speed since the last call."""

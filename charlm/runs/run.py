@@ -17,15 +17,15 @@ from __future__ import annotations
 import html
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from charlm.config import TaskConfig
+from charlm.config import Settings, TaskConfig
 from charlm.config.settings import check_known
-from charlm.errors import CorpusError, UsageError, shown
+from charlm.errors import CorpusError, RunError, UsageError, shown
 from charlm.runs.checkpoint import FORMAT, RUN_FILES, clean_up, record, write_checkpoint
 from charlm.runs.fields import check_summary
 from charlm.runs.files import (
@@ -36,7 +36,7 @@ from charlm.runs.files import (
     read_json,
     write_file,
 )
-from charlm.runs.folders import locked, new_folder, run_path
+from charlm.runs.folders import locked, new_folder, run_folders, run_path
 from charlm.runs.reading import RunData, read_run
 from charlm.task import Task, TaskCorpus, task_of
 
@@ -151,6 +151,34 @@ class Run(RunData):
         data = read_run(run_path(run), task, weights=weights)
         kind: type[Self] = data.task.run_type() or cls
         return kind(**vars(data))
+
+    @classmethod
+    def open_to_resume(
+        cls,
+        task: Task,
+        run: str | Path | None,
+        settings: Iterable[Settings],
+        warn: Callable[[str], object],
+    ) -> Self:
+        """The run to resume, with other settings where they may change.
+
+        Args:
+            run: as in `open`; None: the newest run of the task.
+            settings: the user's; later ones win.
+            warn: called with each notice about the run.
+
+        Raises:
+            UsageError: the name is empty, or a setting cannot change.
+            RunError: as in `open`, or there is no run.
+        """
+        folder = next(iter(run_folders(task)), None) if run is None else run
+        if folder is None:
+            raise RunError("there is no run to resume", f"train one: {task.command} train")
+        opened = cls.open(folder, task=task)
+        for notice in opened.notices:
+            warn(notice)
+        opened.change(task.config_type.from_settings([opened.config.to_dict(), *settings]))
+        return opened
 
     def new_model(self) -> Any:
         """A freshly initialised model; torch's global generator decides its weights."""

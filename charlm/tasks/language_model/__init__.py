@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,9 +14,10 @@ from charlm.corpus import Vocabulary, catalogue
 from charlm.corpus.addresses import check_is_no_address
 from charlm.errors import CorpusError, UsageError, counted
 from charlm.task import EvalOptions, Metric, Plan, Report, Task, with_absolute_source
-from charlm.tasks.from_run import check_given, network_settings, open_source
+from charlm.tasks.from_run import check_given, open_source
 from charlm.tasks.language_model.config import LanguageModelConfig, settings_for_text
 from charlm.tasks.language_model.corpus import Corpus, load_corpus
+from charlm.tasks.language_model.from_run import idle_characters, network, take_weights, taken_over
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from charlm.tasks.language_model.objective import CharacterObjective
     from charlm.tasks.language_model.run import LanguageModelRun
 
-SHOWN = 20  # characters of a list
 _START = 200  # characters in which a prefix for samples is found
 PERPLEXITY = Metric(name="perplexity")
 
@@ -164,7 +164,7 @@ class LanguageModelTask(Task):
         source = None
         if config.model.from_run is not None:
             source = open_source(config.model)
-            own = {"model": _network(source)}
+            own = {"model": network(source)}
             check_given(config, own, source, settings)
             settings = [{"corpus": {"cleaning": source.corpus["cleaning"]}}, *settings]
             config = self.config_type.from_settings([*settings, own])
@@ -177,7 +177,7 @@ class LanguageModelTask(Task):
         train_lines = len(corpus.lines_of("train")) if corpus.lines else None
         suited = settings_for_text(corpus.split_sizes[0], len(corpus.vocabulary), train_lines)
         if source is not None:
-            notices = (*corpus.notices, *_taken_over(source, corpus))
+            notices = (*corpus.notices, *taken_over(source, corpus))
             corpus = dataclasses.replace(corpus, notices=notices)
         plan = self.complete(self.config_type.from_settings([suited, *settings, own]), corpus)
         from charlm.tasks.language_model.objective import check_train_split
@@ -185,7 +185,7 @@ class LanguageModelTask(Task):
         if not corpus.lines:
             check_train_split(plan.config.training, corpus.split_sizes[0])
         if source is not None:
-            warnings = [*source.notices, *_idle_characters(plan, source), *plan.warnings]
+            warnings = [*source.notices, *idle_characters(plan, source), *plan.warnings]
             plan = dataclasses.replace(plan, warnings=warnings)
         return plan
 
@@ -240,15 +240,7 @@ class LanguageModelTask(Task):
         """
         model = self.build_model(config, vocabulary)
         if config.model.from_run is not None:
-            from charlm.runs.tensors import without_numbers
-            from charlm.tasks.language_model.model import build_language_model
-
-            source = open_source(config.model)
-            there = {character: id for id, character in enumerate(source.vocabulary.characters, 1)}
-            ids = [0, *(there.get(character) for character in vocabulary.characters)]
-            with without_numbers():
-                larger = build_language_model(config.model, len(vocabulary) + 1)
-            model.take_weights(source.load_model(), ids, larger)
+            take_weights(model, config.model, vocabulary)
         return model
 
     def objective(self, run: Run, corpus: Corpus, device: torch.device) -> CharacterObjective:
@@ -347,50 +339,6 @@ class LanguageModelTask(Task):
         if run.config.corpus.lines:
             return "charlm generate --num-samples 20"
         return f"charlm generate --prefix {shlex.quote(run.config.training.prefixes[0])}"
-
-
-def _network(run: Run) -> dict[str, Any]:
-    """The settings of a language model's network, which those that start from it share."""
-    from charlm.models.build import embedding_size
-
-    model = run.config.model
-    learned = model.embedding == "learned"
-    size = embedding_size(model) if learned else model.embedding_size
-    return {**network_settings(run), "embedding": model.embedding, "embedding_size": size}
-
-
-def _taken_over(run: Run, corpus: Corpus) -> Iterator[str]:
-    """What a model for a corpus takes over from another language model, one line each."""
-    size, new = len(corpus.vocabulary.characters), _new_characters(run, corpus)
-    yield (
-        f"starts with {run.folder} (cleaning {corpus.cleaning}): it knows {size - len(new):,} of "
-        f"the {size:,} characters of this text"
-    )
-    if new:
-        yield f"new characters, with new weights: {_shortened(new)}"
-    dropped = corpus.vocabulary.unknown_characters("".join(run.vocabulary.characters))
-    if dropped:
-        yield f"dropped, because this text lacks them: {_shortened(dropped)}"
-
-
-def _idle_characters(plan: Plan, run: Run) -> list[str]:
-    """A warning where the weights of new characters cannot learn."""
-    model = plan.config.model
-    if model.freeze and model.embedding == "one-hot" and _new_characters(run, plan.corpus):
-        return ["the frozen layers read one-hot characters: new characters keep random weights"]
-    return []
-
-
-def _new_characters(run: Run, corpus: Corpus) -> tuple[str, ...]:
-    new: tuple[str, ...]
-    new = run.vocabulary.unknown_characters("".join(corpus.vocabulary.characters))
-    return new
-
-
-def _shortened(characters: Sequence[str]) -> str:
-    more = len(characters) - SHOWN
-    words = " ".join(map(repr, characters[:SHOWN]))
-    return words + (f" and {more:,} more" if more > 0 else "")
 
 
 def _beginning(text: str) -> str:
