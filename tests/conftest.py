@@ -13,6 +13,7 @@ import hypothesis
 import pytest
 import torch
 
+from charlm.compiled import teller
 from charlm.errors import CharlmError
 from charlm.runs import Run
 from charlm.training import Stepped, train
@@ -30,6 +31,7 @@ def pytest_configure() -> None:
     # Commands in processes of their own too: tests run side by side, and threads that wait for
     # each other on busy cores are many times slower than one.
     os.environ["OMP_NUM_THREADS"] = "1"
+    teller.told = True  # on a new machine one test or another would compile
     os.environ.pop("COLUMNS", None)  # pytest-xdist sets it, and tables would be wrapped
 
 

@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperCommand, TyperOption
 
 from charlm.cli.output import Output
+from charlm.compiled import teller
 from charlm.corpus import SPLITS, read_text
 from charlm.errors import CorpusError, UsageError, did_you_mean, shown
 
@@ -124,7 +125,9 @@ def _output(
     quiet: Quiet = False,
     version: Version = False,
 ) -> Output:
-    return Output(as_json=as_json, quiet=quiet)
+    output = Output(as_json=as_json, quiet=quiet)
+    teller.tell = output.note
+    return output
 
 
 Split = Annotated[

@@ -15,12 +15,13 @@ and NaNs propagate.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic, overload
 
+from charlm.compiled import compiling
 from charlm.recurrent.pointwise import RELU, SIGMOID, TANH
 
-compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+compiled = compiling(nogil=True, error_model="numpy", fastmath={"contract"})
 
 ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
 # Beyond it the fraction is 1 in float32.

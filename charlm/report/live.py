@@ -6,6 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from charlm.compiled import teller
 from charlm.errors import shown
 from charlm.report.plots import learning_figure, learning_series
 from charlm.report.words import TrainingWords
@@ -51,10 +52,12 @@ class TrainingDisplay:
                 disable=False if self._notebook else None,  # None: unless it is a terminal
             )
             self.note(f"run: {shown(str(self._run.folder))}")
+            teller.tell = self.note
         return self
 
     def __exit__(self, *exception: object) -> None:
         if self._bar is not None:
+            teller.tell = None
             if self._notebook:
                 self._draw_curve()
             self._bar.close()

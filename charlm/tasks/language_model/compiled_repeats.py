@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from charlm.compiled import compiling
 
 _BASE = np.uint64(0x9E3779B97F4A7C15)  # odd
 _MIX = np.uint64(0xBF58476D1CE4E5B9)  # of splitmix64
@@ -35,7 +36,7 @@ def repeated_windows(
     return seen[first], earlier
 
 
-@njit(cache=True, nogil=True)
+@compiling(nogil=True)
 def _mixed(value):  # type: ignore[no-untyped-def]
     value ^= value >> np.uint64(32)
     value *= _MIX
@@ -43,7 +44,7 @@ def _mixed(value):  # type: ignore[no-untyped-def]
     return value | _ONE
 
 
-@njit(cache=True, nogil=True)
+@compiling(nogil=True)
 def _power(window):  # type: ignore[no-untyped-def]
     power = _ONE
     for _ in range(window):
@@ -51,7 +52,7 @@ def _power(window):  # type: ignore[no-untyped-def]
     return power
 
 
-@njit(cache=True, nogil=True)
+@compiling(nogil=True)
 def _insert(text, window, codes, keys, firsts, sieve, first, earlier):  # type: ignore[no-untyped-def]
     mask, mask_of_bits = np.uint64(len(keys) - 1), np.uint64(8 * len(sieve) - 1)
     power, value = _power(window), np.uint64(0)
@@ -75,7 +76,7 @@ def _insert(text, window, codes, keys, firsts, sieve, first, earlier):  # type: 
         earlier[start] = first[start] + window <= start
 
 
-@njit(cache=True, nogil=True)
+@compiling(nogil=True)
 def _look_up(train, window, codes, keys, firsts, sieve, seen):  # type: ignore[no-untyped-def]
     mask, mask_of_bits = np.uint64(len(keys) - 1), np.uint64(8 * len(sieve) - 1)
     leaving, value = _power(window) * codes, np.uint64(0)

@@ -5,9 +5,6 @@
 Symbols in shapes: T steps, B texts, V vocabulary, H hidden.
 """
 
-# Numba compiles this file again when it has changed, not when stepping_numba.py has. Then delete
-# the folder __pycache__ beside this file.
-
 # Numba types these functions, mypy does not.
 # mypy: ignore-errors
 
