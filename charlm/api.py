@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from charlm.config import Settings, settings_from_toml
 from charlm.config.settings import check_known
+from charlm.home import with_home
 from charlm.report.live import TrainingDisplay
 from charlm.runs import Run, newest_run
 from charlm.task import Task, settings_from_preset
@@ -202,7 +203,9 @@ def _given(
         given.append(settings_from_preset(task.name, preset))
     if settings is not None:
         given.append(
-            settings_from_toml(Path(settings)) if isinstance(settings, str | Path) else settings
+            settings_from_toml(Path(with_home(settings)))
+            if isinstance(settings, str | Path)
+            else settings
         )
     if corpus is not None:
         given.append({"corpus": {"source": corpus}})

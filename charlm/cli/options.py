@@ -15,6 +15,7 @@ from charlm.cli.output import Output
 from charlm.compiled import teller
 from charlm.corpus import SPLITS, read_text
 from charlm.errors import CorpusError, UsageError, did_you_mean, shown
+from charlm.home import is_path, with_home
 
 if TYPE_CHECKING:
     from charlm.runs import Run
@@ -25,7 +26,21 @@ Command = Callable[..., None]
 
 
 class _Command(TyperCommand):
-    """A command that refuses an option with one value if it is given twice."""
+    """A command that expands ``~`` in paths, and refuses an option that is given twice."""
+
+    def make_parser(self, ctx: Any) -> Any:
+        parser: Any = super().make_parser(ctx)
+        parse = parser.parse_args
+        paths = {str(each.name) for each in self.get_params(ctx) if is_path(each.metavar)}
+
+        def parse_args(args: list[str]) -> Any:
+            given, *rest = parse(args)
+            for name in paths & given.keys():
+                given[name] = with_home(given[name])
+            return given, *rest
+
+        parser.parse_args = parse_args
+        return parser
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         _, _, given = self.make_parser(ctx).parse_args(list(args))

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from charlm.errors import UsageError, did_you_mean, shown
+from charlm.home import is_path, with_home
 
 
 def check(ok: bool, message: str, hint: str | None = None) -> None:
@@ -216,6 +217,8 @@ class Section:
             UsageError: it is of another type.
         """
         about, (kind, optional) = cls.settings()[key], cls.type_of(key)
+        if is_path(about.metavar):
+            value = with_home(value)
         is_none = value is None or (value == "none" and "none" not in (about.choices or ()))
         if optional and is_none:
             return None

@@ -12,6 +12,7 @@ from charlm.atomic_files import write_atomic
 from charlm.corpus.catalogue import CatalogueEntry, CatalogueFile, catalogue
 from charlm.corpus.text_files import reading
 from charlm.errors import CorpusError, FetchError
+from charlm.home import with_home
 
 if TYPE_CHECKING:
     import requests
@@ -34,7 +35,7 @@ def _user_cache() -> Path:
 def _named_folders(corpora_dir: str | Path | None) -> list[Path]:
     """The folders given on the command line and in the environment."""
     named = (corpora_dir, os.environ.get("CHARLM_CORPORA"))
-    return [Path(folder) for folder in named if folder]
+    return [Path(with_home(str(folder))) for folder in named if folder]
 
 
 def corpora_folders(corpora_dir: str | Path | None = None) -> list[Path]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from charlm.atomic_files import TEMPORARY_FILES, sync_folder
 from charlm.errors import RunError, UsageError, shown
+from charlm.home import with_home
 from charlm.runs.checkpoint import complete_checkpoints, is_checkpoint
 from charlm.runs.files import os_errors, read_json
 from charlm.task import Task
@@ -32,6 +33,7 @@ def run_path(run: str | Path) -> Path:
     Raises:
         UsageError: the name is blank or has a control character, such as a line end.
     """
+    run = with_home(run)
     path = Path(run)
     if isinstance(run, Path):
         return path
