@@ -136,6 +136,10 @@ def _show_plan(
         f"vocabulary {len(corpus.vocabulary):,}"
     )
     output.text(f"model: {cell} ({backend}), {parameters:,} parameters, on {device}")
+    if config.training.minutes is None:
+        from charlm.training.clock import without_measurement
+
+        output.text(without_measurement())
     output.explained_settings(config, origins)
 
 

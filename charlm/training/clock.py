@@ -26,6 +26,14 @@ LONG = 600  # seconds; a longer training by epochs is announced
 MEASURED = 5  # seconds of training after which its speed is known
 
 
+def without_measurement() -> str:
+    """What is known of the time of a training by epochs before its first step."""
+    return (
+        f"time: unknown before the speed is measured; if it is more than {duration(LONG)}, a line "
+        f"says so {MEASURED} seconds after the first step"
+    )
+
+
 class Clock:
     """The time of one training.
 
@@ -139,8 +147,9 @@ class Clock:
         seconds = epochs * size / self.speed
         if seconds <= LONG:
             return None
+        number = math.ceil(epochs)
         return (
-            f"{counted(math.ceil(epochs), 'epoch')} of {size:,} {unit} take about "
+            f"{counted(number, 'epoch')} of {size:,} {unit} take{'s' * (number == 1)} about "
             f"{duration(seconds)} at {self.speed:,.0f} {unit}/s; --minutes 30 would stop sooner"
         )
 

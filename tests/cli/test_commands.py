@@ -90,6 +90,8 @@ def test_the_backend_is_chosen_when_the_run_is_made(charlm, monkeypatch):
 
     choose("torch")
     shown = charlm("train", *TINY, "--dry-run").out
+    assert "time: unknown before the speed is measured; if it is more than 10 minutes" in shown
+    assert "time:" not in charlm("train", *TINY, "--minutes", 1, "--dry-run").out
     assert "\nmodel: lstm (torch), " in shown
     assert re.search(r"^backend +torch +auto +The implementation", shown, re.MULTILINE)
     choose("scratch")
