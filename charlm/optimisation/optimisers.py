@@ -5,8 +5,10 @@ The configuration reads the names, so torch is imported only where an optimiser 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,19 +21,23 @@ Parameters = dict[str, "nn.Parameter"]
 def _sgd(parameters: Parameters, *, lr: float, **_: float) -> Optimizer:
     from torch.optim import SGD
 
-    return SGD(parameters.values(), lr=lr)
+    return without_compiler(SGD)(parameters.values(), lr=lr)
 
 
 def _rmsprop(parameters: Parameters, *, lr: float, beta2: float, **_: float) -> Optimizer:
     from torch.optim import RMSprop
 
-    return RMSprop(parameters.values(), lr=lr, alpha=beta2, eps=1e-7)  # the epsilon of Keras
+    return without_compiler(RMSprop)(
+        parameters.values(), lr=lr, alpha=beta2, eps=1e-7
+    )  # the epsilon of Keras
 
 
 def _adam(parameters: Parameters, *, lr: float, beta2: float, **_: float) -> Optimizer:
     from torch.optim import Adam
 
-    return Adam(parameters.values(), lr=lr, betas=(0.9, beta2), fused=_fused(parameters))
+    return without_compiler(Adam)(
+        parameters.values(), lr=lr, betas=(0.9, beta2), fused=_fused(parameters)
+    )
 
 
 def _adamw(parameters: Parameters, *, lr: float, beta2: float, weight_decay: float) -> Optimizer:
@@ -42,12 +48,32 @@ def _adamw(parameters: Parameters, *, lr: float, beta2: float, weight_decay: flo
     for name, each in parameters.items():
         is_bias = name.rpartition(".")[2].startswith("bias")
         (biases if is_bias else others)["params"].append(each)
-    return AdamW([others, biases], lr=lr, betas=(0.9, beta2), fused=_fused(parameters))
+    return without_compiler(AdamW)(
+        [others, biases], lr=lr, betas=(0.9, beta2), fused=_fused(parameters)
+    )
 
 
 def _fused(parameters: Parameters) -> bool:
     """Whether torch has one kernel for the update of all weights."""
     return next(iter(parameters.values())).device.type in ("cpu", "cuda")
+
+
+@cache
+def without_compiler(kind: type[Optimizer]) -> Callable[..., Optimizer]:
+    """A class of optimisers that does not import torch's compiler.
+
+    The methods of torch's optimisers tell the compiler to leave them alone, and import it for that,
+    which takes about 75 MB and a second. Nothing is compiled here, so the methods are taken as they
+    are without that.
+    """
+    import torch
+
+    plain = {
+        name: inspect.unwrap(getattr(kind, name))
+        for name in ("step", "zero_grad", "add_param_group", "state_dict", "load_state_dict")
+    }
+    plain["step"] = torch.no_grad()(plain["step"])
+    return type(kind.__name__, (kind,), plain)
 
 
 @dataclass(frozen=True)

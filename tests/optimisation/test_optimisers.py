@@ -31,7 +31,7 @@ def test_optimiser_by_name_updates_what_is_trainable(name):
     model = nn.Sequential(nn.Linear(2, 3).requires_grad_(False), nn.Linear(3, 1))
     before = weights(model)
     optimiser = build(name, model)
-    assert type(optimiser) is KINDS[name]
+    assert isinstance(optimiser, KINDS[name])
     assert {group["lr"] for group in optimiser.param_groups} == {0.1}
     model(torch.ones(1, 2)).sum().backward()
     optimiser.step()
