@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Container
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from charlm.cli.interrupts import StopFlag, polled
 from charlm.cli.writer import Writer
+from charlm.corpus import SPLITS
 from charlm.errors import CharlmError, CorpusError, RunError, UsageError, counted
 
 if TYPE_CHECKING:
@@ -43,14 +45,16 @@ def check_options(run: Run, *, new_only: bool, others: dict[str, bool]) -> None:
             )
 
 
-def lines_of_text(run: Run, corpora_dir: Path | None) -> frozenset[str]:
+def lines_of_text(run: Run, corpora_dir: Path | None) -> Container[str]:
     """The lines of the run's text, the held-out ones too.
 
     Raises:
         CorpusError: the text has moved or changed.
     """
     try:
-        return frozenset(run.load_corpus(corpora_dir).all_lines())
+        from charlm.tasks.language_model.lines import KnownLines
+
+        return KnownLines(run.load_corpus(corpora_dir).line_hashes(*SPLITS))
     except CharlmError as error:
         raise CorpusError(
             f"--new-only compares with the run's text, but {error.message}",
@@ -78,7 +82,7 @@ def write_lines(
     start = text_start(run, writer.model, wanted.prefix)
     for notice in start.notices:
         output.warn(notice)
-    known: frozenset[str] | None = None
+    known: Container[str] | None = None
     if wanted.new_only:
         known = lines_of_text(run, corpora_dir)
     elif output.as_json:
@@ -94,11 +98,11 @@ def write_lines(
     )
     most = max(FEWEST_TRIES, TRIES * wanted.lines) if wanted.new_only else wanted.lines
     lines: list[str] = []
-    seen, cut = {*(known or ())}, 0
+    seen, cut = set[str](), 0
     with polled() as flag:
         for ids, ended in itertools.islice(stream, most):
             line = start.text + run.vocabulary.decode(ids)
-            if not (wanted.new_only and line in seen):
+            if not (wanted.new_only and (line in seen or line in (known or ()))):
                 seen.add(line)
                 lines.append(line)
                 cut += not ended

@@ -144,7 +144,7 @@ class Vocabulary:
         return len(self.characters) + 1
 
     @cached_property
-    def _code_point_of(self) -> NDArray[np.uint32]:
+    def code_points(self) -> NDArray[np.uint32]:
         """Code point by id, (V,)."""
         return _code_points("\N{REPLACEMENT CHARACTER}" + "".join(self.characters))
 
@@ -153,8 +153,8 @@ class Vocabulary:
         """Id by code point; the last entry is 0, for all higher code points."""
         import numpy as np
 
-        table = np.zeros(int(self._code_point_of[1:].max(initial=0)) + 2, dtype=np.int64)
-        table[self._code_point_of[1:]] = np.arange(1, len(self))
+        table = np.zeros(int(self.code_points[1:].max(initial=0)) + 2, dtype=np.int64)
+        table[self.code_points[1:]] = np.arange(1, len(self))
         return table
 
     def encode(self, text: str) -> NDArray[np.int64]:
@@ -175,7 +175,7 @@ class Vocabulary:
 
     def ids_from(self, other: Vocabulary) -> NDArray[np.integer]:
         """The id of each id of another vocabulary, in the smallest type; 0 if it is unknown."""
-        table: NDArray[np.integer] = self.narrow_ids.take(other._code_point_of, mode="clip")
+        table: NDArray[np.integer] = self.narrow_ids.take(other.code_points, mode="clip")
         table[UNKNOWN] = UNKNOWN
         return table
 
@@ -198,7 +198,7 @@ class Vocabulary:
             block = ids[start : start + _BLOCK].astype(np.int64)
             if not 0 <= block.min() <= block.max() < len(self):
                 raise ValueError(f"ids must lie in 0 to {len(self) - 1}")
-            raw: bytes = self._code_point_of[block].tobytes()
+            raw: bytes = self.code_points[block].tobytes()
             yield raw.decode("utf-32-le", "surrogatepass")
 
     def unknown_characters(self, text: str) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from charlm.config import Settings, setting
-from charlm.corpus import Vocabulary, catalogue
+from charlm.corpus import SPLITS, Vocabulary, catalogue
 from charlm.corpus.addresses import check_is_no_address
 from charlm.errors import CorpusError, UsageError, counted
 from charlm.task import EvalOptions, Metric, Plan, Report, Task, with_absolute_source
@@ -174,7 +174,7 @@ class LanguageModelTask(Task):
                 f"--include and --exclude choose files of a folder, and {corpus.source} is none",
                 "leave them out, or name the folder",
             )
-        train_lines = len(corpus.lines_of("train")) if corpus.lines else None
+        train_lines = corpus.count_lines("train") if corpus.lines else None
         suited = settings_for_text(corpus.split_sizes[0], len(corpus.vocabulary), train_lines)
         if source is not None:
             notices = (*corpus.notices, *taken_over(source, corpus))
@@ -219,7 +219,7 @@ class LanguageModelTask(Task):
         """The number of characters, and of lines where they are examples."""
         words, facts = f"{corpus.characters:,} characters", {"characters": corpus.characters}
         if corpus.lines:
-            facts["lines"] = len(corpus.all_lines())
+            facts["lines"] = corpus.count_lines(*SPLITS)
             words += f" in {counted(facts['lines'], 'line')}"
         return words, facts
 
@@ -284,12 +284,14 @@ class LanguageModelTask(Task):
                     f"--protocol {protocol} is for running texts, and {run.folder} is of lines",
                     "leave it out: each line is read from a zero state",
                 )
-            lines, protocol = scored.lines_of(split), "lines"
+            lines, protocol = scored.line_hashes(split), "lines"
             where["lines"], where["lines_in_train"] = len(lines), None
             what += f", {counted(len(lines), 'line')}"
             if corpus is not None:
-                in_train = set(corpus.lines_of("train"))
-                where["lines_in_train"] = sum(line in in_train for line in lines)
+                import numpy as np
+
+                known = corpus.line_hashes("train")
+                where["lines_in_train"] = int(np.isin(lines, known).sum())
                 what += f" of which {where['lines_in_train']:,} are also in train"
         report = score(
             run,

@@ -15,9 +15,12 @@ from charlm.corpus.token_ids import encode_text
 from charlm.corpus.vocabulary import Vocabulary, mapped
 from charlm.errors import CorpusError, UsageError, counted, did_you_mean, shown
 from charlm.tasks.language_model.config import LanguageModelConfig
-from charlm.tasks.language_model.lines import BOUNDARY, arrange_lines
+from charlm.tasks.language_model.lines import BOUNDARY, arrange_lines, line_hashes
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from charlm.tasks.language_model.lines import Ids
 
 
@@ -107,9 +110,19 @@ class Corpus:
         """The lines of a split without their line ends."""
         return self.text(split).split(BOUNDARY)[:-1]
 
-    def all_lines(self) -> list[str]:
-        """The lines of all splits without their line ends."""
-        return [line for split in SPLITS for line in self.lines_of(split)]
+    def count_lines(self, *splits: str) -> int:
+        """The number of lines of some splits."""
+        end = self.vocabulary.encode(BOUNDARY)[0]
+        return sum(int((self.split(split) == end).sum()) for split in splits)
+
+    def line_hashes(self, *splits: str) -> NDArray[np.uint64]:
+        """A hash of each line of some splits; see `charlm.tasks.language_model.lines`."""
+        import numpy as np
+
+        vocabulary, ids = self.exact or (self.vocabulary, self.ids)
+        end, points = int(vocabulary.encode(BOUNDARY)[0]), vocabulary.code_points
+        parts = [line_hashes(ids[self._part(split)], end, points) for split in splits]
+        return np.concatenate(parts)
 
     def text(self, split: str, most: int | None = None) -> str:
         """The characters of a split, known or not, or the first ``most``; errors as in `split`."""

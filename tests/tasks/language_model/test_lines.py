@@ -11,7 +11,7 @@ import pytest
 from charlm.corpus import SPLITS, Vocabulary
 from charlm.errors import CorpusError, UsageError
 from charlm.tasks.language_model.corpus import load_corpus
-from charlm.tasks.language_model.lines import arrange_lines
+from charlm.tasks.language_model.lines import KnownLines, arrange_lines, line_hashes
 
 NAMES = sorted(f"{a}{b}{c}" for a in "abcdefgh" for b in "aeiou" for c in ("", "na", "rik"))
 
@@ -147,3 +147,28 @@ def test_a_text_of_many_lines_is_shuffled_evenly():
     random.Random(0).shuffle(lines)  # the order depends on the number of lines, not on the lines
     again = lines_of("\n".join([*lines, ""])).kept.split()
     assert [lines.index(line) for line in again] == [int(line) for line in kept]
+
+
+# Hashes of lines
+
+
+def test_equal_lines_have_equal_hashes(monkeypatch):
+    draw = random.Random(0)
+    lines = ["".join(draw.choices("abAé时 ", k=draw.randrange(1, 6))) for _ in range(2000)]
+    text = "\n".join([*lines, "a" * 5000, "a" * 4999]) + "\n"
+    expected = text.split("\n")[:-1]
+    vocabularies = Vocabulary.from_text(text), Vocabulary(tuple(sorted(set(text + "xyz"))))
+    found = []
+    for block in (2**20, 700):
+        monkeypatch.setattr("charlm.tasks.language_model.lines._BLOCK", block)
+        for vocabulary in vocabularies:
+            ids, end = vocabulary.encode(text), int(vocabulary.encode("\n")[0])
+            found.append(line_hashes(ids, end, vocabulary.code_points).tolist())
+    assert all(each == found[0] for each in found)
+    assert len(found[0]) == len(expected)
+    assert (
+        len(set(found[0])) == len(set(expected)) == len(set(zip(expected, found[0], strict=True)))
+    )
+    known = KnownLines(line_hashes(ids, end, vocabulary.code_points))
+    assert all(line in known for line in expected)
+    assert not any(line in known for line in ("", "b" * 5000, "ab\nab", "a" * 4998))
