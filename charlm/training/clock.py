@@ -99,17 +99,6 @@ class Clock:
             if what == "score":
                 self.scoring += self.costs[what]
 
-    @contextmanager
-    def setting_up(self) -> Iterator[None]:
-        """Count the time of the block as set-up, not as training."""
-        before = time.monotonic()
-        try:
-            yield
-        finally:
-            self._marked = time.monotonic()
-            self.set_up += self._marked - before
-            self._training_since += self._marked - before
-
     @property
     def speed(self) -> float:
         """Items per second of the steps here; 0 before the first one."""

@@ -6,6 +6,7 @@ carried from batch to batch; the gradient never is.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -79,7 +80,11 @@ def train(
         RunError: the run folder cannot be written to, is damaged, or another process uses it.
     """
     run.check_corpus(corpus)
+    begun = time.monotonic() if begun is None else begun
     with run.locked(), deterministic(run.config.training.deterministic):
+        # Before there is a model, so that its memory comes into use again.
+        has_valid = corpus.split_sizes[1] >= run.task.min_split
+        prepared = run.task.prepare_conclusion(run, corpus) if has_valid else None
         trainer, notices = open_trainer(run, corpus, device, begun)
         saver = Saver(run, trainer)
         yield Started(
@@ -93,7 +98,7 @@ def train(
         )
         if trainer.objective.starts_trained and run.checkpoint is None:
             saver.save()  # from here on, the run does not need the one that it starts from
-        reports, clock, prepared = trainer.reports, trainer.clock, None
+        reports, clock = trainer.reports, trainer.clock
         told = clock.limited  # whether the user knows how long it takes
         is_open = device.type == "cpu" and not (
             run.config.training.deterministic or threads_given()
@@ -107,9 +112,6 @@ def train(
                 if reports.due:
                     yield from reports.make(should_stop)
                     saver.save_when_due()
-                    if clock.limited and prepared is None and trainer.objective.has_valid:
-                        with clock.setting_up():
-                            prepared = run.task.prepare_conclusion(run, corpus)
                 if trainer.over:
                     reports.finish(should_stop)
                     break

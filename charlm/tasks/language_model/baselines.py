@@ -291,11 +291,18 @@ def _count_grams(
 
 def _distinct(keys: Ids, bound: int) -> tuple[Ids, Ids, Ids]:
     """The (G,) distinct ones of N keys below ``bound``, the (N,) index of each, and (G,) counts."""
-    if bound > 4 * len(keys):
-        return np.unique(keys, return_inverse=True, return_counts=True)
-    counts = np.bincount(keys, minlength=bound)  # a table is faster than a sort
-    occurs = counts > 0
-    return np.flatnonzero(occurs), (occurs.cumsum() - 1)[keys], counts[occurs]
+    if bound <= 4 * len(keys):
+        counts = np.bincount(keys, minlength=bound)  # a table is faster than a sort
+        occurs = counts > 0
+        return np.flatnonzero(occurs), (occurs.cumsum(dtype=np.int32) - 1)[keys], counts[occurs]
+    # As np.unique, with half of its memory.
+    order = keys.argsort(kind="stable")
+    ordered = keys[order]
+    begins = np.append(True, ordered[1:] != ordered[:-1])[: len(keys)]
+    found = np.empty(len(keys), np.int32)
+    found[order] = begins.cumsum(dtype=np.int32) - 1
+    places = np.flatnonzero(begins)
+    return ordered[places], found, np.diff(places, append=len(keys))
 
 
 def _ranks_of(wanted: Ids, keys: Ids) -> Ids:

@@ -5,6 +5,7 @@ Letters in the shape comments: N characters of a text, C of a chunk, M windows o
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ WINDOWS = (32, 128)  # characters; powers of 2
 MOST_TRAIN = 100_000_000  # characters of a training text that are read,
 MOST_TEXT = 1_000_000  # and of a held-out text: two to three seconds
 CHUNK = 2**16  # characters that are hashed at once; they fit into a processor's cache
-COMPILE = 4_000_000  # training characters from which it pays to import numba
+COMPILE = 20_000_000  # more training characters than that pay for numba, which takes 130 MB
 HIGH = 0.1  # a larger share of repeated text is mentioned
 SHOWN = 0.0005  # the smallest share that is not 0.0%
 
@@ -90,7 +91,7 @@ def repeats(
 def _repeated(train: Ids, text: Ids, window: int) -> Repeated | None:
     if len(text) < window:
         return None
-    if len(train) >= COMPILE and can_compile():
+    if (len(train) > COMPILE or "numba" in sys.modules) and can_compile():
         from charlm.tasks.language_model import compiled_repeats
 
         found = compiled_repeats.repeated_windows(train, text, window)

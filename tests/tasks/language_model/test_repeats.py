@@ -41,7 +41,9 @@ def test_shares_are_those_of_sets_of_substrings(train, text, window, chunk):
     expected = with_sets(train, text, window)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "CHUNK", chunk)
+        patch.setattr(module, "can_compile", lambda: False)
         assert repeats(train, text, (window,))[str(window)] == pytest.approx(expected)
+        patch.setattr(module, "can_compile", lambda: True)
         patch.setattr(module, "COMPILE", 0)
         assert repeats(train, text, (window,))[str(window)] == pytest.approx(expected)
 
@@ -54,7 +56,9 @@ def test_compiled_form_finds_the_same_in_a_longer_text(monkeypatch):
         np.concatenate([words[index] for index in draws.integers(0, 100, size)])
         for size in (10_000, 4000)
     )
+    monkeypatch.setattr(module, "can_compile", lambda: False)
     numpy = module.repeats(train, text, (8, 16))
+    monkeypatch.undo()
     monkeypatch.setattr(module, "COMPILE", 0)
     assert module.repeats(train, text, (8, 16)) == numpy
     assert all(0.1 < share < 0.999 for share in numpy.shares["16"])
