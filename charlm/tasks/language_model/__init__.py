@@ -59,7 +59,7 @@ class TextOptions(EvalOptions):
     whole: bool = setting(
         False,
         "Score every character of a text with more than 1,000,000 characters, not a sample of "
-        "500,000.",
+        "at most 500,000.",
         option="--whole",
     )
 

@@ -19,12 +19,15 @@ from charlm.runs import Run
 from charlm.task import Report, Table
 from charlm.tasks.language_model.baselines import LEARNED, Baseline, Ids, baselines, best_order
 from charlm.tasks.language_model.corpus import Characters, Corpus
+from charlm.tasks.language_model.model import LanguageModel
 from charlm.tasks.language_model.perplexity import PROTOCOLS, scored_parts
 from charlm.tasks.language_model.repeats import HIGH, SHOWN, Repeats, repeats, repeats_words
 from charlm.training.loss import perplexity
 
-# Of a text with more than WHOLE characters, SAMPLE are scored: with the default model, ten seconds.
-WHOLE, SAMPLE = 1_000_000, 500_000
+# Of a text with more than WHOLE characters, SAMPLE are scored. Of a larger model they are fewer: as
+# many as need these multiplications, about ten seconds on a CPU, and at least LEAST.
+WHOLE, SAMPLE, LEAST = 1_000_000, 500_000, 20_000
+MULTIPLICATIONS = 4e11
 # The n-gram at the end of a training reads at most this many characters: about a second of work.
 SAMPLE_TRAIN = 1_000_000
 SAMPLE_SCORED = 100_000
@@ -68,7 +71,7 @@ def score(
         Stopped: ``should_stop`` returned True.
     """
     model = run.load_model().to(device)
-    at_most = None if whole or len(ids) - 1 <= WHOLE else SAMPLE
+    at_most = None if whole or len(ids) - 1 <= WHOLE else sample_size(model)
     loss = PROTOCOLS[protocol](model, ids, at_most=at_most, should_stop=should_stop)
     parts = scored_parts(protocol, ids, at_most)
     spelling = run.vocabulary.spelling_nats
@@ -147,6 +150,16 @@ def score(
     if repeated and max(repeated.most()) > HIGH:
         blocks.append(repeats_words(repeated, "scored text") or "")
     return Report(content=content, blocks=[*blocks, *([conclusion] if conclusion else [])])
+
+
+def sample_size(model: LanguageModel) -> int:
+    """The characters of a long text that are scored.
+
+    It follows from the sizes of the model alone, so a score does not depend on the clock.
+    """
+    layers = sum(each.numel() for each in model.stack.parameters())
+    each_character = layers + model.head.weight.numel()  # multiplications
+    return int(min(SAMPLE, max(LEAST, MULTIPLICATIONS / each_character)))
 
 
 class Prepared(NamedTuple):

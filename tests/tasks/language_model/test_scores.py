@@ -12,7 +12,9 @@ from charlm.corpus import Vocabulary
 from charlm.tasks import LANGUAGE_MODEL
 from charlm.tasks.language_model import scores as module
 from charlm.tasks.language_model.baselines import kneser_ney
+from charlm.tasks.language_model.config import LanguageModelSection
 from charlm.tasks.language_model.corpus import Corpus
+from charlm.tasks.language_model.model import build_language_model
 from charlm.tasks.language_model.perplexity import ROW_LENGTH
 from charlm.tasks.language_model.repeats import Repeated, Repeats
 from charlm.tasks.language_model.scores import _compared, _reason, conclude
@@ -114,3 +116,13 @@ def test_spelling_an_unknown_character():
     """Unicode has 1,112,064 characters; those of the vocabulary need no spelling."""
     assert Vocabulary(("a", "b")).spelling_nats == pytest.approx(math.log(1_112_062))
     assert Vocabulary(("\ud800",)).spelling_nats == pytest.approx(math.log(1_112_064))
+
+
+def test_the_sample_of_a_larger_model_is_smaller():
+    sizes = [
+        module.sample_size(build_language_model(LanguageModelSection(hidden_size=hidden), entries))
+        for hidden, entries in ((8, 20), (384, 80), (384, 5000), (4096, 80))
+    ]
+    assert sizes[:2] == [500_000, 500_000]
+    assert 100_000 < sizes[2] < 200_000
+    assert sizes[3] == module.LEAST
