@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from charlm.corpus.id_cache import release_pages
 from charlm.corpus.vocabulary import UNKNOWN
 from charlm.errors import counted
 from charlm.runs import Run
@@ -231,7 +232,9 @@ def _joined(ids: Ids, parts: Sequence[tuple[int, int]]) -> tuple[Ids, NDArray[np
     scored = [
         np.arange(first, end) >= begin for first, (begin, end) in zip(begins, parts, strict=True)
     ]
-    return np.concatenate(joined), np.concatenate(scored)
+    text = np.concatenate(joined)
+    release_pages()  # each part may bring 1 MiB of a mapped text into memory
+    return text, np.concatenate(scored)
 
 
 def _sizes(ids: Ids, text: Characters, parts: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
