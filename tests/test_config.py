@@ -56,7 +56,7 @@ def refused(task: str, *sources) -> UsageError:
         CONFIGS[task].from_settings(sources)
     for line in (caught.value.message, caught.value.hint or "-"):
         assert line.isprintable()
-        assert 0 < len(line) < 300
+        assert 0 < len(line) < 600
     assert caught.value.exit_code == 2
     return caught.value
 
@@ -470,6 +470,7 @@ NO_INFLUENCE = {
     "encoding", "vocabulary_from", "embedding_size", "minutes", "beta2", "weight_decay", "seed",
     "device", "drop_last", "patience", "deterministic", "save_minutes", "save_steps", "lines",
     "distinct", "include", "exclude", "from_run",
+    "residual", "skip", "mogrifier_rounds", "mogrifier_rank",
     "freeze",
 }  # fmt: skip
 
@@ -620,18 +621,38 @@ def test_every_setting_has_a_help_and_an_unset_value_is_explained(task, section,
     assert (setting.none_means is not None) >= home.type_of(key)[1]
 
 
+BETWEEN, MOGRIFIER = {"dropout", "residual", "skip"}, {"mogrifier_rounds", "mogrifier_rank"}
+
+
 @pytest.mark.parametrize(
     ("task", "assignments", "idle"),
     [
-        ("language-model", [], {"dropout"}),
-        ("language-model", ["num_layers=2"], set()),
-        ("language-model", ["num_layers=2", "embedding=one-hot"], {"input_dropout"}),
-        ("classify", ["embedding=one-hot", "ngrams=1"], {"input_dropout", "dropout"}),
-        ("tag", [], {"dropout"}),
+        ("language-model", [], BETWEEN | MOGRIFIER),
+        ("language-model", ["num_layers=2"], MOGRIFIER),
+        ("language-model", ["num_layers=2", "cell=mogrifier"], set()),
+        ("language-model", ["num_layers=2", "cell=mingru"], {"weight_dropout"} | MOGRIFIER),
+        (
+            "language-model",
+            ["num_layers=2", "embedding=one-hot"],
+            {"input_dropout"} | MOGRIFIER,
+        ),
+        (
+            "classify",
+            ["embedding=one-hot", "ngrams=1"],
+            {"input_dropout"} | BETWEEN | MOGRIFIER,
+        ),
+        ("tag", [], BETWEEN | MOGRIFIER),
     ],
 )
 def test_settings_without_effect(task, assignments, idle):
     assert set_(task, *assignments).model.idle().keys() == idle
+
+
+@pytest.mark.parametrize("embedding", ["tied", "one-hot"])
+def test_skip_connections_need_a_learned_embedding(embedding):
+    assert set_("language-model", "skip=true", f"embedding={embedding}").model.skip  # of one layer
+    with pytest.raises(UsageError, match=r"model\.skip with several layers needs a learned"):
+        set_("language-model", "skip=true", f"embedding={embedding}", "num_layers=2")
 
 
 def test_the_page_of_settings_is_up_to_date():

@@ -7,7 +7,16 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks.tables import cuda, decoding, defaults, fine_tuning, lines, reproduction, vocabulary
+from benchmarks.tables import (
+    cells,
+    cuda,
+    decoding,
+    defaults,
+    fine_tuning,
+    lines,
+    reproduction,
+    vocabulary,
+)
 
 TABLES = {
     "reproduction": reproduction,
@@ -17,6 +26,7 @@ TABLES = {
     "lines": lines,
     "vocabulary": vocabulary,
     "cuda": cuda,
+    "cells": cells,
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from charlm.config.settings import PROBABILITY, SIZE, Section, check, setting
-from charlm.recurrent.cells import CELLS
+from charlm.recurrent.cells import CELLS, MOGRIFIER_ROUNDS
 
 INITIALISATIONS = ("torch", "book", "glorot")
 
@@ -16,8 +16,9 @@ class NetworkSection(Section, section="model"):
 
     cell: str = setting(
         "lstm",
-        "The recurrent cell. gru applies the reset gate after the matrix product, as torch does; "
-        "gru-reset-before applies it before, as Dive into Deep Learning does.",
+        "The recurrent cell; docs/cells.md describes each. gru applies the reset gate after the "
+        "matrix product, as torch does; gru-reset-before applies it before, as Dive into Deep "
+        "Learning does.",
         option="--cell",
         choices=CELLS,
     )
@@ -34,6 +35,28 @@ class NetworkSection(Section, section="model"):
     )
     num_layers: int = setting(
         1, "Number of recurrent layers.", option="--num-layers", at_least=1, at_most=100
+    )
+    residual: bool = setting(
+        False, "Add to the output of each layer its input; not in the lowest layer."
+    )
+    skip: bool = setting(
+        False,
+        "Every layer also sees the embedded input, and the output layer sees all layers (Graves "
+        "2013).",
+    )
+    mogrifier_rounds: int = setting(
+        MOGRIFIER_ROUNDS,
+        "With the cell mogrifier, how often input and state gate each other in a step. 0 makes it "
+        "an lstm.",
+        at_least=0,
+        at_most=100,
+    )
+    mogrifier_rank: int | None = setting(
+        None,
+        "With the cell mogrifier, the rank of the gating matrices; a small one has fewer "
+        "parameters.",
+        none_means="whole matrices",
+        **SIZE,
     )
     embedding_size: int | None = setting(
         None,
@@ -81,9 +104,15 @@ class NetworkSection(Section, section="model"):
 
     def idle(self) -> dict[str, str]:
         """The settings that have no effect in this network, with the reason for each."""
-        idle = {}
+        idle: dict[str, str] = {}
         if self.num_layers == 1:
-            idle["dropout"] = "it works between recurrent layers, and the network has only one"
+            reason = "it works between recurrent layers, and the network has only one"
+            idle |= dict.fromkeys(("dropout", "residual", "skip"), reason)
+        if not CELLS[self.cell].recurrent:
+            idle["weight_dropout"] = f"the cell {self.cell} has no hidden-to-hidden weights"
+        for name, kind in CELLS.items():
+            if name != self.cell:
+                idle |= dict.fromkeys(kind.settings.values(), f"it is for the cell {name}")
         if getattr(self, "embedding", None) == "one-hot":
             idle["input_dropout"] = "the input is one-hot, so there is no embedding to drop"
         return idle

@@ -10,6 +10,7 @@ from torch import nn
 from charlm.config import NetworkSection, TaskConfig
 from charlm.device import select_device, select_precision
 from charlm.recurrent.build import build_stack
+from charlm.recurrent.cells import CELLS
 from charlm.recurrent.choice import fastest_backend
 from charlm.recurrent.stack import Stack
 
@@ -40,6 +41,7 @@ def build_layers(config: NetworkSection, input_size: int, *, bidirectional: bool
     The backend "auto" is the faster one on a CPU; a run has chosen before.
     """
     backend = config.backend
+    options = CELLS[config.cell].settings.items()
     return build_stack(
         config.cell,
         fastest_backend(config.cell, device="cpu") if backend == "auto" else backend,
@@ -49,6 +51,9 @@ def build_layers(config: NetworkSection, input_size: int, *, bidirectional: bool
         bidirectional=bidirectional,
         dropout=config.dropout,
         weight_dropout=config.weight_dropout,
+        residual=config.residual,
+        skip=config.skip,
+        cell_options={argument: getattr(config, key) for argument, key in options},
     )
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from charlm.recurrent.bidirectional import Bidirectional
 from charlm.recurrent.cells import CELLS
 from charlm.recurrent.layer import RecurrentLayer
@@ -10,7 +13,14 @@ from charlm.recurrent.torch_layers import TorchLayer
 from charlm.recurrent.unroll import Unrolled
 
 
-def build_layer(cell: str, backend: str, *, input_size: int, hidden_size: int) -> RecurrentLayer:
+def build_layer(
+    cell: str,
+    backend: str,
+    *,
+    input_size: int,
+    hidden_size: int,
+    cell_options: Mapping[str, Any] | None = None,
+) -> RecurrentLayer:
     """One layer of a cell; the arguments are those of `build_stack`.
 
     Raises:
@@ -18,7 +28,8 @@ def build_layer(cell: str, backend: str, *, input_size: int, hidden_size: int) -
     """
     kind = CELLS.get(cell)
     if kind and backend == "scratch":
-        return Unrolled(kind.scratch(input_size=input_size, hidden_size=hidden_size))
+        sizes = {"input_size": input_size, "hidden_size": hidden_size}
+        return Unrolled(kind.scratch(**sizes, **(cell_options or {})))
     if kind and kind.torch and backend == "torch":
         return TorchLayer(kind.torch(input_size=input_size, hidden_size=hidden_size))
     raise ValueError(f"no cell {cell!r} with the backend {backend!r}")
@@ -34,6 +45,9 @@ def build_stack(
     bidirectional: bool,
     dropout: float,
     weight_dropout: float,
+    residual: bool = False,
+    skip: bool = False,
+    cell_options: Mapping[str, Any] | None = None,
 ) -> Stack:
     """Layers of one cell on top of each other.
 
@@ -43,6 +57,8 @@ def build_stack(
         hidden_size: H, of each layer and direction.
         dropout: probability of locked dropout between layers.
         weight_dropout: probability of dropout on the hidden-to-hidden weights.
+        residual, skip: more connections between the layers, as in `Stack`.
+        cell_options: more arguments of the scratch cell, such as the rounds of a Mogrifier.
 
     Raises:
         ValueError: as `build_layer`, or ``num_layers`` is less than 1.
@@ -55,12 +71,13 @@ def build_stack(
     """
 
     def one_way(size: int) -> RecurrentLayer:
-        layer = build_layer(cell, backend, input_size=size, hidden_size=hidden_size)
+        sizes = {"input_size": size, "hidden_size": hidden_size}
+        layer = build_layer(cell, backend, **sizes, cell_options=cell_options)
         return WeightDropout(layer, weight_dropout) if weight_dropout else layer
 
     layers: list[RecurrentLayer] = []
     for _ in range(num_layers):
-        size = layers[-1].output_size if layers else input_size
+        size = layers[-1].output_size + skip * input_size if layers else input_size
         layer = Bidirectional(one_way(size), one_way(size)) if bidirectional else one_way(size)
         layers.append(layer)
-    return Stack(layers, dropout=dropout)
+    return Stack(layers, dropout=dropout, residual=residual, skip=skip)

@@ -6,7 +6,7 @@ Symbols in shapes, here and in the cells: T steps, B batch, I input, H hidden, O
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -14,9 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from charlm.recurrent.kernels import Kernel
-
 S = TypeVar("S", bound=tuple[Any, ...])
+
+WholeSequences = Callable[
+    [Tensor, Sequence[int], Sequence[Tensor], Any], tuple[Tensor, list[Tensor]]
+]
+"""What computes all steps at once; `charlm.recurrent.kernels.Kernel` says what goes in and out."""
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
@@ -54,6 +57,22 @@ def recurrent_weights(module: nn.Module) -> list[str]:
     ]
 
 
+def reset_uniformly(module: nn.Module, hidden_size: int) -> None:
+    """Draw every weight and bias uniformly from +-1/sqrt(H), as torch's networks do."""
+    bound = hidden_size**-0.5
+    for parameter in module.parameters():
+        nn.init.uniform_(parameter, -bound, bound)
+
+
+def project_inputs(xs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """(..., I) features or (...) int64 token ids times an (I, P) weight, plus a (P,) bias."""
+    if xs.dtype == torch.int64:
+        if len(weight) < xs.numel():  # adds the bias to fewer rows
+            return F.embedding(xs, weight + bias)
+        return F.embedding(xs, weight) + bias
+    return F.linear(xs, weight.T, bias)
+
+
 class RecurrentCell(Recurrent, ABC, Generic[S]):
     """One step of a recurrence, with states of type ``S``, a NamedTuple of tensors.
 
@@ -86,11 +105,15 @@ class RecurrentCell(Recurrent, ABC, Generic[S]):
         """One step from (B, I) features or (B,) token ids: (B, O) output and the next state."""
         return self.step(self.project(x), state)
 
-    def kernel(self) -> Kernel | None:
+    def kernel(self) -> WholeSequences | None:
         """What computes whole sequences on the CPU with the results of `step`; None: the steps.
 
         A class that defines `step` anew also needs a `kernel` of its own; else there is none.
         """
+        return None
+
+    def parallel(self) -> WholeSequences | None:
+        """As `kernel`, on other processors: with few operations one after the other."""
         return None
 
     def to_torch(self) -> dict[str, Tensor]:
@@ -138,9 +161,7 @@ class GatedCell(RecurrentCell[S]):
 
     def reset_parameters(self) -> None:
         """Draw every weight and bias uniformly from +-1/sqrt(H), as torch's networks do."""
-        bound = self.hidden_size**-0.5
-        for parameter in self.parameters():
-            nn.init.uniform_(parameter, -bound, bound)
+        reset_uniformly(self, self.hidden_size)
 
     def initial_state(self, batch_size: int) -> S:
         """Zeros, (B, O) each."""
@@ -151,11 +172,7 @@ class GatedCell(RecurrentCell[S]):
 
     def project(self, xs: Tensor) -> Tensor:
         """(..., I) features or (...) token ids to (..., G * H), the input's part of every gate."""
-        if xs.dtype == torch.int64:
-            if self.input_size < xs.numel():  # adds the bias to fewer rows
-                return F.embedding(xs, self.weight_input + self.bias)
-            return F.embedding(xs, self.weight_input) + self.bias
-        return F.linear(xs, self.weight_input.T, self.bias)
+        return project_inputs(xs, self.weight_input, self.bias)
 
     def to_torch(self) -> dict[str, Tensor]:
         """The weights transposed, and zeros as torch's second bias."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pkgutil import resolve_name
 from typing import Any
+
+MOGRIFIER_ROUNDS = 5
 
 
 @dataclass(frozen=True)
@@ -14,18 +16,25 @@ class CellKind:
 
     ``scratch`` takes ``input_size`` and ``hidden_size`` and returns a `RecurrentCell`. ``torch``
     takes also ``num_layers`` and ``bidirectional`` and returns a network such as nn.LSTM.
-    ``kernel``: whether `charlm.recurrent.kernels` computes whole sequences of it on the CPU.
+    ``kernel``: whether something computes whole sequences of it at once on the CPU.
+    ``recurrent``: whether it has hidden-to-hidden weights.
+    ``settings``: the settings of the network that it takes, by the names of its arguments.
     """
 
     scratch: Callable[..., Any]
     torch: Callable[..., Any] | None = None
     why_not_torch: str = "torch has no such network"
     kernel: bool = False
+    recurrent: bool = True
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 def imported(path: str, **options: Any) -> Callable[..., Any]:
-    """A function that imports ``path``, "module:class", and calls it with more ``options``."""
-    return lambda **arguments: resolve_name(path)(**arguments, **options)
+    """A function that imports ``path``, "module:class", and calls it.
+
+    ``options`` are given to each call, unless a call gives its own.
+    """
+    return lambda **arguments: resolve_name(path)(**{**options, **arguments})
 
 
 CELLS: dict[str, CellKind] = {
@@ -64,9 +73,32 @@ CELLS: dict[str, CellKind] = {
         why_not_torch="torch has no Jordan network",
         kernel=True,
     ),
+    "mogrifier": CellKind(
+        imported("charlm.recurrent.mogrifier:MogrifierCell", rounds=MOGRIFIER_ROUNDS, rank=None),
+        why_not_torch="nn.LSTM does not gate its input",
+        kernel=True,
+        settings={"rounds": "mogrifier_rounds", "rank": "mogrifier_rank"},
+    ),
+    "mlstm": CellKind(
+        imported("charlm.recurrent.mlstm:MultiplicativeLSTMCell"),
+        why_not_torch="torch has no multiplicative LSTM",
+        kernel=True,
+    ),
+    "mingru": CellKind(
+        imported("charlm.recurrent.minimal:MinGRUCell"),
+        why_not_torch="the gates of nn.GRU see the state",
+        kernel=True,
+        recurrent=False,
+    ),
+    "minlstm": CellKind(
+        imported("charlm.recurrent.minimal:MinLSTMCell"),
+        why_not_torch="the gates of nn.LSTM see the state",
+        kernel=True,
+        recurrent=False,
+    ),
 }
 
 
 def has_kernel(cell: str) -> bool:
-    """Whether a kernel computes whole sequences of the scratch cell on the CPU."""
+    """Whether something computes whole sequences of the scratch cell at once on the CPU."""
     return CELLS[cell].kernel

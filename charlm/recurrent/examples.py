@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -200,7 +200,7 @@ def classifier_counts(
     *, words: int = 10_000, embedding_size: int = 32, hidden_size: int = 64, dense_size: int = 64
 ) -> list[ParameterCount]:
     """The parameter counts of a classifier: embedding, bidirectional LSTM, dense layer, output."""
-    sizes = {"input_size": embedding_size, "hidden_size": hidden_size}
+    sizes: dict[str, Any] = {"input_size": embedding_size, "hidden_size": hidden_size}
     layer = Bidirectional(*(build_layer("lstm", "scratch", **sizes) for _ in range(2)))
     parts = {
         f"embedding, {words:,} words": nn.Embedding(words, embedding_size),

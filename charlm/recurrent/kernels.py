@@ -189,12 +189,12 @@ class Kernel:
         Raises:
             ValueError: a state has another shape.
         """
-        shape = (sizes[0], len(cell.weight_hidden))
+        shape = (sizes[0], cell.output_size)
         if any(tensor.shape != shape for tensor in state):
             raise ValueError(f"the states must be of shape {shape}")
         tensors = [projected, *state, *(getattr(cell, name) for name in self.weights)]
         keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-        dtype = cell.weight_hidden.dtype
+        dtype = cell.bias.dtype
         low = torch.is_autocast_enabled("cpu") and dtype == torch.float32
         product_dtype = torch.get_autocast_dtype("cpu") if low else dtype
         steps = Steps(sizes, dtype, product_dtype, keep=keep)

@@ -76,3 +76,16 @@ class LSTMCell(GatedCell[LSTMState]):
     def forget_bias(self) -> Tensor:
         """(H,), a view of the forget gate's bias."""
         return self.bias[self.hidden_size : 2 * self.hidden_size]
+
+
+def lstm_step(gates: Tensor, cell: Tensor) -> tuple[Tensor, LSTMState]:
+    """The output and the next state of an LSTM without peepholes.
+
+    Args:
+        gates: (B, 4H), what i, f, g and o are the sigmoid and tanh of.
+        cell: c, (B, H).
+    """
+    input_gate, forget_gate, candidate, output_gate = gates.chunk(4, dim=1)
+    cell = torch.sigmoid(forget_gate) * cell + torch.sigmoid(input_gate) * torch.tanh(candidate)
+    hidden = torch.sigmoid(output_gate) * torch.tanh(cell)
+    return hidden, LSTMState(hidden, cell)

@@ -84,19 +84,44 @@ def drop_entries(weights: Tensor, probability: float) -> Tensor:
 class Stack(RecurrentLayer):
     """Layers on top of each other, with locked dropout between them.
 
+    ::
+
+        y_1 = layer_1(x)
+        y_l = layer_l(dropout(y_(l-1)))                         the output is the top layer's
+        y_l = layer_l(dropout(y_(l-1))) + y_(l-1)               residual, where the sizes agree
+        y_l = layer_l(dropout(y_(l-1)), x)                      skip; the output is y_1, ..., y_L
+
+    Both can be had together. Skip connections: Graves (2013), arXiv:1308.0850, section 2. Residual
+    connections: He et al. (2015), arXiv:1512.03385; between LSTMs: Wu et al. (2016),
+    arXiv:1609.08144, section 3.1.
+
+    Args:
+        residual: whether a layer's input is added to its output; not that of the lowest layer.
+        skip: whether every layer also sees the stack's input, and the output has that of every
+            layer. Outputs of bidirectional layers are in the order: all forwards, all backwards.
+
     Raises:
         ValueError: there is no layer.
     """
 
-    def __init__(self, layers: Iterable[RecurrentLayer], *, dropout: float) -> None:
+    def __init__(
+        self,
+        layers: Iterable[RecurrentLayer],
+        *,
+        dropout: float,
+        residual: bool = False,
+        skip: bool = False,
+    ) -> None:
         super().__init__()
         layers = list(layers)
         if not layers:
             raise ValueError("a stack needs at least one layer")
-        self.input_size, self.output_size = layers[0].input_size, layers[-1].output_size
+        self.input_size = layers[0].input_size
+        self.output_size = sum(layer.output_size for layer in (layers if skip else layers[-1:]))
         self.bidirectional = layers[-1].bidirectional
         self.layers = nn.ModuleList(layers)
         self.dropout = LockedDropout(dropout)
+        self.residual, self.skip = residual, skip
 
     def initial_state(self, batch_size: int) -> StackState:
         """The layers' initial states."""
@@ -105,21 +130,36 @@ class Stack(RecurrentLayer):
     def forward(
         self, xs: Tensor, state: Any, lengths: Tensor | None = None, *, outputs_only: bool = False
     ) -> tuple[Tensor, StackState]:
-        """(T, B, I) or (T, B) token ids to the top layer's (T, B, O) and all final states."""
-        last = []
-        for depth, (layer, layer_state) in enumerate(zip(self._layers(), state, strict=True)):
-            xs = self.dropout(xs) if depth else xs
-            xs, layer_state = layer(xs, layer_state, lengths, outputs_only=outputs_only)
-            last.append(layer_state)
-        return xs, tuple(last)
+        """(T, B, I) or (T, B) token ids to the (T, B, O) outputs and all final states."""
+        outputs, last = self._run(xs, state, lengths, outputs_only)
+        if not self.skip:
+            return outputs[-1], last
+        directions = [each.chunk(1 + self.bidirectional, dim=-1) for each in outputs]
+        parts = [part for direction in zip(*directions, strict=True) for part in direction]
+        return torch.cat(parts, dim=-1), last
 
     def layer_outputs(self, xs: Tensor, state: Any) -> list[Tensor]:
         """The (T, B, O) outputs of each layer, from the bottom up; arguments as in `forward`."""
-        found = []
-        for depth, (layer, layer_state) in enumerate(zip(self._layers(), state, strict=True)):
-            xs = layer.outputs(self.dropout(xs) if depth else xs, layer_state)
-            found.append(xs)
-        return found
+        return self._run(xs, state, None, True)[0]
+
+    def _run(
+        self, xs: Tensor, state: Any, lengths: Tensor | None, outputs_only: bool
+    ) -> tuple[list[Tensor], StackState]:
+        """The outputs and the final state of each layer."""
+        outputs: list[Tensor] = []
+        last = []
+        for layer, layer_state in zip(self._layers(), state, strict=True):
+            below = outputs[-1] if outputs else None
+            inputs = xs if below is None else self.dropout(below)
+            if self.skip and below is not None:
+                features = xs if xs.is_floating_point() else F.one_hot(xs, self.input_size)
+                inputs = torch.cat([inputs, features.to(inputs.dtype)], dim=-1)
+            found, layer_state = layer(inputs, layer_state, lengths, outputs_only=outputs_only)
+            if self.residual and below is not None and below.shape == found.shape:
+                found = found + below
+            outputs.append(found)
+            last.append(layer_state)
+        return outputs, tuple(last)
 
     def _layers(self) -> list[RecurrentLayer]:
         return [layer for layer in self.layers if isinstance(layer, RecurrentLayer)]

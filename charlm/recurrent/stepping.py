@@ -42,7 +42,7 @@ class Weights(NamedTuple):
 
 
 def stack_weights(stack: Stack, embedding: Tensor | None) -> Weights | None:
-    """Copies of a stack's weights; None: `step` has no form of one of its cells.
+    """Copies of a stack's weights; None: `step` has no form of its connections or its cells.
 
     Args:
         stack: on the CPU, in float32.
@@ -50,6 +50,8 @@ def stack_weights(stack: Stack, embedding: Tensor | None) -> Weights | None:
     """
     layers: list[tuple[int, ...]] = []
     values: list[Tensor] = []
+    if len(stack.layers) > 1 and (stack.residual or stack.skip):
+        return None
     for layer in stack.layers:
         cell, named = _cell_and_weights(layer)
         kind = _kind(cell)

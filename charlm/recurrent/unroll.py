@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from charlm.recurrent.cell import RecurrentCell, S
-from charlm.recurrent.kernels import Kernel
+from charlm.recurrent.cell import RecurrentCell, S, WholeSequences
 from charlm.recurrent.layer import RecurrentLayer
 from charlm.recurrent.padding import pack, unpack
 from charlm.recurrent.states import map_state
@@ -54,23 +53,24 @@ class Unrolled(RecurrentLayer):
         outputs, last = kernel(projected, sizes, state, self.cell)
         return outputs, type(state)(*last)
 
-    def _kernel(self, projected: Tensor, sizes: list[int]) -> Kernel | None:
-        """The cell's kernel, where it can compute the steps.
+    def _kernel(self, projected: Tensor, sizes: list[int]) -> WholeSequences | None:
+        """What computes the steps at once, where something can.
 
         A single step is as fast without. Then it can also be differentiated again, and for many
         gradients at once, as `memory` does.
         """
+        defines_step = next(kind for kind in type(self.cell).__mro__ if "step" in vars(kind))
         if (
             len(sizes) == 1
             or sizes[0] == 0
-            or projected.device.type != "cpu"
-            or projected.dtype not in KERNEL_DTYPES
             or torch.compiler.is_compiling()
-            or (torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.half)
+            or "kernel" not in vars(defines_step)
         ):
             return None
-        defines_step = next(kind for kind in type(self.cell).__mro__ if "step" in vars(kind))
-        return self.cell.kernel() if "kernel" in vars(defines_step) else None
+        if projected.device.type != "cpu":
+            return self.cell.parallel()
+        half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.half
+        return None if half or projected.dtype not in KERNEL_DTYPES else self.cell.kernel()
 
 
 def by_step(

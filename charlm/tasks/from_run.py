@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from charlm.config import Section, Settings, setting
 from charlm.config.settings import check
 from charlm.errors import RunError, UsageError
+from charlm.recurrent.cells import CELLS
 
 if TYPE_CHECKING:
     from charlm.runs import Run
@@ -72,7 +73,8 @@ def open_source(model: FromRunSection) -> Run:
 def network_settings(run: Run) -> dict[str, Any]:
     """The settings of a language model's recurrent layers, which a model has to share."""
     model = run.config.model
-    keys = ("cell", "backend", "hidden_size", "num_layers")
+    own = CELLS[model.cell].settings.values()
+    keys = ("cell", "backend", "hidden_size", "num_layers", "residual", "skip", *own)
     return {key: getattr(model, key) for key in keys}
 
 

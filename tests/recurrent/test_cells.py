@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,14 +13,21 @@ from torch import Tensor
 from charlm.recurrent.cells import CELLS
 from charlm.recurrent.elman import ElmanCell
 from charlm.recurrent.jordan import JordanCell
+from charlm.recurrent.lstm import LSTMCell
+from charlm.recurrent.mogrifier import MogrifierCell
 from charlm.recurrent.states import HiddenState, JordanState, LSTMState, map_state
 
 BATCH, INPUTS, HIDDEN, OUTPUTS = 3, 5, 4, 2
-STATES = {"rnn": HiddenState, "gru": HiddenState, "lstm": LSTMState, "jordan": JordanState}
+STATES = {
+    **dict.fromkeys(("rnn", "gru", "mingru", "minlstm"), HiddenState),
+    **dict.fromkeys(("lstm", "mlstm", "mogrifier"), LSTMState),
+    "jordan": JordanState,
+}
 
 ALL = {
     **{name: kind.scratch for name, kind in CELLS.items()},
     "rnn-linear": partial(ElmanCell, nonlinearity="linear"),
+    "mogrifier-rank": partial(MogrifierCell, rounds=2, rank=3),
     "jordan-sigmoid": partial(JordanCell, output_size=OUTPUTS, activation="sigmoid"),
     "jordan-softmax": partial(JordanCell, output_size=OUTPUTS, activation="softmax"),
     "jordan-linear": partial(JordanCell, output_size=OUTPUTS, activation="linear"),
@@ -96,7 +104,49 @@ def jordan(cell, x, y, activation):
     return (activation(h @ cell.weight_output + cell.bias_output),)
 
 
+def mlstm(cell, x, h, c):
+    (wm, *_), (um, *_), (bm, *_) = (
+        gates(weight) for weight in (cell.weight_input, cell.weight_hidden, cell.bias)
+    )
+    m = (x @ wm + bm) * (h @ um)
+    rest = SimpleNamespace(
+        weight_input=cell.weight_input[:, HIDDEN:],
+        weight_hidden=cell.weight_hidden[:, HIDDEN:],
+        bias=cell.bias[HIDDEN:],
+    )
+    return lstm(rest, x, m, c)
+
+
+def mogrifier(cell, x, h, c, rank=False):
+    for number, names in enumerate(cell.rounds, 1):
+        matrix = getattr(cell, names[0])
+        if rank:
+            matrix = matrix @ getattr(cell, names[1])
+        if number % 2:
+            x = 2 * sigmoid(h @ matrix) * x
+        else:
+            h = 2 * sigmoid(x @ matrix) * h
+    return lstm(cell, x, h, c)
+
+
+def mingru(cell, x, h):
+    (wz, wn), (bz, bn) = gates(cell.weight_input), gates(cell.bias)
+    z = sigmoid(x @ wz + bz)
+    return ((1 - z) * h + z * (x @ wn + bn),)
+
+
+def minlstm(cell, x, h):
+    (wf, wi, wn), (bf, bi, bn) = gates(cell.weight_input), gates(cell.bias)
+    f, i = sigmoid(x @ wf + bf), sigmoid(x @ wi + bi)
+    return (f / (f + i) * h + i / (f + i) * (x @ wn + bn),)
+
+
 EQUATIONS = {
+    "mogrifier": mogrifier,
+    "mogrifier-rank": partial(mogrifier, rank=True),
+    "mlstm": mlstm,
+    "mingru": mingru,
+    "minlstm": minlstm,
     "rnn": partial(elman, activation=tanh),
     "rnn-relu": partial(elman, activation=lambda x: x * (x > 0)),
     "rnn-linear": partial(elman, activation=lambda x: x),
@@ -137,12 +187,16 @@ def test_projected_ids_are_projected_one_hot_features(name, shape):
     cell = cell_of(name)
     ids = torch.randint(INPUTS, shape)
     ids[..., 0] = ids[..., 1]  # the same row twice, so that gradients must add up
-    weights = torch.randn(*shape, cell.bias.numel()).double()
+    size = INPUTS if name == "mogrifier" else cell.bias.numel()
+    weights = torch.randn(*shape, size).double()
     gradients = []
     for xs in (ids, F.one_hot(ids, INPUTS).double()):
         cell.zero_grad()
         projected = cell.project(xs)
         assert projected.shape == weights.shape
+        if name == "mogrifier":  # its input is not multiplied yet
+            gradients.append(projected)
+            continue
         (projected * weights).sum().backward()
         gradients.append((projected, cell.weight_input.grad, cell.bias.grad))
     torch.testing.assert_close(*gradients, rtol=0, atol=1e-12)
@@ -158,6 +212,11 @@ def test_projected_ids_are_projected_one_hot_features(name, shape):
         ("lstm", 4 * (7 * 11 + 11 * 11 + 11)),
         ("lstm-peephole", 4 * (7 * 11 + 11 * 11 + 11) + 3 * 11),
         ("jordan", (7 * 11 + 11 * 11 + 11) + (11 * 11 + 11)),
+        ("mogrifier", 4 * (7 * 11 + 11 * 11 + 11) + 5 * 7 * 11),
+        ("mogrifier-rank", 4 * (7 * 11 + 11 * 11 + 11) + 2 * 3 * (7 + 11)),
+        ("mlstm", 5 * (7 * 11 + 11 * 11 + 11)),
+        ("mingru", 2 * (7 * 11 + 11)),
+        ("minlstm", 3 * (7 * 11 + 11)),
         ("jordan-softmax", (7 * 11 + 2 * 11 + 11) + (11 * 2 + 2)),
     ],
 )
@@ -175,3 +234,37 @@ def test_initial_states_are_zeros_of_the_type_of_the_weights(name):
     for tensor in state:
         assert torch.equal(tensor, torch.zeros(BATCH, cell.output_size, dtype=torch.float64))
     assert len({tensor.data_ptr() for tensor in state}) == len(state)
+
+
+def test_a_mogrifier_without_rounds_and_with_closed_gates_is_an_lstm():
+    lstm_cell = cell_of("lstm")
+    plain, closed = (MogrifierCell(INPUTS, HIDDEN, rounds=r, rank=None).double() for r in (0, 5))
+    plain.load_state_dict(lstm_cell.state_dict())
+    closed.load_state_dict(lstm_cell.state_dict(), strict=False)
+    for names in closed.rounds:
+        torch.nn.init.zeros_(closed.get_parameter(names[0]))  # 2 sigmoid(0) is 1
+    x, state = torch.randn(BATCH, INPUTS).double(), random_state(lstm_cell)
+    wanted = lstm_cell(x, state)
+    for cell in (plain, closed):
+        torch.testing.assert_close(cell(x, state), wanted, rtol=0, atol=1e-12)
+
+
+def test_an_mlstm_whose_input_factor_is_one_is_an_lstm():
+    """The recurrent matrix of the LSTM is the product of both parts."""
+    cell = cell_of("mlstm")
+    twin = LSTMCell(INPUTS, HIDDEN, peepholes=False, nonlinearity="tanh").double()
+    with torch.no_grad():
+        cell.weight_input[:, :HIDDEN] = 0
+        cell.bias[:HIDDEN] = 1
+        twin.weight_input.copy_(cell.weight_input[:, HIDDEN:])
+        twin.bias.copy_(cell.bias[HIDDEN:])
+        twin.weight_hidden.copy_(cell.weight_hidden[:, :HIDDEN] @ cell.weight_hidden[:, HIDDEN:])
+    x, state = torch.randn(BATCH, INPUTS).double(), random_state(cell)
+    torch.testing.assert_close(cell(x, state), twin(x, state), rtol=0, atol=1e-12)
+
+
+def test_the_gates_of_a_minlstm_are_numbers_however_closed_they_are():
+    cell = cell_of("minlstm")
+    shut = torch.full((1, 3 * HIDDEN), -1e4, dtype=torch.float64)
+    keep, _ = cell.keep_and_candidate(shut)
+    torch.testing.assert_close(keep, torch.full_like(keep, 0.5))

@@ -13,6 +13,8 @@ from charlm.recurrent.initialisation import INITIALISATIONS, initialise
 from charlm.recurrent.jordan import JordanCell
 from charlm.recurrent.stack import WeightDropout
 
+FORGET_GATE = {"lstm": 1, "lstm-peephole": 1, "mogrifier": 1, "mlstm": 2, "minlstm": 0}
+
 cells = pytest.mark.parametrize("name", CELLS)
 
 
@@ -36,7 +38,8 @@ def test_book_weights_are_normal_and_biases_zero(name):
     cell = CELLS[name].scratch(input_size=200, hidden_size=100).requires_grad_(False)
     initialise("book", [cell])
     assert float(cell.weight_input.std()) == pytest.approx(0.01, rel=0.05)
-    assert float(cell.weight_hidden.std()) == pytest.approx(0.01, rel=0.05)
+    for recurrent in recurrent_weights(cell):
+        assert float(cell.get_parameter(recurrent).std()) == pytest.approx(0.01, rel=0.05)
     for parameter_name, parameter in cell.named_parameters():
         assert bool(parameter.any()) == ("bias" not in parameter_name)
 
@@ -54,17 +57,18 @@ def test_glorot_weights_are_orthogonal_or_within_the_bound(name, backend):
     for parameter in layer.requires_grad_(False).parameters():
         nn.init.constant_(parameter, 7.0)
     initialise("glorot", [layer])
-    (recurrent_name,) = recurrent_weights(layer)
-    recurrent = layer.get_parameter(recurrent_name)
-    wide = recurrent if backend == "scratch" else recurrent.T  # (H, G * H)
-    torch.testing.assert_close(wide @ wide.T, torch.eye(hidden), rtol=0, atol=1e-5)
+    for recurrent_name in recurrent_weights(layer):
+        recurrent = layer.get_parameter(recurrent_name)
+        wide = recurrent if backend == "scratch" else recurrent.T  # (H, G * H)
+        torch.testing.assert_close(wide @ wide.T, torch.eye(hidden), rtol=0, atol=1e-5)
     for parameter_name, parameter in layer.named_parameters():
         if parameter.dim() == 1:  # biases and peepholes
             wanted = torch.zeros_like(parameter)
-            if name.startswith("lstm") and parameter_name.endswith((".bias", "bias_ih_l0")):
-                wanted[hidden : 2 * hidden] = 1
+            if name in FORGET_GATE and parameter_name.endswith((".bias", "bias_ih_l0")):
+                start = FORGET_GATE[name] * hidden
+                wanted[start : start + hidden] = 1
             assert torch.equal(parameter, wanted), parameter_name
-        elif parameter_name != recurrent_name:
+        elif parameter_name not in recurrent_weights(layer):
             bound = (6 / sum(parameter.shape)) ** 0.5
             assert 0.95 * bound < float(parameter.abs().max()) <= bound
             assert float(parameter.std()) == pytest.approx(bound / 3**0.5, rel=0.1)

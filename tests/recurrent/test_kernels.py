@@ -14,6 +14,7 @@ from charlm.recurrent.cells import CELLS, has_kernel
 from charlm.recurrent.elman import ElmanCell
 from charlm.recurrent.jordan import JordanCell
 from charlm.recurrent.lstm import LSTMCell
+from charlm.recurrent.mogrifier import MogrifierCell
 from charlm.recurrent.stack import WeightDropout
 from charlm.recurrent.states import map_state
 from charlm.recurrent.unroll import Unrolled
@@ -25,6 +26,7 @@ ALL = {
     **{name: kind.scratch for name, kind in CELLS.items()},
     "rnn-linear": partial(ElmanCell, nonlinearity="linear"),
     "jordan-sigmoid": partial(JordanCell, output_size=3, activation="sigmoid"),
+    "mogrifier-rank": partial(MogrifierCell, rounds=4, rank=3),
     "jordan-relu": partial(JordanCell, output_size=3, activation="relu"),
 }
 
@@ -148,7 +150,7 @@ def test_views_frozen_weights_and_unused_outputs(name):
     torch.testing.assert_close(
         (outputs, last), layer(xs.contiguous(), map_state(torch.clone, one)), rtol=0, atol=0
     )
-    weight = layer.cell.weight_hidden
+    weight = layer.cell.weight_input
     by_state = torch.autograd.grad(last[0].sum(), weight, retain_graph=True)[0]
     by_output = torch.autograd.grad(outputs[-1].sum(), weight, retain_graph=True)[0]
     torch.testing.assert_close(by_state, by_output, rtol=0, atol=1e-5)
@@ -197,7 +199,7 @@ def test_what_is_not_finite_stays_so(name):
     others = [row for row in range(BATCH) if row != 1]
     assert outputs[:, others].isfinite().all()
     outputs.sum().backward()
-    assert layer.cell.weight_hidden.grad.isnan().any()
+    assert layer.cell.weight_input.grad.isnan().any()
 
 
 @pytest.mark.skipif(not can_compile(), reason="numba cannot compile here")

@@ -90,12 +90,12 @@ class ParallelMinGRU(nn.Module):
 
 @pytest.fixture(autouse=True)
 def _registered(monkeypatch):
-    monkeypatch.setitem(CELLS, "mingru", CellKind(MinGRUCell))
+    monkeypatch.setitem(CELLS, "mine", CellKind(MinGRUCell))
 
 
 @pytest.mark.parametrize("ids", [False, True], ids=["features", "ids"])
 def test_unrolled_it_is_one_step_at_a_time(ids):
-    layer = build_layer("mingru", "scratch", input_size=INPUTS, hidden_size=HIDDEN).double()
+    layer = build_layer("mine", "scratch", input_size=INPUTS, hidden_size=HIDDEN).double()
     xs = torch.randint(INPUTS, (6, BATCH)) if ids else torch.randn(6, BATCH, INPUTS).double()
     state = first = HiddenState(torch.randn(BATCH, HIDDEN).double())
     outputs, states = [], []
@@ -120,7 +120,7 @@ def test_gradcheck(gradcheck):
 @pytest.mark.parametrize("initialisation", ["torch", "book", "glorot"])
 def test_it_is_initialised_as_any_cell(initialisation):
     model = build_language_model(
-        LanguageModelSection(cell="mingru", backend="scratch", initialisation=initialisation), 11
+        LanguageModelSection(cell="mine", backend="scratch", initialisation=initialisation), 11
     )
     cell = model.stack.layers[0].layer.cell
     assert isinstance(cell, MinGRUCell)
@@ -143,16 +143,16 @@ def test_weight_dropout_drops_nothing_where_no_weight_is_recurrent():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_verify_compares_it_with_a_twin(dtype, monkeypatch):
-    monkeypatch.setitem(CELLS, "mingru", CellKind(MinGRUCell, ParallelMinGRU))
-    assert parity.compare("mingru", dtype, 0, bidirectional=False).agree
+    monkeypatch.setitem(CELLS, "mine", CellKind(MinGRUCell, ParallelMinGRU))
+    assert parity.compare("mine", dtype, 0, bidirectional=False).agree
     step = MinGRUCell.step
     monkeypatch.setattr(MinGRUCell, "step", lambda cell, x, state: step(cell, 1.001 * x, state))
-    assert not parity.compare("mingru", dtype, 0, bidirectional=False).agree
+    assert not parity.compare("mine", dtype, 0, bidirectional=False).agree
 
 
 def test_it_trains_resumes_bit_for_bit_and_generates(tmp_path, follow):
     corpus = load_corpus("traveller", max_chars=1050, split=(930, 120, 0))
-    model = {"cell": "mingru", "backend": "scratch", "hidden_size": 8, "num_layers": 2}
+    model = {"cell": "mine", "backend": "scratch", "hidden_size": 8, "num_layers": 2}
     training = {"epochs": 2, "batch_size": 5, "seq_len": 20, "lr": 0.01}
     config = LanguageModelConfig.from_settings([{"model": model, "training": training}])
 

@@ -90,6 +90,56 @@ def test_both_backends_drop_the_same_under_the_same_seed_and_mask(cell, monkeypa
     torch.testing.assert_close(*results, **CLOSE)
 
 
+# Connections between layers
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("ids", [False, True], ids=["features", "ids"])
+@pytest.mark.parametrize(("residual", "skip"), [(True, False), (False, True), (True, True)])
+def test_residual_and_skip_connections(residual, skip, ids, bidirectional):
+    """Against the layers called one by one, on rows of unequal lengths, with a state."""
+    sizes = {"input_size": INPUTS, "hidden_size": HIDDEN, "num_layers": 3}
+    options = {"dropout": 0.0, "weight_dropout": 0.0, "residual": residual, "skip": skip}
+    stack = build_stack("gru", "scratch", **sizes, **options, bidirectional=bidirectional).double()
+    xs = torch.randint(INPUTS, (STEPS, BATCH)) if ids else features()
+    seen = F.one_hot(xs, INPUTS).double() if ids else xs
+    state, lengths = random_state(stack), torch.tensor([STEPS, 2, 5])
+    outputs, last = [], []
+    for layer, layer_state in zip(stack.layers, state, strict=True):
+        inputs = outputs[-1] if outputs else seen
+        if skip and outputs:
+            inputs = torch.cat([inputs, seen], dim=2)
+        found, layer_state = layer(inputs, layer_state, lengths)
+        outputs.append(found + outputs[-1] if residual and outputs else found)
+        last.append(layer_state)
+    wanted = outputs[-1]
+    if skip:
+        directions = [each.split(HIDDEN, dim=2) for each in outputs]
+        wanted = torch.cat([part for way in zip(*directions, strict=True) for part in way], dim=2)
+    assert stack.output_size == wanted.shape[2]
+    torch.testing.assert_close(stack(xs, state, lengths), (wanted, tuple(last)), **CLOSE)
+    assert not stack(xs, state, lengths)[0][2:, 1].any()  # the padding
+    if not bidirectional:
+        plain = stack(xs, state)[0]
+        torch.testing.assert_close(
+            stack.layer_outputs(xs, state)[-1], plain[..., -HIDDEN:], **CLOSE
+        )
+
+
+def test_dropout_is_on_the_way_up_and_not_on_the_connections():
+    options = {"dropout": 0.5, "weight_dropout": 0.0, "residual": True, "skip": True}
+    sizes = {"input_size": INPUTS, "hidden_size": HIDDEN, "num_layers": 2, "bidirectional": False}
+    stack = build_stack("rnn", "scratch", **sizes, **options).double()
+    lower, upper = stack.layers
+    xs, state = features(), random_state(stack)
+    torch.manual_seed(7)
+    found = stack(xs, state)[0]
+    below = lower.outputs(xs, state[0])
+    torch.manual_seed(7)
+    above = upper.outputs(torch.cat([stack.dropout(below), xs], dim=2), state[1])
+    torch.testing.assert_close(found, torch.cat([below, above + below], dim=2), **CLOSE)
+
+
 # Weight dropout
 
 

@@ -62,10 +62,3 @@ def test_all_steps_at_once_are_one_step_at_a_time(name, lengths, ids, results):
         slow = results(partial(by_step, cell, lengths=lengths), cell, xs, first)
         assert fast[0].shape == (steps, BATCH, HIDDEN)
         torch.testing.assert_close(fast, slow, rtol=0, atol=1e-12)
-
-
-@cells
-@pytest.mark.parametrize("lengths", [None, torch.tensor([2, 3, 1])], ids=["whole", "padded"])
-def test_gradcheck(name, lengths, gradcheck):
-    layer = Unrolled(cell_of(name))
-    assert gradcheck(layer, torch.randn(3, BATCH, INPUTS).double(), random_state(layer), lengths)

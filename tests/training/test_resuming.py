@@ -29,6 +29,9 @@ def language_models():
         model = {"backend": backend, "cell": cell, "num_layers": 2, **dropout}
         training = {"sampling": sampling, "optimiser": OPTIMISERS[number % 3], "sample_every": 1}
         yield "language-model", model, training
+    for number, cell in enumerate(("mogrifier", "mlstm", "mingru", "minlstm")):
+        model = {**SCRATCH, "cell": cell, "num_layers": 2, "residual": number % 2 == 0, **DROPOUT}
+        yield "language-model", {**model, "skip": number > 0}, {"sample_every": 1}
 
 
 def taggers():

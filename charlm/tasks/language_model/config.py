@@ -122,6 +122,11 @@ class LanguageModelSection(FromRunSection, NetworkSection):
             f"{self.embedding}: only a learned one has a size of its own",
             "set model.embedding=learned, or leave the size out",
         )
+        check(
+            self.embedding == "learned" or not self.skip or self.num_layers == 1,
+            f"model.skip with several layers needs a learned embedding, not {self.embedding}",
+            "set model.embedding=learned, or leave model.skip out",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

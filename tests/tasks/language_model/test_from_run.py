@@ -123,7 +123,7 @@ def test_long_lists_of_characters_are_shortened(texts, source):
     ("key", "value"),
     [
         *(("cell", "gru"), ("backend", "scratch"), ("hidden_size", 6), ("num_layers", 2)),
-        *(("embedding", "tied"), ("embedding_size", 4)),
+        *(("embedding", "tied"), ("embedding_size", 4), ("residual", True)),
     ],
 )
 def test_another_network_is_refused(texts, source, one_line, key, value):

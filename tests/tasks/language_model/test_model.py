@@ -273,10 +273,14 @@ def test_model_from_its_configuration(cell, backend, embedding):
 
 def test_every_setting_reaches_the_model():
     config = LanguageModelSection(
-        cell="gru-reset-before",
+        cell="mogrifier",
         backend="scratch",
         hidden_size=6,
         num_layers=3,
+        residual=True,
+        skip=True,
+        mogrifier_rounds=2,
+        mogrifier_rank=1,
         embedding_size=4,
         initialisation="book",
         input_dropout=0.1,
@@ -289,9 +293,12 @@ def test_every_setting_reaches_the_model():
     assert all(getattr(config, field.name) != field.default for field in fields)
     model = build_language_model(config, VOCABULARY)
     assert model.embedding.weight.shape == (VOCABULARY, 4)
-    assert [layer.input_size for layer in model.stack.layers] == [4, 6, 6]
+    assert [layer.input_size for layer in model.stack.layers] == [4, 10, 10]
+    assert (model.stack.residual, model.stack.skip, model.head.in_features) == (True, True, 18)
     assert all(isinstance(layer, WeightDropout) for layer in model.stack.layers)
-    assert [layer.layer.cell.reset for layer in model.stack.layers] == ["before"] * 3
+    for layer in model.stack.layers:
+        assert [len(names) for names in layer.layer.cell.rounds] == [2, 2]
+        assert layer.layer.cell.weight_round_1.shape == (6, 1)
     assert not model.head.bias.any()
     places = (model.input_dropout, model.stack.dropout, model.output_dropout)
     assert [place.probability for place in places] == [0.1, 0.2, 0.3]
