@@ -334,7 +334,7 @@ def test_the_value_may_hold_an_equals_sign_and_the_last_one_wins():
         ("hidden_sise=3", "unknown key: 'hidden_sise'", "did you mean hidden_size?"),
         ("=3", "unknown key: ''", "--dry-run and docs/settings.md list all settings"),
         ("modle.cell=gru", "unknown section: 'modle'", "did you mean model?"),
-        ("model.lr=1", "unknown key of [model]: 'lr'", "known: backend"),
+        ("model.lr=1", "unknown key of [model]: 'lr'", "known: activation"),
         ("a.b.c=1", "unknown section: 'a.b'", "known: corpus, model, training"),
     ],
 )
@@ -471,7 +471,9 @@ NO_INFLUENCE = {
     "device", "drop_last", "patience", "deterministic", "save_minutes", "save_steps", "lines",
     "distinct", "include", "exclude", "from_run",
     "residual", "skip", "mogrifier_rounds", "mogrifier_rank",
-    "freeze",
+    "freeze", "beta1", "plateau_patience", "plateau_factor", "swa", "nt_asgd",
+    "zoneout_hidden", "zoneout_cell", "embedding_dropout", "activation", "temporal_activation",
+    "past_decode",
 }  # fmt: skip
 
 
@@ -634,7 +636,7 @@ BETWEEN, MOGRIFIER = {"dropout", "residual", "skip"}, {"mogrifier_rounds", "mogr
         (
             "language-model",
             ["num_layers=2", "embedding=one-hot"],
-            {"input_dropout"} | MOGRIFIER,
+            {"input_dropout", "embedding_dropout"} | MOGRIFIER,
         ),
         (
             "classify",
@@ -653,6 +655,48 @@ def test_skip_connections_need_a_learned_embedding(embedding):
     assert set_("language-model", "skip=true", f"embedding={embedding}").model.skip  # of one layer
     with pytest.raises(UsageError, match=r"model\.skip with several layers needs a learned"):
         set_("language-model", "skip=true", f"embedding={embedding}", "num_layers=2")
+
+
+@pytest.mark.parametrize(
+    ("assignments", "words"),
+    [
+        (["zoneout_hidden=0.1", "backend=torch"], "torch's layers have no zoneout"),
+        (["zoneout_cell=0.1", "cell=gru"], "the cell gru has no cell state for model.zoneout_cell"),
+        (["past_decode=0.1", "embedding=one-hot"], "needs an embedding, and the input is one-hot"),
+    ],
+)
+def test_networks_that_cannot_be_regularised_so(assignments, words):
+    with pytest.raises(UsageError, match=words):
+        set_("language-model", *assignments)
+
+
+def test_slow_choices_are_told():
+    given = {"model": {"zoneout_hidden": 0.1, "cell": "gru-layernorm"}}
+    notices = LanguageModelConfig.from_settings([given]).idle_notices([given])
+    assert [notice.partition(":")[0] for notice in notices] == [
+        "model.zoneout_hidden is 0.1 and makes training slow",
+        "model.cell is gru-layernorm and makes training slow",
+    ]
+
+
+def test_settings_of_other_optimisers_and_schedules_have_no_effect():
+    given = {"training": {"beta1": 0.5, "plateau_factor": 0.2, "averaging": 0.9}}
+    config = set_("language-model", "optimiser=sgd")
+    merged = LanguageModelConfig.from_settings([config.to_dict(), given])
+    assert [line.split()[0] for line in merged.idle_notices([given])] == [
+        "training.beta1",
+        "training.plateau_factor",
+    ]
+    used = set_("language-model", "schedule=plateau")
+    assert not used.training.idle()
+
+
+def test_one_mean_of_the_weights_replaces_another_and_two_are_refused():
+    sources = [{"training": {key: value}} for key, value in (("averaging", 0.9), ("swa", 0.2))]
+    training = LanguageModelConfig.from_settings(sources).training
+    assert (training.averaging, training.swa) == (None, 0.2)
+    with pytest.raises(UsageError, match=r"training\.averaging and training\.nt_asgd are diff"):
+        set_("language-model", "averaging=0.9", "nt_asgd=5")
 
 
 def test_the_page_of_settings_is_up_to_date():

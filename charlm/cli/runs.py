@@ -12,8 +12,10 @@ from charlm.cli.output import Output
 from charlm.cli.pictures import Plot, picture_kind, write_picture
 from charlm.config.settings import value_text
 from charlm.errors import CharlmError, UsageError
+from charlm.report.averages import average_summary, average_words
 from charlm.report.clipping import gradient_summary, gradient_words, share_text
 from charlm.report.words import clock
+from charlm.runs.fields import MEANS
 from charlm.task import TASKS, samples_by_prefix
 
 if TYPE_CHECKING:
@@ -60,8 +62,14 @@ def show(
         output.warn(notice)
     row = _row(opened)
     gradients = gradient_summary(opened.metrics)
-    content = {**row, **gradients, "created": opened.created, "config": opened.config.to_dict()}
-    content |= {"versions": opened.versions, "metrics": opened.metrics, "samples": opened.samples}
+    means = average_summary(opened.task, opened.metrics)
+    content = {**row, **means, **gradients, "created": opened.created}
+    content |= {
+        "config": opened.config.to_dict(),
+        "versions": opened.versions,
+        "metrics": opened.metrics,
+        "samples": opened.samples,
+    }
     output.json(content)
     output.text(f"{opened.folder}, made {opened.created}")
     output.text(", ".join(f"{name} {number}" for name, number in opened.versions.items()))
@@ -69,20 +77,23 @@ def show(
     output.text("")
     if len(opened.metrics) > SHOWN:
         output.text(f"the last {SHOWN} of {len(opened.metrics):,} reports:")
+    metric, kinds = opened.task.valid_metric, MEANS if means else ()
     output.table(
-        ("epoch", *opened.task.metric_titles(), "norm", "largest", "clipped", "time"),
+        ("epoch", *opened.task.metric_titles(), *kinds, "norm", "largest", "clipped", "time"),
         [
             (
                 f"{line['epoch']:.4g}",
                 *_scores(opened.task, line),
+                *(metric.text(line[f"{kind}_{metric.key('valid')}"]) for kind in kinds),
                 *_gradients(line),
                 clock(line["seconds"]),
             )
             for line in opened.metrics[-SHOWN:]
         ],
     )
-    for words in gradient_words(gradients, opened.config.training.clip_norm):
-        output.text(words)
+    words = average_words(opened.task, means)
+    for line in (*words, *gradient_words(gradients, opened.config.training.clip_norm)):
+        output.text(line)
     for sample in samples_by_prefix(opened.samples):
         output.text(f"\n{sample['text']}")
     if plot:

@@ -31,6 +31,7 @@ from charlm.cli.settings import takes_section, takes_settings
 from charlm.config import Settings, TaskConfig
 from charlm.corpus import SPLITS
 from charlm.errors import CorpusError, FetchError
+from charlm.report.averages import average_words
 from charlm.report.clipping import gradient_words
 from charlm.report.words import clock, epochs_text
 from charlm.task import EvalOptions, Plan, Task
@@ -215,7 +216,8 @@ def _conclude(
     for metric, split, value, words in lines:
         if value is not None:
             output.text(f"{metric.title(split)} {metric.text(value)}{words}")
-    for line in gradient_words(summary, run.config.training.clip_norm):
+    means = average_words(task, summary)
+    for line in (*means, *gradient_words(summary, run.config.training.clip_norm)):
         output.text(line)
     output.blocks(about.blocks)
     output.text(f"run {run.folder}")

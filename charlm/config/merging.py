@@ -47,7 +47,11 @@ class TaskConfig:
 
     def idle(self) -> dict[tuple[str, str], str]:
         """Section and key of each setting that has no effect here, with the reason."""
-        return {("model", key): reason for key, reason in self.model.idle().items()}
+        return {
+            (section, key): reason
+            for section in ("model", "training")
+            for key, reason in getattr(self, section).idle().items()
+        }
 
     def with_backend(self, backend: str) -> Self:
         """The configuration with another backend of the recurrent layers."""
@@ -58,13 +62,18 @@ class TaskConfig:
         return dataclasses.asdict(self)
 
     def idle_notices(self, given: Iterable[Settings]) -> list[str]:
-        """A line for each setting that the user gave and that has no effect."""
-        values, notices = self.to_dict(), []
-        for (section, key), reason in self.idle().items():
-            value = values[section][key]
-            if value and any(key in settings.get(section, {}) for settings in given):
-                name = getattr(self, section).name_of(key)
-                notices.append(f"{name} is {value} but has no effect: {reason}")
+        """A line for each setting that the user gave and that has no effect, or is slow."""
+        values, notices, given = self.to_dict(), [], [*given]
+        slow = {("model", key): reason for key, reason in self.model.slow().items()}
+        for verb, reasons in (
+            ("but has no effect", self.idle()),
+            ("and makes training slow", slow),
+        ):
+            for (section, key), reason in reasons.items():
+                value = values[section][key]
+                if value and any(key in settings.get(section, {}) for settings in given):
+                    name = getattr(self, section).name_of(key)
+                    notices.append(f"{name} is {value} {verb}: {reason}")
         return notices
 
     @classmethod

@@ -18,7 +18,7 @@ class NetworkSection(Section, section="model"):
         "lstm",
         "The recurrent cell; docs/cells.md describes each. gru applies the reset gate after the "
         "matrix product, as torch does; gru-reset-before applies it before, as Dive into Deep "
-        "Learning does.",
+        "Learning does. lstm-layernorm and gru-layernorm normalise in the cell (Ba et al. 2016).",
         option="--cell",
         choices=CELLS,
     )
@@ -92,6 +92,15 @@ class NetworkSection(Section, section="model"):
         "2018).",
         **PROBABILITY,
     )
+    zoneout_hidden: float = setting(
+        0.0,
+        "Probability that a unit of the hidden state keeps its value in a step (zoneout, Krueger "
+        "et al. 2017).",
+        **PROBABILITY,
+    )
+    zoneout_cell: float = setting(
+        0.0, "The same for a unit of the cell state of an LSTM.", **PROBABILITY
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -101,6 +110,27 @@ class NetworkSection(Section, section="model"):
             f"the cell {self.cell} has no torch layer: {kind.why_not_torch}",
             "give --backend auto, or take another --cell",
         )
+        check(
+            self.backend != "torch" or not self.zoneout,
+            "torch's layers have no zoneout",
+            "give --backend auto, or leave zoneout out",
+        )
+        check(
+            kind.cell_state or not self.zoneout_cell,
+            f"the cell {self.cell} has no cell state for model.zoneout_cell",
+            "give model.zoneout_hidden alone, or take --cell lstm",
+        )
+
+    @property
+    def zoneout(self) -> bool:
+        """Whether there is zoneout."""
+        return bool(self.zoneout_hidden or self.zoneout_cell)
+
+    def slow(self) -> dict[str, str]:
+        """The settings that make training slower than usual, with the reason for each."""
+        reason = "the layers compute one step at a time, without a fast kernel"
+        slow = dict.fromkeys(("zoneout_hidden", "zoneout_cell"), reason)
+        return slow if CELLS[self.cell].kernel else slow | {"cell": reason}
 
     def idle(self) -> dict[str, str]:
         """The settings that have no effect in this network, with the reason for each."""

@@ -41,6 +41,12 @@ class TrainingSection(Section, section="training"):
     lr: float = setting(
         0.006, "The highest learning rate of the schedule.", option="--lr", above=0, resumable=True
     )
+    beta1: float = setting(
+        0.9,
+        "Decay of the running mean of gradients, for adam and adamw; 0: the gradient itself (Melis "
+        "et al. 2018). The momentum of sgd-momentum.",
+        **PROBABILITY,
+    )
     beta2: float = setting(
         0.99,
         "Decay of the running mean of squared gradients, for rmsprop, adam and adamw.",
@@ -51,8 +57,19 @@ class TrainingSection(Section, section="training"):
     )
     schedule: str = setting(
         "cosine",
-        "The learning rate over the training. cosine: it falls to 0 at the end.",
+        "The learning rate over the training. cosine, linear: it falls to 0 at the end. trapezoid: "
+        "it is constant, and falls linearly to 0 in the last fifth (warmup-stable-decay, Haegele "
+        "et al. 2024). plateau: it falls when the validation metric does not improve.",
         choices=SCHEDULES,
+    )
+    plateau_patience: int = setting(
+        1,
+        "With schedule=plateau, validations in a row without an improvement after which the "
+        "learning rate falls.",
+        **COUNT,
+    )
+    plateau_factor: float = setting(
+        0.5, "With schedule=plateau, the factor by which the learning rate falls.", **PROBABILITY
     )
     warmup: float = setting(
         0.05,
@@ -69,11 +86,31 @@ class TrainingSection(Section, section="training"):
         resumable=True,
         at_least=0,
     )
-    averaging: float = setting(
+    averaging: float | None = setting(
         0.0,
-        "Decay per step of a running mean of the weights, which is then used for validation and "
-        "kept as the best weights (Polyak and Juditsky 1992); 0: no averaging.",
+        "Decay per step of a running mean of the weights (Polyak and Juditsky 1992); 0: none. Each "
+        "validation scores the mean beside the weights themselves, and the better ones count.",
+        none_means="no running mean",
+        group="averaging",
         **PROBABILITY,
+    )
+    swa: float | None = setting(
+        None,
+        "Part of the training, at its end, over which the mean of the weights is taken (stochastic "
+        "weight averaging, Izmailov et al. 2018). Use it with schedule=constant.",
+        none_means="no such mean",
+        group="averaging",
+        at_least=0,
+        at_most=1,
+    )
+    nt_asgd: int | None = setting(
+        None,
+        "Take the mean of the weights from the first validation on that is worse than one more "
+        "than this many validations before it (NT-ASGD, Merity et al. 2018: with optimiser=sgd "
+        "and schedule=constant).",
+        none_means="no such mean",
+        group="averaging",
+        **COUNT,
     )
     patience: int | None = setting(
         None,
@@ -128,3 +165,19 @@ class TrainingSection(Section, section="training"):
             self.epochs is not None or self.minutes is not None,
             "training ends after epochs or after minutes: give one of them",
         )
+        means = [key for key in ("averaging", "swa", "nt_asgd") if getattr(self, key)]
+        check(
+            len(means) < 2,
+            f"training.{' and training.'.join(means)} are different means of the weights",
+            "give one of them",
+        )
+
+    def idle(self) -> dict[str, str]:
+        """The settings that have no effect in this training, with the reason for each."""
+        idle = {}
+        if not OPTIMISERS[self.optimiser].beta1:
+            idle["beta1"] = f"the optimiser {self.optimiser} does not use it"
+        if self.schedule != "plateau":
+            reason = "it is for schedule=plateau"
+            idle |= dict.fromkeys(("plateau_patience", "plateau_factor"), reason)
+        return idle

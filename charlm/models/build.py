@@ -26,7 +26,7 @@ def prepare_device(config: C) -> tuple[C, torch.device]:
     device = select_device(config.training.device)
     select_precision(config.training.precision, device)
     if config.model.backend == "auto":
-        config = config.with_backend(fastest_backend(config.model.cell, device=device.type))
+        config = config.with_backend(_backend(config.model, device.type))
     return config, device
 
 
@@ -40,21 +40,26 @@ def build_layers(config: NetworkSection, input_size: int, *, bidirectional: bool
 
     The backend "auto" is the faster one on a CPU; a run has chosen before.
     """
-    backend = config.backend
     options = CELLS[config.cell].settings.items()
     return build_stack(
         config.cell,
-        fastest_backend(config.cell, device="cpu") if backend == "auto" else backend,
+        _backend(config, "cpu") if config.backend == "auto" else config.backend,
         input_size=input_size,
         hidden_size=config.hidden_size,
         num_layers=config.num_layers,
         bidirectional=bidirectional,
         dropout=config.dropout,
         weight_dropout=config.weight_dropout,
+        zoneout_hidden=config.zoneout_hidden,
+        zoneout_cell=config.zoneout_cell,
         residual=config.residual,
         skip=config.skip,
         cell_options={argument: getattr(config, key) for argument, key in options},
     )
+
+
+def _backend(config: NetworkSection, device: str) -> str:
+    return "scratch" if config.zoneout else fastest_backend(config.cell, device=device)
 
 
 def narrow_embedding(embedding: nn.Embedding | None, config: NetworkSection) -> None:

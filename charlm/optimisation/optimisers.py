@@ -24,6 +24,12 @@ def _sgd(parameters: Parameters, *, lr: float, **_: float) -> Optimizer:
     return without_compiler(SGD)(parameters.values(), lr=lr)
 
 
+def _momentum(parameters: Parameters, *, lr: float, beta1: float, **_: float) -> Optimizer:
+    from torch.optim import SGD
+
+    return without_compiler(SGD)(parameters.values(), lr=lr, momentum=beta1)
+
+
 def _rmsprop(parameters: Parameters, *, lr: float, beta2: float, **_: float) -> Optimizer:
     from torch.optim import RMSprop
 
@@ -32,15 +38,19 @@ def _rmsprop(parameters: Parameters, *, lr: float, beta2: float, **_: float) -> 
     )  # the epsilon of Keras
 
 
-def _adam(parameters: Parameters, *, lr: float, beta2: float, **_: float) -> Optimizer:
+def _adam(
+    parameters: Parameters, *, lr: float, beta1: float, beta2: float, **_: float
+) -> Optimizer:
     from torch.optim import Adam
 
     return without_compiler(Adam)(
-        parameters.values(), lr=lr, betas=(0.9, beta2), fused=_fused(parameters)
+        parameters.values(), lr=lr, betas=(beta1, beta2), fused=_fused(parameters)
     )
 
 
-def _adamw(parameters: Parameters, *, lr: float, beta2: float, weight_decay: float) -> Optimizer:
+def _adamw(
+    parameters: Parameters, *, lr: float, beta1: float, beta2: float, weight_decay: float
+) -> Optimizer:
     from torch.optim import AdamW
 
     others: dict[str, Any] = {"params": [], "weight_decay": weight_decay}
@@ -49,7 +59,7 @@ def _adamw(parameters: Parameters, *, lr: float, beta2: float, weight_decay: flo
         is_bias = name.rpartition(".")[2].startswith("bias")
         (biases if is_bias else others)["params"].append(each)
     return without_compiler(AdamW)(
-        [others, biases], lr=lr, betas=(0.9, beta2), fused=_fused(parameters)
+        [others, biases], lr=lr, betas=(beta1, beta2), fused=_fused(parameters)
     )
 
 
@@ -78,32 +88,41 @@ def without_compiler(kind: type[Optimizer]) -> Callable[..., Optimizer]:
 
 @dataclass(frozen=True)
 class OptimiserKind:
-    """How to build an optimiser, and the names of the moments it keeps for each weight."""
+    """How to build an optimiser.
+
+    ``moments`` are the names of the tensors that it keeps for each weight; "step", a number, counts
+    the updates. ``beta1``: whether it uses that setting.
+    """
 
     build: Callable[..., Optimizer]
     moments: tuple[str, ...] = ()
+    beta1: bool = False
 
 
 OPTIMISERS = {
     "sgd": OptimiserKind(_sgd),
-    "rmsprop": OptimiserKind(_rmsprop, ("square_avg",)),
-    "adam": OptimiserKind(_adam, ("exp_avg", "exp_avg_sq")),
-    "adamw": OptimiserKind(_adamw, ("exp_avg", "exp_avg_sq")),
+    "sgd-momentum": OptimiserKind(_momentum, ("momentum_buffer",), beta1=True),
+    "rmsprop": OptimiserKind(_rmsprop, ("step", "square_avg")),
+    "adam": OptimiserKind(_adam, ("step", "exp_avg", "exp_avg_sq"), beta1=True),
+    "adamw": OptimiserKind(_adamw, ("step", "exp_avg", "exp_avg_sq"), beta1=True),
 }
 
 
 def build_optimiser(
-    name: str, model: nn.Module, *, lr: float, beta2: float, weight_decay: float
+    name: str, model: nn.Module, *, lr: float, beta1: float, beta2: float, weight_decay: float
 ) -> Optimizer:
     """An optimiser of the model's trainable weights.
 
-    SGD without momentum; RMSprop (Tieleman and Hinton 2012); Adam (Kingma and Ba 2015); AdamW
-    (Loshchilov and Hutter 2019), whose weight decay applies to all weights but the biases.
+    SGD without and with momentum (Polyak 1964); RMSprop (Tieleman and Hinton 2012); Adam (Kingma
+    and Ba 2015); AdamW (Loshchilov and Hutter 2019), whose weight decay applies to all weights but
+    the biases. With ``beta1`` 0, Adam divides the gradient itself (Melis et al. 2018).
 
     Args:
         name: one of `OPTIMISERS`.
         lr: learning rate.
-        beta2: decay of the running mean of squared gradients, for all but SGD.
+        beta1: decay of the running mean of gradients, for Adam and AdamW; of their running sum,
+            for SGD with momentum.
+        beta2: decay of the running mean of squared gradients, for RMSprop, Adam and AdamW.
         weight_decay: per unit of learning rate, for AdamW alone.
 
     Raises:
@@ -112,4 +131,6 @@ def build_optimiser(
     if name not in OPTIMISERS:
         raise ValueError(f"unknown optimiser {name!r}; known: {', '.join(OPTIMISERS)}")
     trainable = {key: each for key, each in model.named_parameters() if each.requires_grad}
-    return OPTIMISERS[name].build(trainable, lr=lr, beta2=beta2, weight_decay=weight_decay)
+    return OPTIMISERS[name].build(
+        trainable, lr=lr, beta1=beta1, beta2=beta2, weight_decay=weight_decay
+    )

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 FIRST_FACTOR = 0.01  # of warm-up: at 0, the first update would change nothing
+COOL_DOWN = 0.2  # the part of a trapezoid in which the learning rate falls
 
 
 def constant(progress: float) -> float:
@@ -18,7 +19,26 @@ def cosine(progress: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * progress))
 
 
-SCHEDULES: dict[str, Callable[[float], float]] = {"constant": constant, "cosine": cosine}
+def linear(progress: float) -> float:
+    """A straight line from 1 down to 0."""
+    return 1 - progress
+
+
+def trapezoid(progress: float) -> float:
+    """1, then a straight line down to 0 over the last fifth.
+
+    With warm-up it is also called warmup-stable-decay (Haegele et al. 2024, arXiv:2405.18392).
+    """
+    return min(1.0, (1 - progress) / COOL_DOWN)
+
+
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": constant,
+    "cosine": cosine,
+    "linear": linear,
+    "plateau": constant,  # times a factor that `charlm.training.reports` reduces
+    "trapezoid": trapezoid,
+}
 """Each takes the part of the training after warm-up that is done, 0 to 1, and returns the factor of
 the learning rate."""
 

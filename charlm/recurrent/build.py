@@ -11,6 +11,7 @@ from charlm.recurrent.layer import RecurrentLayer
 from charlm.recurrent.stack import Stack, WeightDropout
 from charlm.recurrent.torch_layers import TorchLayer
 from charlm.recurrent.unroll import Unrolled
+from charlm.recurrent.zoneout import ZoneoutCell
 
 
 def build_layer(
@@ -45,6 +46,8 @@ def build_stack(
     bidirectional: bool,
     dropout: float,
     weight_dropout: float,
+    zoneout_hidden: float = 0.0,
+    zoneout_cell: float = 0.0,
     residual: bool = False,
     skip: bool = False,
     cell_options: Mapping[str, Any] | None = None,
@@ -57,11 +60,14 @@ def build_stack(
         hidden_size: H, of each layer and direction.
         dropout: probability of locked dropout between layers.
         weight_dropout: probability of dropout on the hidden-to-hidden weights.
+        zoneout_hidden, zoneout_cell: probabilities of zoneout on the parts of the state, for
+            scratch layers.
         residual, skip: more connections between the layers, as in `Stack`.
         cell_options: more arguments of the scratch cell, such as the rounds of a Mogrifier.
 
     Raises:
-        ValueError: as `build_layer`, or ``num_layers`` is less than 1.
+        ValueError: as `build_layer`; or ``num_layers`` is less than 1; or there is zoneout with the
+            backend "torch".
 
     >>> sizes = {"input_size": 5, "hidden_size": 8, "num_layers": 2}
     >>> options = {"bidirectional": False, "dropout": 0.0, "weight_dropout": 0.0}
@@ -73,6 +79,11 @@ def build_stack(
     def one_way(size: int) -> RecurrentLayer:
         sizes = {"input_size": size, "hidden_size": hidden_size}
         layer = build_layer(cell, backend, **sizes, cell_options=cell_options)
+        if zoneout_hidden or zoneout_cell:
+            if not isinstance(layer, Unrolled):
+                raise ValueError("zoneout needs the backend scratch")
+            zoned = ZoneoutCell(layer.cell, hidden=zoneout_hidden, cell_state=zoneout_cell)
+            layer = Unrolled(zoned)
         return WeightDropout(layer, weight_dropout) if weight_dropout else layer
 
     layers: list[RecurrentLayer] = []

@@ -16,6 +16,7 @@ class CellKind:
 
     ``scratch`` takes ``input_size`` and ``hidden_size`` and returns a `RecurrentCell`. ``torch``
     takes also ``num_layers`` and ``bidirectional`` and returns a network such as nn.LSTM.
+    ``cell_state``: whether its state has a part named "cell".
     ``kernel``: whether something computes whole sequences of it at once on the CPU.
     ``recurrent``: whether it has hidden-to-hidden weights.
     ``settings``: the settings of the network that it takes, by the names of its arguments.
@@ -25,6 +26,7 @@ class CellKind:
     torch: Callable[..., Any] | None = None
     why_not_torch: str = "torch has no such network"
     kernel: bool = False
+    cell_state: bool = False
     recurrent: bool = True
     settings: Mapping[str, str] = field(default_factory=dict)
 
@@ -62,27 +64,40 @@ CELLS: dict[str, CellKind] = {
         imported("charlm.recurrent.lstm:LSTMCell", peepholes=False, nonlinearity="tanh"),
         imported("torch.nn:LSTM"),
         kernel=True,
+        cell_state=True,
     ),
     "lstm-peephole": CellKind(
         imported("charlm.recurrent.lstm:LSTMCell", peepholes=True, nonlinearity="tanh"),
         why_not_torch="nn.LSTM has no peepholes",
         kernel=True,
+        cell_state=True,
     ),
     "jordan": CellKind(
         imported("charlm.recurrent.jordan:JordanCell", output_size=None, activation="tanh"),
         why_not_torch="torch has no Jordan network",
         kernel=True,
     ),
+    "lstm-layernorm": CellKind(
+        imported("charlm.recurrent.layer_norm:LayerNormLSTMCell"),
+        why_not_torch="nn.LSTM does not normalise",
+        cell_state=True,
+    ),
+    "gru-layernorm": CellKind(
+        imported("charlm.recurrent.layer_norm:LayerNormGRUCell"),
+        why_not_torch="nn.GRU does not normalise",
+    ),
     "mogrifier": CellKind(
         imported("charlm.recurrent.mogrifier:MogrifierCell", rounds=MOGRIFIER_ROUNDS, rank=None),
         why_not_torch="nn.LSTM does not gate its input",
         kernel=True,
+        cell_state=True,
         settings={"rounds": "mogrifier_rounds", "rank": "mogrifier_rank"},
     ),
     "mlstm": CellKind(
         imported("charlm.recurrent.mlstm:MultiplicativeLSTMCell"),
         why_not_torch="torch has no multiplicative LSTM",
         kernel=True,
+        cell_state=True,
     ),
     "mingru": CellKind(
         imported("charlm.recurrent.minimal:MinGRUCell"),

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from charlm.recurrent.cell import GatedCell
-from charlm.recurrent.kernels import GRU_AFTER, GRU_BEFORE, Kernel
+from charlm.recurrent.gru_kernel import GRU_AFTER, GRU_BEFORE
+from charlm.recurrent.kernels import Kernel
 from charlm.recurrent.states import HiddenState
 
 

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from charlm.recurrent.cell import ACTIVATIONS, GatedCell
-from charlm.recurrent.kernels import Kernel, jordan_kernel
+from charlm.recurrent.elman_kernel import jordan_kernel
+from charlm.recurrent.kernels import Kernel
 from charlm.recurrent.states import JordanState
 
 

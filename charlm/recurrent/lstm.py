@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from charlm.recurrent.cell import ACTIVATIONS, GatedCell
-from charlm.recurrent.kernels import LSTM, LSTM_PEEPHOLE, Kernel
+from charlm.recurrent.kernels import Kernel
+from charlm.recurrent.lstm_kernel import LSTM, LSTM_PEEPHOLE
 from charlm.recurrent.states import LSTMState
 
 

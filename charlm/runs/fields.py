@@ -28,14 +28,19 @@ GRADIENTS: Kinds = dict.fromkeys(
 largest gradient norm before clipping, and the share of steps that were clipped. Older lines lack
 them."""
 
+MEANS = ("raw", "averaged")
+"""With averaging, a line of metrics.jsonl has the validation metric of the weights themselves and
+of their mean, under keys such as ``raw_valid_perplexity``; else None. Older lines lack them."""
+
 _RUN = ("format", "task", "created", "config", "corpus", "versions")
 _CORPUS: Kinds = {"name": TEXT, "source": TEXT, "sha256": TEXT, "split": (list,)}
 _VERSIONS: Kinds = dict.fromkeys(("charlm", "torch", "numpy", "python"), TEXT)
 
 
-def metrics_kinds(metrics: Iterable[str], unit: str) -> Kinds:
+def metrics_kinds(metrics: tuple[str, str], unit: str) -> Kinds:
     """The types in a line of metrics.jsonl; ``unit`` is the key of the number of items."""
-    kinds: Kinds = {"epoch": _NUMBER, "step": WHOLE, **dict.fromkeys(metrics, _MAYBE)}
+    keys = (*metrics, *(f"{kind}_{metrics[1]}" for kind in MEANS))
+    kinds: Kinds = {"epoch": _NUMBER, "step": WHOLE, **dict.fromkeys(keys, _MAYBE)}
     return {**kinds, "learning_rate": _NUMBER, **GRADIENTS, "seconds": _NUMBER, unit: WHOLE}
 
 

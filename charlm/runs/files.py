@@ -15,7 +15,7 @@ from typing import Any
 
 from charlm.atomic_files import write_atomic
 from charlm.errors import CorpusError, RunError, UsageError
-from charlm.runs.fields import GRADIENTS, Kinds, check_fields
+from charlm.runs.fields import GRADIENTS, MEANS, Kinds, check_fields
 from charlm.strict_json import dumps
 
 MAX_SETTINGS = 2**20  # bytes of run.json and training.json; the prefixes take most of it
@@ -131,6 +131,10 @@ def decode_json(data: bytes, path: Path) -> Any:
         raise RunError(f"{path} is damaged: it is not JSON") from None
 
 
+def _is_new(key: str) -> bool:
+    return key in GRADIENTS or key.startswith(MEANS)
+
+
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
@@ -166,7 +170,7 @@ def decode_lines(data: bytes, path: Path, kinds: Kinds) -> list[dict[str, Any]]:
                 raise ValueError(f"line {number:,} is too long or incomplete")
             row = decode_json(line, path)
             if isinstance(row, dict):  # an older line lacks these
-                row |= {key: None for key in GRADIENTS if key in kinds and key not in row}
+                row = {**dict.fromkeys(key for key in kinds if _is_new(key)), **row}
             check_fields(row, kinds, f"line {number:,}")
             rows.append(row)
     return rows

@@ -260,7 +260,7 @@ def _max_training_bytes(run: RunData) -> int:
     from charlm.runs.tensors import max_file_bytes
 
     model, training = run.meta_model(), run.config.training
-    # Of each weight: the mean, the optimiser's step and its moments. And one state of a batch.
-    copies = 2 + len(OPTIMISERS[training.optimiser].moments)
+    # Of each weight: the mean, and the optimiser's step and moments. And one state of a batch.
+    copies = 1 + len(OPTIMISERS[training.optimiser].moments)
     state = state_tensors(model.initial_state(training.batch_size))
     return copies * max_file_bytes(model.parameters()) + max_file_bytes(state)

@@ -50,6 +50,10 @@ class Measured:
     clipped_share: float | None  # the share of the steps whose gradients were clipped, 0 to 1
     seconds: float
     items: int
+    # With averaging, the validation metric of the weights themselves and of their mean, of which
+    # the better one is ``valid``; None: there is no mean yet.
+    raw: float | None = None
+    averaged: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

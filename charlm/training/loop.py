@@ -51,7 +51,7 @@ def open_trainer(
         _, valid, test = corpus.split_sizes
         trainer.reports.tests = test / valid
     resumed = () if is_new else load_state(run, trainer)
-    return trainer, (*trainer.notices, *resumed)
+    return trainer, (*trainer.notices, *trainer.reports.notices, *resumed)
 
 
 def train(

@@ -13,7 +13,7 @@ from charlm.training.loss import LossSum
 
 _NEW = (  # older checkpoints lack these
     *("norms", "norm_sum", "largest_norm", "clipped"),
-    *("scored", "final_valid", "final_scored", "done_minutes"),
+    *("scored", "final_valid", "final_scored", "done_minutes", "averaged", "lr_factor"),
 )
 
 
@@ -39,6 +39,8 @@ class Progress:
     final_valid: float | None = None  # the metric of the best weights on more of it, at the end
     final_scored: int = 0  # the items of that
     done_minutes: float = 0.0  # the largest budget of minutes that this training has used up
+    averaged: int = 0  # weights in the mean of swa or nt_asgd; 0: it has not begun
+    lr_factor: float = 1.0  # by which plateaus have reduced the learning rate
     norms: int = 0  # steps since the last report whose gradient norm is in the next two numbers
     norm_sum: float = 0.0  # of the global gradient norms of those steps, before clipping
     largest_norm: float = 0.0  # of those steps
@@ -97,6 +99,8 @@ class Progress:
             "next_samples": new.next_samples <= 2,
             "norms": new.norms <= new.step - new.measured_step,
             "clipped": new.clipped <= new.norms,
+            "averaged": new.averaged <= new.step + 1,
+            "lr_factor": new.lr_factor <= 1,
         }
         for name, ok in fit.items():
             if not ok:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from charlm.report.words import duration
+from charlm.training.averaging import is_triggered
 from charlm.training.clock import LAST_SCORE, ONE_SCORE, SAMPLES, TEST_SCORE
 from charlm.training.events import Event, Measured, Noticed, Sampled
 
@@ -25,6 +26,7 @@ class Reports:
         self._trainer, self._objective = trainer, trainer.objective
         trainer.progress.next_samples = 1 / REPORTS
         self._forward_speed = 0.0  # items per second, where it was measured
+        self._score_seconds = 0.0  # of the last score of one model
         self._told = False  # whether the user knows that the scores are of a sample
         self.tests = 0.0  # items of the test split for each of the validation split; 0: no tests
 
@@ -67,6 +69,14 @@ class Reports:
         rows = (row["epoch"] for row in self._trainer.metrics if row[key] == best)
         return None if best is None else next(rows, None)
 
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """A sentence on each setting that needs a validation split, where there is none."""
+        config = self._trainer.config
+        named = {"schedule=plateau": config.schedule == "plateau", "nt_asgd": config.nt_asgd}
+        given = () if self._objective.has_valid else (key for key, on in named.items() if on)
+        return tuple(f"{key} has no effect: there is no validation split" for key in given)
+
     def resume(self) -> None:
         """A longer training has done a smaller share: its reports come as soon as in a new one."""
         progress, share = self._trainer.progress, self._trainer.share
@@ -79,7 +89,7 @@ class Reports:
     def end_seconds(self) -> float:
         """The expected time from the last step to the end of the command."""
         clock = self._trainer.clock
-        items = self._trainer.progress.scored or self._size()
+        items = self._models * (self._trainer.progress.scored or self._size())
         items += self._final_size(LAST_SCORE * clock.budget)
         seconds = SPARE * items * self._seconds_per_item + self._kept_for_tests
         return seconds + clock.costs["samples"] + clock.costs["save"]
@@ -108,17 +118,22 @@ class Reports:
     def _seconds_per_item(self) -> float:
         """The time of scores; before the first, of a forward pass or of half a training step."""
         clock, scored = self._trainer.clock, self._trainer.progress.scored
-        if clock.scoring and scored:
-            return clock.costs["score"] / scored
+        if self._score_seconds and scored:
+            return self._score_seconds / scored
         speed = self._forward_speed or 2 * clock.speed
         return 1 / speed if speed else 0.0
+
+    @property
+    def _models(self) -> int:
+        """The models that a report scores: with averaging, also the one of the mean weights."""
+        return 2 if self._trainer.average else 1
 
     def _size(self) -> int:
         """The items of the validation split that each report scores."""
         objective, clock = self._objective, self._trainer.clock
         most = min(objective.valid_size, objective.most_scored)
         if clock.limited and self._seconds_per_item:
-            fits = int(ONE_SCORE * clock.budget / self._seconds_per_item)
+            fits = int(ONE_SCORE * clock.budget / self._seconds_per_item / self._models)
             most = min(most, max(LEAST, fits))
         if most < objective.valid_size:
             most = min(objective.valid_size, objective.scored(most))
@@ -145,13 +160,25 @@ class Reports:
         """
         trainer, objective = self._trainer, self._objective
         progress, epoch, task = trainer.progress, trainer.epoch, objective.task
+        valid_key = task.metric_keys[1]
         if not all(bool(each.isfinite().all()) for each in trainer.parameters.values()):
             raise trainer.not_finite("the weights are", progress.step)
-        valid = None
+        valid = raw = averaged = None
+        kept = mean = trainer.mean  # the better weights: the mean, or none in its place
         if objective.has_valid:
             self._decide_size()
-            with trainer.holding(trainer.average), trainer.clock.timing("score"):
+            with trainer.clock.timing("score"):
                 valid = objective.score(trainer.model, progress.scored, should_stop)
+                if mean:
+                    with trainer.holding(mean):
+                        averaged = objective.score(trainer.model, progress.scored, should_stop)
+            self._score_seconds = trainer.clock.costs["score"] / (2 if mean else 1)
+            if averaged is not None:
+                raw = valid
+                if task.valid_metric.is_better(raw, averaged):
+                    kept = {}
+                else:
+                    valid = averaged
         train = objective.train_metric(progress.loss) if progress.step else None
         measured = Measured(
             epoch=epoch,
@@ -162,6 +189,8 @@ class Reports:
             **progress.gradients,
             seconds=trainer.clock.seconds,
             items=progress.items,
+            raw=raw,
+            averaged=averaged,
         )
         yield measured
         if valid is not None and progress.scored < objective.valid_size and not self._told:
@@ -173,7 +202,7 @@ class Reports:
         samples: list[Sampled] = []
         if self._samples_due(epoch):
             limit = trainer.clock.seconds + SAMPLES * trainer.clock.budget
-            with trainer.holding(trainer.average), trainer.clock.timing("samples"):
+            with trainer.holding(kept), trainer.clock.timing("samples"):
                 for sample in objective.sample(
                     trainer.model, epoch, should_stop, lambda: trainer.clock.seconds > limit
                 ):
@@ -186,6 +215,7 @@ class Reports:
                 "epoch": epoch,
                 "step": progress.step,
                 **dict(zip(task.metric_keys, (train, valid), strict=True)),
+                **{f"raw_{valid_key}": raw, f"averaged_{valid_key}": averaged},
                 "learning_rate": progress.learning_rate,
                 **progress.gradients,
                 "seconds": measured.seconds,
@@ -197,13 +227,25 @@ class Reports:
             progress.next_samples = trainer.share + 1 / REPORTS
         if valid is not None and self._is_best(valid):
             progress.best_valid, progress.unimproved = valid, 0
-            trainer.best = trainer.scored_weights()
+            trainer.best = trainer.snapshot(kept)
         elif valid is not None:
             progress.unimproved += 1
+            self._act_on_plateau()
         progress.final_valid, progress.final_scored = None, 0
         progress.forget_norms()
         progress.measured_step, progress.measured_share = progress.step, trainer.share
         trainer.whole = True
+
+    def _act_on_plateau(self) -> None:
+        """After a validation without an improvement: a smaller learning rate, or a mean begins."""
+        trainer, progress, config = self._trainer, self._trainer.progress, self._trainer.config
+        if config.schedule == "plateau" and progress.unimproved % config.plateau_patience == 0:
+            progress.lr_factor *= config.plateau_factor
+        if config.nt_asgd and not progress.averaged:
+            metric, key = self._objective.task.valid_metric, self._objective.task.metric_keys[1]
+            if is_triggered([row[key] for row in trainer.metrics], metric, config.nt_asgd):
+                trainer.average_weights(1.0)
+                progress.averaged = 1
 
     def finish(self, should_stop: Callable[[], bool]) -> None:
         """Score the best weights on more of the validation split, if there is time.

@@ -10,6 +10,7 @@ import torch
 
 from charlm.corpus import SPLITS
 from charlm.errors import Stopped
+from charlm.report.averages import average_summary
 from charlm.report.clipping import gradient_summary
 from charlm.runs import Run
 from charlm.runs.files import write_json
@@ -69,6 +70,7 @@ def write_summary(
         f"valid_{task.unit}": started.valid_size,
         f"valid_{task.unit}_scored": finished.scored,
         "best_epoch": finished.best_epoch,
+        **average_summary(task, run.metrics),
         **gradient_summary(run.metrics),
         "interrupted": finished.interrupted,
         **scores,

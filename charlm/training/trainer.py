@@ -19,6 +19,7 @@ from charlm.models.recurrent_model import RecurrentModel, evaluating
 from charlm.optimisation.optimisers import OPTIMISERS, build_optimiser
 from charlm.optimisation.schedules import learning_rate_factor
 from charlm.recurrent.states import StackState, map_state
+from charlm.training.averaging import begun, has_mean, new_share
 from charlm.training.clock import Clock
 from charlm.training.determinism import seed_step
 from charlm.training.events import Stepped
@@ -56,6 +57,7 @@ class Trainer:
             config.optimiser,
             model,
             lr=config.lr,
+            beta1=config.beta1,
             beta2=config.beta2,
             weight_decay=config.weight_decay,
         )
@@ -65,7 +67,7 @@ class Trainer:
         self.metrics: list[dict[str, Any]] = []  # a row for each report, as in metrics.jsonl
         self.samples: list[dict[str, Any]] = []  # of all reports
         self.best: dict[str, Tensor] | None = None  # the best weights, on the CPU
-        averaged = self.parameters if config.averaging else {}
+        averaged = self.parameters if has_mean(config) else {}
         self.average = {name: each.detach().clone() for name, each in averaged.items()}
         self.share = 0.0  # of the training that is done, 0 to 1
         self.whole = True  # False while the state is neither the old nor the new one
@@ -159,17 +161,14 @@ class Trainer:
             self.begin_epoch()
             self.whole = True
         factor = learning_rate_factor(self.config.schedule, self.share, self.config.warmup)
-        learning_rate = self.config.lr * factor
+        learning_rate = self.config.lr * factor * progress.lr_factor
         nats, count, state, norm = self._differentiate(learning_rate)
         self.whole = False
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate
         self.optimiser.step()
-        if self.average:
-            # Early weights soon count for little: the decay grows to its final value.
-            decay = min(self.config.averaging, (1 + progress.step) / (10 + progress.step))
-            weights = [each.detach() for each in self.parameters.values()]
-            torch._foreach_lerp_([*self.average.values()], weights, 1 - decay)
+        if new := new_share(self.config, progress, self.share):
+            self.average_weights(new)
         progress.learning_rate = learning_rate
         progress.step += 1
         progress.batches += 1
@@ -288,9 +287,19 @@ class Trainer:
         for name, tensor in weights.items():
             self.model.get_parameter(name).copy_(tensor)
 
-    def scored_weights(self) -> dict[str, Tensor]:
-        """The weights that reports score, on the CPU, by name."""
-        with self.holding(self.average):
+    @property
+    def mean(self) -> dict[str, Tensor]:
+        """``average``, once it is begun; else empty."""
+        return self.average if begun(self.config, self.progress) else {}
+
+    def average_weights(self, share: float) -> None:
+        """Move the mean of the weights towards the weights by this share of the distance."""
+        weights = [each.detach() for each in self.parameters.values()]
+        torch._foreach_lerp_([*self.average.values()], weights, share)
+
+    def snapshot(self, held: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The weights on the CPU, by name, with the ``held`` ones in the place of the model's."""
+        with self.holding(held):
             return snapshot(self.model)
 
     # State
@@ -303,7 +312,7 @@ class Trainer:
         """
         weights = snapshot(self.model)
         self.progress.seconds = self.clock.seconds
-        best = self.best or (self.scored_weights() if self.average else weights)
+        best = self.best or (self.snapshot(self.mean) if self.mean else weights)
         moments = self.optimiser.state_dict()["state"]
         return {
             "weights": weights,
@@ -330,7 +339,7 @@ class Trainer:
         optimiser = {
             f"{name}.{moment}": torch.zeros(()) if moment == "step" else parameter
             for name, parameter in self.parameters.items()
-            for moment in (*moments, *(("step",) if moments else ()))
+            for moment in moments
         }
         zeros = self.objective.carried_state(self.model) if progress.batches else None
         carried = {} if zeros is None else _named(zeros)

@@ -26,8 +26,12 @@ backends = pytest.mark.parametrize("backend", ["scratch", "torch"])
 
 def test_the_table_of_cells():
     names = ["rnn", "rnn-relu", "gru", "gru-reset-before", "lstm", "lstm-peephole", "jordan"]
+    names += ["lstm-layernorm", "gru-layernorm"]
     names += ["mogrifier", "mlstm", "mingru", "minlstm"]
     assert [*CELLS] == names
+    for name in names:
+        fields = CELLS[name].scratch(input_size=1, hidden_size=1).initial_state(1)._fields
+        assert CELLS[name].cell_state == ("cell" in fields)
     assert [name for name in names if CELLS[name].torch] == ["rnn", "rnn-relu", "gru", "lstm"]
 
 

@@ -104,6 +104,37 @@ def jordan(cell, x, y, activation):
     return (activation(h @ cell.weight_output + cell.bias_output),)
 
 
+def normalised(values, gain):
+    deviation = (values.var(1, correction=0, keepdim=True) + 1e-5).sqrt()
+    return (1 + gain) * (values - values.mean(1, keepdim=True)) / deviation
+
+
+def lstm_layer_norm(cell, x, h, c):
+    from_input = normalised(x @ cell.weight_input, cell.gain_input)
+    i, f, g, o = gates(
+        from_input + normalised(h @ cell.weight_hidden, cell.gain_hidden) + cell.bias
+    )
+    c = sigmoid(f) * c + sigmoid(i) * tanh(g)
+    return sigmoid(o) * tanh(normalised(c, cell.gain_cell) + cell.bias_cell), c
+
+
+def gru_layer_norm(cell, x, h):
+    two = 2 * HIDDEN
+    from_input, from_hidden = (
+        [
+            normalised((values @ weight)[:, part], gain[part])
+            for part in (slice(two), slice(two, None))
+        ]
+        for values, weight, gain in (
+            (x, cell.weight_input, cell.gain_input),
+            (h, cell.weight_hidden, cell.gain_hidden),
+        )
+    )
+    r, z = gates(sigmoid(from_input[0] + from_hidden[0] + cell.bias[:two]))
+    n = tanh(from_input[1] + cell.bias[two:] + r * (from_hidden[1] + cell.bias_candidate))
+    return ((1 - z) * n + z * h,)
+
+
 def mlstm(cell, x, h, c):
     (wm, *_), (um, *_), (bm, *_) = (
         gates(weight) for weight in (cell.weight_input, cell.weight_hidden, cell.bias)
@@ -142,6 +173,8 @@ def minlstm(cell, x, h):
 
 
 EQUATIONS = {
+    "lstm-layernorm": lstm_layer_norm,
+    "gru-layernorm": gru_layer_norm,
     "mogrifier": mogrifier,
     "mogrifier-rank": partial(mogrifier, rank=True),
     "mlstm": mlstm,
@@ -212,6 +245,8 @@ def test_projected_ids_are_projected_one_hot_features(name, shape):
         ("lstm", 4 * (7 * 11 + 11 * 11 + 11)),
         ("lstm-peephole", 4 * (7 * 11 + 11 * 11 + 11) + 3 * 11),
         ("jordan", (7 * 11 + 11 * 11 + 11) + (11 * 11 + 11)),
+        ("lstm-layernorm", 4 * (7 * 11 + 11 * 11 + 3 * 11) + 2 * 11),
+        ("gru-layernorm", 3 * (7 * 11 + 11 * 11 + 3 * 11) + 11),
         ("mogrifier", 4 * (7 * 11 + 11 * 11 + 11) + 5 * 7 * 11),
         ("mogrifier-rank", 4 * (7 * 11 + 11 * 11 + 11) + 2 * 3 * (7 + 11)),
         ("mlstm", 5 * (7 * 11 + 11 * 11 + 11)),

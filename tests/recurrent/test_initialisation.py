@@ -13,7 +13,14 @@ from charlm.recurrent.initialisation import INITIALISATIONS, initialise
 from charlm.recurrent.jordan import JordanCell
 from charlm.recurrent.stack import WeightDropout
 
-FORGET_GATE = {"lstm": 1, "lstm-peephole": 1, "mogrifier": 1, "mlstm": 2, "minlstm": 0}
+FORGET_GATE = {
+    "lstm-layernorm": 1,
+    "lstm": 1,
+    "lstm-peephole": 1,
+    "mogrifier": 1,
+    "mlstm": 2,
+    "minlstm": 0,
+}
 
 cells = pytest.mark.parametrize("name", CELLS)
 

@@ -1,4 +1,4 @@
-"""Dropout between layers and on their weights."""
+"""Dropout between layers and on their weights, and zoneout."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from charlm.recurrent.build import build_layer, build_stack
 from charlm.recurrent.cell import recurrent_weights
 from charlm.recurrent.cells import CELLS
 from charlm.recurrent.stack import LockedDropout, WeightDropout, drop_entries
-from charlm.recurrent.states import map_state
+from charlm.recurrent.states import LSTMState, map_state
 from charlm.recurrent.torch_layers import copy_to_torch
+from charlm.recurrent.unroll import Unrolled
+from charlm.recurrent.zoneout import ZoneoutCell
 
 STEPS, BATCH, INPUTS, HIDDEN = 6, 3, 5, 8
 CLOSE = {"rtol": 0, "atol": 1e-12}
@@ -204,6 +206,68 @@ def test_weight_dropout_of_both_directions(backend):
     for name in recurrent_weights(around):
         gradient = around.get_parameter(name).grad
         assert 0.2 < float((gradient == 0).double().mean()) < 0.8
+
+
+# Zoneout
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_zoneout_mixes_the_state_before_and_after_a_step(cell):
+    """In training each unit is one of the two, in the given share; else it is the expectation."""
+    plain = layer_of(cell, "scratch", hidden_size=300).cell
+    zoned = ZoneoutCell(plain, hidden=0.2, cell_state=0.7)
+    state, x = (
+        map_state(torch.randn_like, plain.initial_state(40)),
+        torch.randn(40, INPUTS).double(),
+    )
+    _, new = plain(x, state)
+    output, drawn = zoned(x, state)
+    _, again = zoned(x, state)
+    expected_output, expected = zoned.eval()(x, state)
+    assert output is drawn[0]
+    assert expected_output is expected[0]
+    masks = []
+    for name, was, now, part, mean in zip(new._fields, state, new, drawn, expected, strict=True):
+        share = {"cell": 0.7}.get(name, 0.2)
+        torch.testing.assert_close(mean, share * was + (1 - share) * now, **CLOSE)
+        masks.append(part == was)
+        assert torch.equal(part, torch.where(masks[-1], was, now))
+        assert float(masks[-1].double().mean()) == pytest.approx(share, abs=0.02)
+    assert not torch.equal(drawn[0], again[0])
+    if len(masks) == 2:  # drawn apart
+        both = float((masks[0] & masks[1]).double().mean())
+        assert both == pytest.approx(0.2 * 0.7, abs=0.02)
+
+
+def test_zoneout_is_drawn_anew_at_each_step_and_for_each_row():
+    """The cell keeps its first value in training only while a unit is kept in every step."""
+    sizes = {"input_size": INPUTS, "hidden_size": 400, "num_layers": 2, "bidirectional": False}
+    rates = {"dropout": 0.0, "weight_dropout": 0.3, "zoneout_hidden": 0.0, "zoneout_cell": 0.5}
+    stack = build_stack("lstm", "scratch", **sizes, **rates).double()
+    first = random_state(stack)
+    _, last = stack(features()[:3], first)
+    kept = first[0].cell == last[0].cell
+    assert float(kept.double().mean()) == pytest.approx(0.5**3, abs=0.04)
+    assert not torch.equal(kept[0], kept[1])
+    found = []
+    for _ in range(2):
+        torch.manual_seed(1)
+        found.append(stack(features()[:3] * 0, first))
+    torch.testing.assert_close(*found, **EQUAL)
+    with pytest.raises(ValueError, match="zoneout needs the backend scratch"):
+        build_stack("lstm", "torch", **sizes, **rates)
+
+
+def test_zoneout_of_rows_of_different_lengths_is_that_of_each_row_alone():
+    layer = Unrolled(ZoneoutCell(layer_of("lstm", "scratch").cell, hidden=0.3, cell_state=0.5))
+    layer.eval()
+    xs, state, lengths = features(), random_state(layer), torch.tensor([4, 1, STEPS])
+    outputs, last = layer(xs, state, lengths)
+    for row, length in enumerate(lengths):
+        own = LSTMState(*(part[row : row + 1] for part in state))
+        found, end = layer(xs[:length, row : row + 1], own)
+        torch.testing.assert_close(outputs[:length, row : row + 1], found, **CLOSE)
+        torch.testing.assert_close(last.cell[row : row + 1], end.cell, **CLOSE)
 
 
 @pytest.mark.parametrize("shape", [(3, 5), (64, 1536)])

@@ -418,6 +418,13 @@ OTHERS = {
         "dropout": 0.12,
         "output_dropout": 0.13,
         "weight_dropout": 0.14,
+        "residual": True,
+        "mogrifier_rounds": 3,
+        "mogrifier_rank": 2,
+        "embedding_dropout": 0.17,
+        "activation": 1.0,
+        "temporal_activation": 2.0,
+        "past_decode": 0.18,
         "from_run": "/elsewhere/run",
     },
     "training": {
@@ -430,12 +437,17 @@ OTHERS = {
         "minutes": 2.5,
         "optimiser": "sgd",
         "lr": 0.5,
+        "beta1": 0.5,
         "beta2": 0.5,
         "weight_decay": 0.5,
-        "schedule": "constant",
+        "schedule": "plateau",
+        "plateau_patience": 2,
+        "plateau_factor": 0.1,
         "warmup": 0.5,
         "clip_norm": 0.5,
-        "averaging": 0.5,
+        "averaging": None,
+        "swa": 0.0,
+        "nt_asgd": 5,
         "patience": 3,
         "seed": 1,
         "device": "cpu",
@@ -464,8 +476,10 @@ def test_every_setting_is_tested():
         for name, section in LanguageModelConfig.sections().items()
     }
     known = [(name, field.name) for name, section in fields.items() for field in section]
-    # A model can be frozen only if it starts from another one.
-    assert sorted([*NAMES, ("model", "freeze")]) == sorted(known)
+    # A model can be frozen only if it starts from another one, torch has no zoneout, and layers
+    # with skip connections do not fit a tied embedding.
+    others = [("model", key) for key in ("freeze", "zoneout_hidden", "zoneout_cell", "skip")]
+    assert sorted([*NAMES, *others]) == sorted(known)
     assert LanguageModelConfig.resumable() == FREE
 
 

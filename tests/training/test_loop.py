@@ -174,6 +174,7 @@ def test_events_and_metrics(small, follow):
     assert {small.steps, 2 * small.steps, 3 * small.steps} <= {event.step for event in measured}
     opened = Run.open(run.folder)
     names = {"train": task.metric_keys[0], "valid": task.metric_keys[1], "items": task.unit}
+    names |= {kind: f"{kind}_{task.metric_keys[1]}" for kind in ("raw", "averaged")}
     assert opened.metrics == [
         {names.get(name, name): value for name, value in vars(event).items()} for event in measured
     ]

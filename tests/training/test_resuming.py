@@ -14,12 +14,17 @@ DROPOUT = {"input_dropout": 0.2, "dropout": 0.2, "output_dropout": 0.2, "weight_
 WORDS = {**DROPOUT, "word_dropout": 0.2}
 ONE_WAY = {"bidirectional": False}
 SCRATCH = {"backend": "scratch"}
+REGULARISED = {
+    **{**SCRATCH, **DROPOUT, "zoneout_hidden": 0.1, "zoneout_cell": 0.3},
+    **{"embedding_dropout": 0.2, "activation": 2.0, "temporal_activation": 1.0, "past_decode": 0.1},
+}
 NETWORKS = [
     *(("torch", cell) for cell in ("rnn", "rnn-relu", "gru", "lstm")),
     *(("scratch", cell) for cell in ("rnn", "rnn-relu", "gru", "gru-reset-before", "lstm")),
     *(("scratch", cell) for cell in ("lstm-peephole", "jordan")),
 ]
-OPTIMISERS = ("adamw", "sgd", "adam", "rmsprop")
+OPTIMISERS = ("adamw", "sgd", "adam", "rmsprop", "sgd-momentum")
+PLATEAU = {"schedule": "plateau", "lr": 0.5}  # so that the metric gets worse
 
 
 def language_models():
@@ -64,6 +69,17 @@ CASES = [
     *taggers(),
     *(("classify", {**model, **WORDS}, training) for model, training in CLASSIFIERS),
     ("lines", {"num_layers": 2, **DROPOUT}, {}),
+    (
+        "language-model",
+        {"cell": "lstm", **REGULARISED},
+        {**PLATEAU, "nt_asgd": 1, "optimiser": "sgd-momentum"},
+    ),
+    (
+        "language-model",
+        {"cell": "gru-layernorm", **SCRATCH},
+        {"schedule": "trapezoid", "swa": 0.5, "beta1": 0.0},
+    ),
+    ("tag", {"cell": "lstm-layernorm", **SCRATCH, "zoneout_cell": 0.3}, {"swa": 0.5}),
 ]
 
 

@@ -8,7 +8,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from charlm.errors import RunError, TrainingError
+from charlm.report.averages import average_summary, average_words
 from charlm.runs import Run
+from charlm.tasks.language_model.corpus import load_corpus
 from charlm.tasks.language_model.perplexity import evaluate
 from charlm.training import Measured, Stepped
 from charlm.training import reports as reports_module
@@ -279,9 +281,11 @@ def test_weights_with_the_best_score_are_kept(
     assert progress["unimproved"] == 3 - epoch + (3 if best is None else 0)
 
 
-# The running mean of the weights
+# The mean of the weights
 
-MEAN = {"training": {"averaging": 0.9}}
+NOISY = {"schedule": "constant", "lr": 0.2}  # so that the mean is better than the last weights
+MEAN = {"training": {"averaging": 0.9, **NOISY}}
+UNIFORM = {"swa": {"swa": 0.5}, "nt_asgd": {"nt_asgd": 1}}
 
 
 @language_model
@@ -300,21 +304,57 @@ def test_running_mean_by_its_equation(small):
 
 
 @language_model
-def test_running_mean_is_scored_and_kept_as_the_best(small, follow):
-    run = small.new_run(MEAN)
+@pytest.mark.parametrize("kind", UNIFORM)
+def test_uniform_mean_of_the_last_part_or_after_a_plateau(small, kind, monkeypatch):
+    """With nt_asgd=1, a score is compared with those before the one before it."""
+    # The fourth is worse than the second.
+    scores = itertools.chain([5.0, 4.0, 4.5, 4.6], itertools.repeat(1.0))
+    monkeypatch.setattr(small.objective, "score", lambda *arguments: next(scores))
+    trainer = new_trainer(small, {"training": {**UNIFORM[kind], "epochs": 6}})
+    kept, first = [], {"swa": 3, "nt_asgd": 4}[kind] * small.steps
+    for step in range(6 * small.steps):
+        if step < first:
+            assert not trainer.mean
+        trainer.update()
+        if trainer.progress.step % small.steps == 0:
+            list(trainer.reports.make(lambda: False))
+        if trainer.progress.step >= first + (kind == "swa"):
+            kept.append(snapshot(trainer.model))
+    assert trainer.progress.averaged == len(kept)
+    for name, mean in trainer.mean.items():
+        expected = torch.stack([each[name] for each in kept]).double().mean(0)
+        torch.testing.assert_close(mean, expected.float(), rtol=1e-4, atol=1e-5)
+
+
+@language_model
+@pytest.mark.parametrize("training", [MEAN["training"], {"averaging": 0.999}, *UNIFORM.values()])
+def test_better_of_the_weights_and_their_mean_is_kept(small, training, follow):
+    run = small.new_run({"training": training})
     measured = [e for e in follow(run, small.corpus) if isinstance(e, Measured)]
+    for event in measured:
+        scores = [score for score in (event.raw, event.averaged) if score is not None]
+        assert len(scores) in (0, 2)
+        assert event.valid == min(scores, default=event.valid)
     ids = torch.from_numpy(small.corpus.split("valid").copy())
-    best = min(event.valid for event in measured)
-    assert evaluate(run.load_model("best"), ids).perplexity == best
-    assert not same(weights(run, "best"), weights(run, "last"))
+    best = min(measured, key=lambda event: event.valid)
+    assert evaluate(run.load_model("best"), ids).perplexity == best.valid
+    summary = average_summary(small.task, run.metrics)
+    if training is MEAN["training"] or "swa" in training:
+        kept = "averaged" if best.valid == best.averaged else "raw"
+        assert summary["weights_kept"] == kept
+        assert kept == "averaged" or "swa" in training
+        assert average_words(small.task, summary)
+    if training.get("averaging") == 0.999:
+        assert summary["weights_kept"] == "raw"
 
 
-def test_running_mean_does_not_change_the_weights(small, follow):
-    with_mean, without = small.new_run(MEAN), small.new_run()
-    for run in (with_mean, without):
-        follow(run, small.corpus)
-    assert same(weights(with_mean, "last"), weights(without, "last"))
-    assert not same(weights(with_mean, "best"), weights(without, "best"))
+def test_mean_does_not_change_the_weights(small, follow):
+    without = small.new_run({"training": NOISY})
+    follow(without, small.corpus)
+    for mean in (MEAN["training"], *UNIFORM.values()):
+        with_mean = small.new_run({"training": {**NOISY, **mean}})
+        follow(with_mean, small.corpus)
+        assert same(weights(with_mean, "last"), weights(without, "last"))
 
 
 def test_running_mean_is_the_best_before_the_first_report(small):
@@ -334,6 +374,36 @@ def test_missing_running_mean_is_damage(small, follow, monkeypatch):
         follow(run, small.corpus, stop_after=2)
     with pytest.raises(RunError, match=r"training\.safetensors"):
         follow(Run.open(run.folder), small.corpus)
+
+
+# Plateaus
+
+
+@language_model
+@pytest.mark.parametrize(
+    ("patience", "factors"), [(1, [1, 0.5, 0.5, 0.25, 0.125]), (2, [1, 1, 1, 1, 0.5])]
+)
+def test_learning_rate_falls_after_scores_without_an_improvement(
+    small, patience, factors, monkeypatch
+):
+    scores = iter([5.0, 6.0, 4.0, 5.0, 6.0])
+    monkeypatch.setattr(small.objective, "score", lambda *arguments: next(scores))
+    schedule = {"schedule": "plateau", "plateau_patience": patience, "warmup": 0.0, "epochs": 9}
+    trainer = new_trainer(small, {"training": {**schedule, "lr": 0.08}})
+    for factor in factors:
+        list(trainer.reports.make(lambda: False))
+        trainer.update()
+        assert trainer.progress.learning_rate == pytest.approx(0.08 * factor)
+
+
+@language_model
+def test_without_a_validation_split_what_needs_it_is_named(small):
+    run = small.new_run({"training": {"schedule": "plateau", "nt_asgd": 2}})
+    corpus = load_corpus("traveller", max_chars=1050, split=(1050, 0, 0))
+    run = Run.create(run.folder.with_name("no-valid"), run.config, corpus)
+    notices = open_trainer(run, corpus, CPU)[1]
+    ending = "has no effect: there is no validation split"
+    assert notices == (f"schedule=plateau {ending}", f"nt_asgd {ending}")
 
 
 # Independence from scores and checkpoints

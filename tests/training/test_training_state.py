@@ -97,7 +97,7 @@ def test_impossible_progress_is_refused(stopped, small, one_line, key, value):
 
 def test_checkpoint_from_before_the_norms_were_counted(stopped, small, follow):
     run = stopped(5)
-    for key in ("norms", "norm_sum", "largest_norm", "clipped"):
+    for key in ("norms", "norm_sum", "largest_norm", "clipped", "averaged", "lr_factor"):
         del run.training["progress"][key]
     row = next(event for event in follow(run, small.corpus) if isinstance(event, Measured))
     assert row.largest_gradient_norm >= row.gradient_norm > 0

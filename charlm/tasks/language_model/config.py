@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from charlm.config.data import DataSection
 from charlm.config.merging import Settings, TaskConfig
 from charlm.config.network import NetworkSection
-from charlm.config.settings import COUNT, check, setting
+from charlm.config.settings import COUNT, PROBABILITY, check, setting
 from charlm.config.training import TrainingSection
 from charlm.corpus.archives import TEXT_SUFFIXES
 from charlm.tasks.from_run import FromRunSection
@@ -108,6 +108,30 @@ class LanguageModelSection(FromRunSection, NetworkSection):
         "weights of the output layer (Press and Wolf 2017).",
         choices=("one-hot", "learned", "tied"),
     )
+    embedding_dropout: float = setting(
+        0.0,
+        "Probability that a character's embedding is zero, drawn once per batch (Gal and "
+        "Ghahramani 2016; Merity et al. 2018).",
+        **PROBABILITY,
+    )
+    activation: float = setting(
+        0.0,
+        "Activation regularisation: this times the mean square of the outputs of the layers, after "
+        "dropout, is added to the loss (Merity et al. 2017).",
+        at_least=0,
+    )
+    temporal_activation: float = setting(
+        0.0,
+        "Temporal activation regularisation: this times the mean square of the change of the "
+        "outputs from step to step is added to the loss (Merity et al. 2017).",
+        at_least=0,
+    )
+    past_decode: float = setting(
+        0.0,
+        "Past-decode regularisation: the last character is decoded from the distribution of the "
+        "next one, and this times the cross-entropy is added to the loss (Brahma 2018).",
+        at_least=0,
+    )
     freeze: bool = setting(
         False,
         "With --from-run, keep its recurrent layers fixed and train only the embedding and the "
@@ -123,10 +147,22 @@ class LanguageModelSection(FromRunSection, NetworkSection):
             "set model.embedding=learned, or leave the size out",
         )
         check(
+            not (self.past_decode and self.embedding == "one-hot"),
+            "model.past_decode needs an embedding, and the input is one-hot",
+            "set model.embedding=learned or tied",
+        )
+        check(
             self.embedding == "learned" or not self.skip or self.num_layers == 1,
             f"model.skip with several layers needs a learned embedding, not {self.embedding}",
             "set model.embedding=learned, or leave model.skip out",
         )
+
+    def idle(self) -> dict[str, str]:
+        """As of every network, and embedding dropout without an embedding."""
+        idle = super().idle()
+        if self.embedding == "one-hot":
+            idle["embedding_dropout"] = idle["input_dropout"]
+        return idle
 
 
 @dataclass(frozen=True, kw_only=True)

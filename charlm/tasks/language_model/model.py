@@ -16,8 +16,14 @@ from charlm.models.recurrent_model import RecurrentModel, check_same_shapes
 from charlm.recurrent.initialisation import initialise
 from charlm.recurrent.stack import Stack
 from charlm.recurrent.states import StackState
+from charlm.tasks.language_model.batches import PADDING
 from charlm.tasks.language_model.config import LanguageModelSection
 from charlm.tasks.language_model.output_loss import LEAST_VOCABULARY, output_loss
+from charlm.tasks.language_model.penalties import (
+    PastDecoder,
+    activation_penalty,
+    add_gradient,
+)
 
 
 class LanguageModel(RecurrentModel):
@@ -31,6 +37,11 @@ class LanguageModel(RecurrentModel):
         stack: the recurrent layers, in one direction.
         head: the outputs of the stack to V logits.
         input_dropout, output_dropout: probabilities of locked dropout, as in `RecurrentModel`.
+        embedding_dropout: probability that a row of the table is zero, drawn once per batch (Gal
+            and Ghahramani 2016, arXiv:1512.05287; Merity et al. 2018, arXiv:1708.02182).
+        activation, temporal_activation: weights of the terms of `activation_penalty`.
+        past_decode: weight of the penalty of ``past_decoder``.
+        past_decoder: for the penalty; None where the weight is 0.
     """
 
     def __init__(
@@ -41,36 +52,63 @@ class LanguageModel(RecurrentModel):
         *,
         input_dropout: float,
         output_dropout: float,
+        embedding_dropout: float = 0.0,
+        activation: float = 0.0,
+        temporal_activation: float = 0.0,
+        past_decode: float = 0.0,
+        past_decoder: PastDecoder | None = None,
     ) -> None:
         super().__init__(
             embedding, stack, input_dropout=input_dropout, output_dropout=output_dropout
         )
         self.head = head
+        self.embedding_dropout = embedding_dropout
+        self.activation, self.temporal_activation = activation, temporal_activation
+        self.past_decode, self.past_decoder = past_decode, past_decoder
+
+    def embed(self, inputs: Tensor) -> Tensor:
+        """(T, B) int64 token ids to the stack's input: (T, B, E), or the ids if one-hot."""
+        if self.embedding is None or not self.training or not self.embedding_dropout:
+            return super().embed(inputs)
+        weight = self.embedding.weight
+        kept = F.dropout(torch.ones_like(weight[:, :1]), self.embedding_dropout)  # (V, 1)
+        dropped: Tensor = self.input_dropout(F.embedding(inputs, weight * kept))
+        return dropped
 
     def forward(self, inputs: Tensor, state: StackState) -> tuple[Tensor, StackState]:
         """(T, B) token ids and a state to (T, B, V) logits and the state after them."""
-        outputs, state = self._outputs(inputs, state)
-        return self.head(outputs), state
+        outputs, state = self.stack(self.embed(inputs.long()), state)
+        return self.head(self.output_dropout(outputs)), state
 
     def loss(self, inputs: Tensor, targets: Tensor, state: StackState) -> tuple[Tensor, StackState]:
         """The summed cross-entropy of `forward`'s logits in nats, and the state after them.
 
-        With a large vocabulary on the CPU, not all logits are in memory at once: see `output_loss`.
+        In training, its gradient is that of the loss with the penalties. With a large vocabulary on
+        the CPU, not all logits are in memory at once, see `output_loss`, unless a penalty needs
+        them.
 
         Args:
             inputs: (T, B) token ids.
             targets: (T, B) ids to predict; ``PADDING`` where there is none.
         """
-        outputs, state = self._outputs(inputs, state)
-        if self.vocabulary_size < LEAST_VOCABULARY or outputs.device.type != "cpu":
-            return cross_entropy_sum(self.head(outputs).float(), targets), state
-        head, rows = self.head, outputs.flatten(0, 1)
-        return output_loss(rows, head.weight, head.bias, targets.flatten().long()), state
-
-    def _outputs(self, inputs: Tensor, state: StackState) -> tuple[Tensor, StackState]:
-        """(T, B) token ids to the (T, B, O) input of the head, and the state after them."""
         outputs, state = self.stack(self.embed(inputs.long()), state)
-        return self.output_dropout(outputs), state
+        dropped = self.output_dropout(outputs)
+        decodes = self.training and self.past_decoder is not None
+        small = self.vocabulary_size < LEAST_VOCABULARY or outputs.device.type != "cpu"
+        if small or decodes:
+            logits = self.head(dropped).float()
+            loss = cross_entropy_sum(logits, targets)
+        else:
+            head, rows = self.head, dropped.flatten(0, 1)
+            loss = output_loss(rows, head.weight, head.bias, targets.flatten().long())
+        if self.training and (self.activation or self.temporal_activation):
+            weights = {"norm": self.activation, "change": self.temporal_activation}
+            loss = add_gradient(loss, activation_penalty(outputs, dropped, **weights), targets)
+        if decodes and self.embedding is not None and self.past_decoder is not None:
+            last = inputs.long().where(targets != PADDING, PADDING)
+            penalty = self.past_decoder(logits, self.embedding.weight, last)
+            loss = add_gradient(loss, self.past_decode * penalty, targets)
+        return loss, state
 
     @torch.no_grad()
     def take_weights(
@@ -123,6 +161,8 @@ def build_language_model(config: LanguageModelSection, vocabulary_size: int) -> 
     head = nn.Linear(stack.output_size, vocabulary_size)
     initialise(config.initialisation, [embedding, stack, head])
     narrow_embedding(embedding, config)
+    past_decoder = PastDecoder(vocabulary_size, size) if config.past_decode else None
+    initialise(config.initialisation, [past_decoder])  # last: the others are drawn as without it
     if config.embedding == "tied" and embedding is not None:
         head.weight = embedding.weight
     if config.freeze:
@@ -133,4 +173,9 @@ def build_language_model(config: LanguageModelSection, vocabulary_size: int) -> 
         head,
         input_dropout=config.input_dropout,
         output_dropout=config.output_dropout,
+        embedding_dropout=config.embedding_dropout,
+        activation=config.activation,
+        temporal_activation=config.temporal_activation,
+        past_decode=config.past_decode,
+        past_decoder=past_decoder,
     )

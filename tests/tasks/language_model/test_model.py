@@ -287,6 +287,12 @@ def test_every_setting_reaches_the_model():
         dropout=0.2,
         output_dropout=0.3,
         weight_dropout=0.4,
+        zoneout_hidden=0.5,
+        zoneout_cell=0.6,
+        embedding_dropout=0.7,
+        activation=0.8,
+        temporal_activation=0.9,
+        past_decode=1.0,
     )  # and the default, a learned embedding, which alone has a size
     others = ("embedding", "from_run", "freeze")
     fields = [field for field in dataclasses.fields(config) if field.name not in others]
@@ -297,12 +303,17 @@ def test_every_setting_reaches_the_model():
     assert (model.stack.residual, model.stack.skip, model.head.in_features) == (True, True, 18)
     assert all(isinstance(layer, WeightDropout) for layer in model.stack.layers)
     for layer in model.stack.layers:
-        assert [len(names) for names in layer.layer.cell.rounds] == [2, 2]
-        assert layer.layer.cell.weight_round_1.shape == (6, 1)
+        zoned = layer.layer.cell
+        assert (zoned.hidden, zoned.cell_state) == (0.5, 0.6)
+        assert [len(names) for names in zoned.cell.rounds] == [2, 2]
+        assert zoned.cell.weight_round_1.shape == (6, 1)
     assert not model.head.bias.any()
     places = (model.input_dropout, model.stack.dropout, model.output_dropout)
     assert [place.probability for place in places] == [0.1, 0.2, 0.3]
     assert [layer.probability for layer in model.stack.layers] == [0.4] * 3
+    weights = (model.activation, model.temporal_activation, model.past_decode)
+    assert (model.embedding_dropout, *weights) == (0.7, 0.8, 0.9, 1.0)
+    assert model.past_decoder.hidden.weight.shape == (4, 4)
 
 
 def test_default_configuration_builds_a_model():

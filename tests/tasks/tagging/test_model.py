@@ -284,7 +284,7 @@ def test_padding_of_the_parts_is_and_stays_zero(initialisation, optimiser):
     model = build_tagger(config, VOCABULARY).train()
     assert not model.parts.weight[9].any()
     before = model.parts.weight.detach().clone()
-    updater = build_optimiser(optimiser, model, lr=0.1, beta2=0.999, weight_decay=0.1)
+    updater = build_optimiser(optimiser, model, lr=0.1, beta1=0.9, beta2=0.999, weight_decay=0.1)
     for _ in range(3):
         updater.zero_grad()
         model(inputs(config)).sum().backward()
