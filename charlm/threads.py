@@ -12,7 +12,6 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
 
 import torch
 
@@ -35,8 +34,7 @@ class Threads:
 
     Args:
         most: the largest number of threads.
-        same: whether steps give the same results with another number of threads, bit for bit. It
-            is asked once for each number; one that changes the results is never used.
+        allowed: whether another number may be used now. It is asked before each trial.
         use: sets the number of threads.
         clock: seconds.
 
@@ -48,14 +46,14 @@ class Threads:
     def __init__(
         self,
         most: int,
-        same: Callable[[int], bool],
+        allowed: Callable[[int], bool],
         *,
         use: Callable[[int], None] = torch.set_num_threads,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.most = self.kept = self._used = most
         self.notice: str | None = None
-        self._same, self._use, self._clock = cache(same), use, clock
+        self._allowed, self._use, self._clock = allowed, use, clock
         self._speed = self._best = 0.0  # items per second with the kept number; the best of it
         self._wait = 0.0  # seconds from the last trial to the next
         self._tried = clock()
@@ -102,7 +100,7 @@ class Threads:
         fewer, more = (self.kept + 1) // 2, min(2 * self.kept, self.most)
         self._up = more > self.kept and (fewer == self.kept or not (self._up or slower))
         wanted = more if self._up else fewer
-        return wanted if wanted == self.most or self._same(wanted) else self.kept
+        return wanted if wanted == self.most or self._allowed(wanted) else self.kept
 
     def _judge(self) -> None:
         """Keep the number that is tried if it is faster; else go back to the kept one."""

@@ -22,8 +22,8 @@ from charlm.tasks.language_model.config import (
     LanguageModelSection,
     LanguageTrainingSection,
     TextSection,
-    settings_for_text,
 )
+from charlm.tasks.language_model.plan import Text, planned_settings
 from charlm.tasks.tagging.config import TaggerSection, TaggingConfig
 
 CONFIGS = {
@@ -246,8 +246,9 @@ def test_numbers_out_of_bounds_are_refused(task, section, key):
 @pytest.mark.parametrize(("task", "section", "key"), of_type(int))
 def test_whole_numbers_at_their_bounds_are_allowed(task, section, key):
     limits = about(task, section, key)
+    given = {"from_run": "run"} if key == "ngram_order" else {}  # a classifier's come from a run
     for value in (limits.at_least, limits.at_most):
-        config = CONFIGS[task].from_settings([{section: {key: value}}])
+        config = CONFIGS[task].from_settings([{section: {key: value, **given}}])
         assert value_of(config.from_settings([config.to_dict()]), key) == value
 
 
@@ -285,8 +286,16 @@ def test_every_choice_is_checked(task, section, key):
         ("language-model", ["split=0.9,0.1"], "corpus.split has 2 parts; it needs three"),
         ("language-model", ["split=1,0,0,0"], "corpus.split has 4 parts; it needs three"),
         ("language-model", ["embedding=tied", "embedding_size=8"], "model.embedding_size is 8, bu"),
+        ("language-model", ["embedding=tied", "ngram_order=3"], "model.ngram_order is 3, but the"),
+        (
+            "language-model",
+            ["embedding=one-hot", "ngram_order=2"],
+            "model.ngram_order is 2, but the",
+        ),
+        ("language-model", ["optimiser=adam", "ngram_order=2"], "the optimiser adam cannot train"),
         ("language-model", ["prefixes=" + "a" * 100_001], "training.prefixes have 100,001 charac"),
         ("classify", ["embedding=one-hot"], "model.ngrams is 2, but one-hot tokens"),
+        ("classify", ["ngram_order=3"], "model.ngram_order is 3, but no language model brings"),
         ("classify", ["freeze=true"], "model.freeze (--frozen) is true, but there are no trained"),
         ("tag", ["ngrams=2,101"], "corpus.ngrams is (2, 101); each must be from 1 to 100"),
         ("tag", ["ngrams=1,2,3,4,5,6,7,8,9,10,11"], "corpus.ngrams has 11 lengths"),
@@ -474,6 +483,7 @@ NO_INFLUENCE = {
     "freeze", "beta1", "plateau_patience", "plateau_factor", "swa", "nt_asgd",
     "zoneout_hidden", "zoneout_cell", "embedding_dropout", "activation", "temporal_activation",
     "past_decode",
+    "ngram_order", "ngram_rows", "ngram_dropout",
 }  # fmt: skip
 
 
@@ -488,8 +498,8 @@ def test_a_preset_of_a_language_model(name):
         key for task, name, key in ALL if task == "language-model" and key not in written[name]
     }
     assert missing <= NO_INFLUENCE
-    for characters, vocabulary in ((9_000, 28), (9_000, 1028), (10**6, 28)):
-        suited = settings_for_text(characters, vocabulary)
+    for text in (Text(9_000, 28), Text(9_000, 1028), Text(10**6, 28)):
+        suited = planned_settings(text, config, sized=True)
         assert LanguageModelConfig.from_settings([suited, written]) == config
 
 
@@ -546,44 +556,6 @@ def test_a_preset_that_is_refused(read, task, name, message, hint):
     assert caught.value.hint.startswith(hint)
 
 
-# Settings for a text
-
-
-@pytest.mark.parametrize(
-    ("characters", "vocabulary", "embedding", "dropouts"),
-    [
-        (28_000, 60, "learned", (0.2, 0.6, 0.5)),
-        (49_999, 256, "learned", (0.2, 0.6, 0.5)),
-        (50_000, 256, "learned", (0.05, 0.5, 0.3)),
-        (153_522, 28, "learned", (0.05, 0.5, 0.3)),
-        (57_000, 2583, "tied", (0.4, 0.6, 0.5)),
-        (6_000, 793, "tied", (0.4, 0.6, 0.5)),
-        (500_001, 66, "learned", (0.0, 0.1, 0.0)),
-        (5_000_000, 4000, "tied", (0.0, 0.1, 0.0)),
-    ],
-)
-def test_settings_for_a_text(characters, vocabulary, embedding, dropouts):
-    model = LanguageModelConfig.from_settings([settings_for_text(characters, vocabulary)]).model
-    assert model.embedding == embedding
-    assert (model.input_dropout, model.output_dropout, model.weight_dropout) == dropouts
-
-
-@pytest.mark.parametrize(
-    ("characters", "lines", "batch_size"),
-    [
-        (235_634, 28_800, 62),  # half as many characters as in 16 rows of 64
-        (800, 100, 16),  # at least as many rows as with a running text
-        (8_000, 2000, 40),  # at least 50 batches in an epoch
-        (5_000_000, 4000, 16),
-    ],
-)
-def test_short_lines_make_larger_batches(characters, lines, batch_size):
-    suited = settings_for_text(characters, 28, lines)
-    assert suited["training"] == {"batch_size": batch_size}
-    assert (suited["model"].get("weight_dropout") == 0) == (characters > 200_000)
-    assert "training" not in settings_for_text(characters, 28)
-
-
 # One place for each setting
 
 
@@ -624,24 +596,30 @@ def test_every_setting_has_a_help_and_an_unset_value_is_explained(task, section,
 
 
 BETWEEN, MOGRIFIER = {"dropout", "residual", "skip"}, {"mogrifier_rounds", "mogrifier_rank"}
+ROWS, NGRAMS = {"ngram_rows"}, {"ngram_rows", "ngram_dropout"}
 
 
 @pytest.mark.parametrize(
     ("task", "assignments", "idle"),
     [
-        ("language-model", [], BETWEEN | MOGRIFIER),
-        ("language-model", ["num_layers=2"], MOGRIFIER),
-        ("language-model", ["num_layers=2", "cell=mogrifier"], set()),
-        ("language-model", ["num_layers=2", "cell=mingru"], {"weight_dropout"} | MOGRIFIER),
+        ("language-model", [], BETWEEN | MOGRIFIER | NGRAMS),
+        ("language-model", ["ngram_order=2"], BETWEEN | MOGRIFIER),
+        ("language-model", ["num_layers=2"], MOGRIFIER | NGRAMS),
+        ("language-model", ["num_layers=2", "cell=mogrifier"], NGRAMS),
+        (
+            "language-model",
+            ["num_layers=2", "cell=mingru"],
+            {"weight_dropout"} | MOGRIFIER | NGRAMS,
+        ),
         (
             "language-model",
             ["num_layers=2", "embedding=one-hot"],
-            {"input_dropout", "embedding_dropout"} | MOGRIFIER,
+            {"input_dropout", "embedding_dropout"} | MOGRIFIER | NGRAMS,
         ),
         (
             "classify",
             ["embedding=one-hot", "ngrams=1"],
-            {"input_dropout"} | BETWEEN | MOGRIFIER,
+            {"input_dropout"} | BETWEEN | MOGRIFIER | ROWS,
         ),
         ("tag", [], BETWEEN | MOGRIFIER),
     ],

@@ -122,7 +122,8 @@ def _show_plan(
     ``config`` is the plan's with the chosen backend.
     """
     corpus, (words, facts) = plan.corpus, task.facts(plan.corpus)
-    parameters = task.build_model(config, corpus.vocabulary).num_parameters()
+    model = task.build_model(config, corpus.vocabulary)
+    parameters = model.num_parameters()
     cell, backend = config.model.cell, config.model.backend
     sizes = dict(zip(SPLITS, corpus.split_sizes, strict=True))
     content = {"task": task.name, "corpus": corpus.name, **facts, "split": sizes}
@@ -136,12 +137,18 @@ def _show_plan(
         f"corpus {corpus.name}: {words} ({', '.join(f'{k} {n:,}' for k, n in sizes.items())}), "
         f"vocabulary {len(corpus.vocabulary):,}"
     )
-    output.text(f"model: {cell} ({backend}), {parameters:,} parameters, on {device}")
+    words = _parameters_text(parameters, model.num_in_tables())
+    output.text(f"model: {cell} ({backend}), {words}, on {device}")
     if config.training.minutes is None:
         from charlm.training.clock import without_measurement
 
         output.text(without_measurement())
     output.explained_settings(config, origins)
+
+
+def _parameters_text(number: int, in_tables: int) -> str:
+    some = f" ({in_tables:,} in tables of n-grams)" if in_tables else ""
+    return f"{number:,} parameters{some}"
 
 
 def _follow(
@@ -157,9 +164,10 @@ def _follow(
                 case Started():
                     started, bar.words.best = event, event.best
                     model = run.config.model
+                    words = _parameters_text(event.parameters, event.in_tables)
                     output.note(
-                        f"training {model.cell} ({model.backend}), {event.parameters:,} "
-                        f"parameters, on {event.train_size:,} {run.task.unit} of {corpus.name}, "
+                        f"training {model.cell} ({model.backend}), {words}, "
+                        f"on {event.train_size:,} {run.task.unit} of {corpus.name}, "
                         f"{event.device}; run: {run.folder}"
                     )
                     for notice in event.notices:

@@ -93,6 +93,12 @@ class RecurrentModel(nn.Module):
         """The number of trainable parameters. Tied weights count once."""
         return sum(each.numel() for each in self.parameters() if each.requires_grad)
 
+    def num_in_tables(self) -> int:
+        """The number of them in tables of n-grams, of which a step of training uses few rows."""
+        tables = [each for each in self.modules() if getattr(each, "sparse", False)]
+        of_each = [parameter for table in tables for parameter in table.parameters()]
+        return sum(each.numel() for each in of_each if each.requires_grad)
+
     @torch.no_grad()
     def take_layers(self, source: RecurrentModel) -> None:
         """Copy the embedding and the recurrent layers of another model; its dropout may differ.

@@ -6,7 +6,7 @@ The configuration reads the names, so torch is imported only where an optimiser 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -49,7 +49,13 @@ def _adam(
 
 
 def _adamw(
-    parameters: Parameters, *, lr: float, beta1: float, beta2: float, weight_decay: float
+    parameters: Parameters,
+    *,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    weight_decay: float,
+    tables: Sequence[nn.Parameter] = (),
 ) -> Optimizer:
     from torch.optim import AdamW
 
@@ -58,9 +64,12 @@ def _adamw(
     for name, each in parameters.items():
         is_bias = name.rpartition(".")[2].startswith("bias")
         (biases if is_bias else others)["params"].append(each)
-    return without_compiler(AdamW)(
-        [others, biases], lr=lr, betas=(beta1, beta2), fused=_fused(parameters)
-    )
+    options: dict[str, Any] = {"lr": lr, "betas": (beta1, beta2), "fused": _fused(parameters)}
+    if not tables:
+        return without_compiler(AdamW)([others, biases], **options)
+    from charlm.optimisation.tables import AdamWithTables
+
+    return without_compiler(AdamWithTables)([others, biases], [*tables], **options)
 
 
 def _fused(parameters: Parameters) -> bool:
@@ -91,12 +100,14 @@ class OptimiserKind:
     """How to build an optimiser.
 
     ``moments`` are the names of the tensors that it keeps for each weight; "step", a number, counts
-    the updates. ``beta1``: whether it uses that setting.
+    the updates. ``beta1``: whether it uses that setting. ``tables``: whether it can train tables
+    with sparse gradients.
     """
 
     build: Callable[..., Optimizer]
     moments: tuple[str, ...] = ()
     beta1: bool = False
+    tables: bool = False
 
 
 OPTIMISERS = {
@@ -104,7 +115,7 @@ OPTIMISERS = {
     "sgd-momentum": OptimiserKind(_momentum, ("momentum_buffer",), beta1=True),
     "rmsprop": OptimiserKind(_rmsprop, ("step", "square_avg")),
     "adam": OptimiserKind(_adam, ("step", "exp_avg", "exp_avg_sq"), beta1=True),
-    "adamw": OptimiserKind(_adamw, ("step", "exp_avg", "exp_avg_sq"), beta1=True),
+    "adamw": OptimiserKind(_adamw, ("step", "exp_avg", "exp_avg_sq"), beta1=True, tables=True),
 }
 
 
@@ -131,6 +142,7 @@ def build_optimiser(
     if name not in OPTIMISERS:
         raise ValueError(f"unknown optimiser {name!r}; known: {', '.join(OPTIMISERS)}")
     trainable = {key: each for key, each in model.named_parameters() if each.requires_grad}
-    return OPTIMISERS[name].build(
-        trainable, lr=lr, beta1=beta1, beta2=beta2, weight_decay=weight_decay
-    )
+    sparse = [key for key, module in model.named_modules() if getattr(module, "sparse", False)]
+    tables = [trainable.pop(key) for key in [*trainable] if key.rpartition(".")[0] in sparse]
+    options = {"lr": lr, "beta1": beta1, "beta2": beta2, "weight_decay": weight_decay}
+    return OPTIMISERS[name].build(trainable, **options, **({"tables": tables} if tables else {}))

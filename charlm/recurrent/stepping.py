@@ -35,18 +35,22 @@ LINE = 16  # floats in a line of the cache, where each weight matrix begins
 
 
 class Weights(NamedTuple):
-    """The weights of a stack of layers whose inputs are token ids."""
+    """The weights of a stack of layers whose inputs are token ids, or vectors."""
 
-    layers: NDArray[np.int64]  # (L, 5): kind of cell, G, I, H, O; I = V in the first layer
+    # (L, 5): kind of cell, G, I, H, O. In the first layer I = V, or E where it reads vectors.
+    layers: NDArray[np.int64]
     values: Floats  # all weights in the order in which `step` reads them
 
 
-def stack_weights(stack: Stack, embedding: Tensor | None) -> Weights | None:
+def stack_weights(
+    stack: Stack, embedding: Tensor | None, *, vectors: bool = False
+) -> Weights | None:
     """Copies of a stack's weights; None: `step` has no form of its connections or its cells.
 
     Args:
         stack: on the CPU, in float32.
         embedding: (V, E) vectors of the token ids, which the first layer reads; None: one-hot.
+        vectors: the first layer reads vectors that `step` is given, not token ids.
     """
     layers: list[tuple[int, ...]] = []
     values: list[Tensor] = []
@@ -58,7 +62,7 @@ def stack_weights(stack: Stack, embedding: Tensor | None) -> Weights | None:
         if kind is None:
             return None
         bias, matrix = named["bias"], named["weight_input"]
-        if layers:
+        if layers or vectors:
             values += [bias, matrix]
         else:  # a token picks a row: its part of every gate, with the bias
             matrix = (matrix if embedding is None else embedding @ matrix) + bias

@@ -31,26 +31,27 @@ inlined = njit(inline="always", nogil=True, error_model="numpy", fastmath={"cont
 
 
 @inlined
-def step(layers, weights, states, tokens):
+def step(layers, weights, states, tokens, vectors):
     """One step of all layers, which replaces the states.
 
     Args:
         layers, weights: (L, 5) and the values of `charlm.recurrent.stepping.Weights`.
         states: as of `charlm.recurrent.stepping.state_array`.
         tokens: (B,) int64 ids.
+        vectors: (B, E) that the first layer reads in place of the tokens; (B, 0): it reads tokens.
 
     Returns:
         The (B, O) outputs of the top layer: a view of its state.
     """
     rows = len(tokens)
     at, state_at = 0, 0
-    outputs = np.empty((0, 0), np.float32)
+    outputs = vectors
     for layer in range(len(layers)):
         kind, gates, inputs, size, output_size = layers[layer]
         width = gates * size
         # The part of the inputs.
         given = np.empty((rows, width), np.float32)
-        if layer == 0:
+        if layer == 0 and not vectors.shape[1]:
             table, at = _matrix(weights, at, inputs, width)
             for row in range(rows):
                 _copy(table[tokens[row]], given[row])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from charlm.config import Section, Settings, setting
 from charlm.config.settings import check
 from charlm.errors import RunError, UsageError
+from charlm.optimisation.optimisers import OPTIMISERS
 from charlm.recurrent.cells import CELLS
 
 if TYPE_CHECKING:
@@ -49,6 +50,15 @@ class FromRunSection(Section, section="model"):
             f"{self.name_of('freeze')} is true, but there are no trained layers to freeze",
             "give --from-run a language model",
         )
+
+
+def check_optimiser(ngram_order: int, name: str) -> None:
+    """Raise a UsageError if an optimiser cannot train embeddings of n-grams that there are."""
+    check(
+        ngram_order == 1 or OPTIMISERS[name].tables,
+        f"the optimiser {name} cannot train the n-grams of model.ngram_order",
+        "take training.optimiser=adamw, or leave model.ngram_order out",
+    )
 
 
 def open_source(model: FromRunSection) -> Run:

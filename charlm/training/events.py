@@ -11,6 +11,7 @@ class Started:
     """The model is built, and the first batch is next."""
 
     parameters: int
+    in_tables: int  # of the parameters, those in tables of n-grams
     device: str
     train_size: int  # of the train split, in the task's unit
     valid_size: int

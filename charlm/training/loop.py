@@ -89,6 +89,7 @@ def train(
         saver = Saver(run, trainer)
         yield Started(
             parameters=trainer.model.num_parameters(),
+            in_tables=trainer.model.num_in_tables(),
             device=str(device),
             train_size=trainer.objective.train_size,
             valid_size=trainer.objective.valid_size,
@@ -103,7 +104,7 @@ def train(
         is_open = device.type == "cpu" and not (
             run.config.training.deterministic or threads_given()
         )
-        threads = Threads(trainer.threads, trainer.same_gradients if is_open else lambda _: False)
+        threads = Threads(trainer.threads, trainer.may_use if is_open else lambda _: False)
         told_of_threads = False
         stopped = should_stop()
         try:

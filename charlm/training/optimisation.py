@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
+
+
+def dense_gradients(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
+    """The gradients that there are; of a sparse one, the tensor of the rows that it has."""
+    found = []
+    for each in parameters:
+        if each.grad is not None and each.grad.is_sparse:
+            each.grad = each.grad.coalesce()
+            found.append(each.grad.values())
+        elif each.grad is not None:
+            found.append(each.grad)
+    return found
 
 
 def gradient_norm(gradients: list[Tensor]) -> Tensor:

@@ -24,7 +24,7 @@ from charlm.training.clock import Clock
 from charlm.training.determinism import seed_step
 from charlm.training.events import Stepped
 from charlm.training.objective import Objective
-from charlm.training.optimisation import gradient_norm, scale_gradients, snapshot
+from charlm.training.optimisation import dense_gradients, gradient_norm, scale_gradients, snapshot
 from charlm.training.progress import Progress
 from charlm.training.reports import Reports
 
@@ -63,6 +63,7 @@ class Trainer:
         )
         self.bfloat16, self.notices = select_precision(config.precision, device)
         self.threads = torch.get_num_threads()
+        self._same: dict[int, bool] = {}  # whether gradients are, by the number of threads
         self.progress = Progress()
         self.metrics: list[dict[str, Any]] = []  # a row for each report, as in metrics.jsonl
         self.samples: list[dict[str, Any]] = []  # of all reports
@@ -244,8 +245,20 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             loss, count, state = self.objective.loss(self.model, batch, carried)
         (loss / count).backward()  # type: ignore[no-untyped-call]
-        gradients = [each.grad for each in self.parameters.values() if each.grad is not None]
+        gradients = dense_gradients(self.parameters.values())
         return loss, count, state, gradients
+
+    def may_use(self, threads: int) -> bool:
+        """Whether training may go on with another number of threads.
+
+        It may if the clock decides on the learning rate, because then no two trainings are equal
+        anyway; else only if the gradients stay the same.
+        """
+        if self.share > self._share_by_epochs:
+            return True
+        if threads not in self._same:
+            self._same[threads] = self.same_gradients(threads)
+        return self._same[threads]
 
     def same_gradients(self, threads: int) -> bool:
         """Whether a batch has the same gradients with this number of threads, bit for bit.

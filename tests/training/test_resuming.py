@@ -24,6 +24,7 @@ NETWORKS = [
     *(("scratch", cell) for cell in ("lstm-peephole", "jordan")),
 ]
 OPTIMISERS = ("adamw", "sgd", "adam", "rmsprop", "sgd-momentum")
+NGRAMS = {"ngram_order": 5, "ngram_rows": 60, "ngram_dropout": 0.3, **DROPOUT}
 PLATEAU = {"schedule": "plateau", "lr": 0.5}  # so that the metric gets worse
 
 
@@ -80,6 +81,9 @@ CASES = [
         {"schedule": "trapezoid", "swa": 0.5, "beta1": 0.0},
     ),
     ("tag", {"cell": "lstm-layernorm", **SCRATCH, "zoneout_cell": 0.3}, {"swa": 0.5}),
+    ("language-model", NGRAMS, {"averaging": 0.9, "precision": "bfloat16"}),
+    ("language-model", {**NGRAMS, "cell": "gru"}, {"sampling": "random", "swa": 0.5}),
+    ("lines", {**NGRAMS, "num_layers": 2}, {}),
 ]
 
 

@@ -263,6 +263,8 @@ def _with_source(
                 model.hidden_size if model.embedding == "tied" else model.embedding_size
             ),
             "ngrams": 1,
+            "ngram_order": model.ngram_order,
+            "ngram_rows": model.ngram_rows,
         },
     }
     check_given(config, own, run, settings)

@@ -10,7 +10,7 @@ from charlm.config.merging import Settings, TaskConfig
 from charlm.config.network import SequenceNetworkSection
 from charlm.config.settings import PROBABILITY, SIZE, check, setting
 from charlm.config.training import TrainingSection
-from charlm.tasks.from_run import FromRunSection
+from charlm.tasks.from_run import FromRunSection, check_optimiser
 
 FEATURES = ("last", "all", "mean", "max", "mean-max")
 
@@ -122,6 +122,19 @@ class ClassifierSection(FromRunSection, SequenceNetworkSection):
     buckets: int = setting(
         65_536, "Hash buckets for each n of ngrams.", at_least=1, at_most=10_000_000
     )
+    ngram_order: int = setting(
+        1,
+        "With --from-run, the longest n-gram that the language model has an embedding of. It comes "
+        "from the run.",
+        at_least=1,
+        at_most=16,
+    )
+    ngram_rows: int = setting(
+        16_384,
+        "Rows of the table of embeddings for each length of these n-grams.",
+        at_least=1,
+        at_most=10**7,
+    )
     features: str = setting(
         "mean-max",
         "The features of a text, made from the outputs of the top layer. last: the last output of "
@@ -164,6 +177,16 @@ class ClassifierSection(FromRunSection, SequenceNetworkSection):
             f"model.ngrams is {self.ngrams}, but one-hot tokens have no vectors to add theirs to",
             "set model.ngrams=1, or model.embedding=learned",
         )
+        check(
+            self.ngram_order == 1 or self.from_run is not None,
+            f"model.ngram_order is {self.ngram_order}, but no language model brings its n-grams",
+            "set model.ngrams, or give --from-run a language model with n-grams",
+        )
+
+    def idle(self) -> dict[str, str]:
+        """As in every network, and the rows of tables that there are not."""
+        idle = super().idle()
+        return idle if self.ngram_order > 1 else idle | {"ngram_rows": "there are no n-grams"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,3 +216,7 @@ class ClassificationConfig(TaskConfig):
     corpus: LabelledTextsSection = field(default_factory=LabelledTextsSection)
     model: ClassifierSection = field(default_factory=ClassifierSection)
     training: ClassifierTrainingSection = field(default_factory=ClassifierTrainingSection)
+
+    def __post_init__(self) -> None:
+        if not self.model.freeze:
+            check_optimiser(self.model.ngram_order, self.training.optimiser)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from charlm.models.build import build_layers, embedding_size, narrow_embedding
+from charlm.models.ngram_embedding import NGramEmbedding
 from charlm.models.recurrent_model import RecurrentModel, evaluating
 from charlm.recurrent.initialisation import initialise
 from charlm.recurrent.padding import valid_steps
@@ -31,6 +32,7 @@ class Classifier(RecurrentModel):
         ngrams: a table for the 2-grams, one for the 3-grams, ... The vectors of the n-grams that
             end at a token, hashed into the rows of the tables, are added to the token's vector
             (Joulin et al. 2017, arXiv:1607.01759).
+        source_ngrams: the n-grams of a language model, which are added too; None: none.
         stack: the recurrent layers.
         dense: a layer with ReLU between features and head; None: no such layer.
         head: to C logits, or to one for two classes.
@@ -50,6 +52,7 @@ class Classifier(RecurrentModel):
         self,
         embedding: nn.Embedding | None,
         ngrams: Iterable[nn.Embedding],
+        source_ngrams: NGramEmbedding | None,
         stack: Stack,
         dense: nn.Linear | None,
         head: nn.Linear,
@@ -71,6 +74,7 @@ class Classifier(RecurrentModel):
         self.unknown, self.length, self.word_dropout = unknown, length, word_dropout
         self.features, self.padding, self.skip_padding = features, padding, skip_padding
         self.ngrams = nn.ModuleList(ngrams)
+        self.source_ngrams = source_ngrams
         self.dense = dense
         self.head = head
         self.mean = self.deviation = None
@@ -79,7 +83,7 @@ class Classifier(RecurrentModel):
             self.mean = nn.Parameter(torch.zeros(count), requires_grad=False)
             self.deviation = nn.Parameter(torch.ones(count), requires_grad=False)
         if freeze:
-            for module in (embedding, self.ngrams, stack):
+            for module in (embedding, self.ngrams, source_ngrams, stack):
                 if module is not None:
                     module.requires_grad_(False)
 
@@ -142,8 +146,15 @@ class Classifier(RecurrentModel):
             earlier = F.pad(inputs, (0, 0, back, 0))[: len(inputs)]
             hashed = (hashed * 1_000_003 + earlier) % 2_147_483_647  # two primes, within 64 bits
             xs = xs + F.embedding(hashed % len(table), table)
+        if self.source_ngrams is not None:
+            before = self.source_ngrams.initial_context(inputs.shape[1])
+            xs = xs + self.source_ngrams(inputs, before)[0]
         dropped: Tensor = self.input_dropout(xs)
         return dropped
+
+    def _layer_parameters(self) -> list[nn.Parameter]:
+        ngrams = [] if self.source_ngrams is None else self.source_ngrams.parameters()
+        return [*super()._layer_parameters(), *ngrams]
 
     def _features(self, outputs: Tensor, lengths: Tensor) -> Tensor:
         """(T, B, O) outputs and (B,) lengths to (B, F)."""
@@ -192,6 +203,9 @@ def build_classifier(config: ClassificationConfig, vocabulary: ReviewVocabulary)
     inputs = len(vocabulary) if one_hot else size
     stack = build_layers(model, inputs, bidirectional=model.bidirectional)
     ngrams = [nn.Embedding(model.buckets, size) for _ in range(model.ngrams - 1)]
+    source_ngrams = None
+    if model.ngram_order > 1:
+        source_ngrams = NGramEmbedding(model.ngram_order, model.ngram_rows, size, dropout=0.0)
     count = {"all": length, "mean-max": 2}.get(model.features, 1) * stack.output_size
     dense = nn.Linear(count, model.dense_size) if model.dense_size else None
     classes = len(vocabulary.labels)
@@ -203,6 +217,7 @@ def build_classifier(config: ClassificationConfig, vocabulary: ReviewVocabulary)
     return Classifier(
         embedding,
         ngrams,
+        source_ngrams,
         stack,
         dense,
         head,

@@ -15,9 +15,10 @@ from charlm.corpus.addresses import check_is_no_address
 from charlm.errors import CorpusError, UsageError, counted
 from charlm.task import EvalOptions, Metric, Plan, Report, Task, with_absolute_source
 from charlm.tasks.from_run import check_given, open_source
-from charlm.tasks.language_model.config import LanguageModelConfig, settings_for_text
+from charlm.tasks.language_model.config import LanguageModelConfig
 from charlm.tasks.language_model.corpus import Corpus, load_corpus
 from charlm.tasks.language_model.from_run import idle_characters, network, take_weights, taken_over
+from charlm.tasks.language_model.plan import Text, planned_settings
 
 if TYPE_CHECKING:
     import torch
@@ -175,7 +176,9 @@ class LanguageModelTask(Task):
                 "leave them out, or name the folder",
             )
         train_lines = corpus.count_lines("train") if corpus.lines else None
-        suited = settings_for_text(corpus.split_sizes[0], len(corpus.vocabulary), train_lines)
+        text = Text(corpus.split_sizes[0], len(corpus.vocabulary), train_lines)
+        sized = source is not None or _sets(settings, "model", "hidden_size")
+        suited = planned_settings(text, config, speed=_speed(config), sized=sized)
         if source is not None:
             notices = (*corpus.notices, *taken_over(source, corpus))
             corpus = dataclasses.replace(corpus, notices=notices)
@@ -341,6 +344,23 @@ class LanguageModelTask(Task):
         if run.config.corpus.lines:
             return "charlm generate --num-samples 20"
         return f"charlm generate --prefix {shlex.quote(run.config.training.prefixes[0])}"
+
+
+def _sets(settings: Sequence[Settings], section: str, key: str) -> bool:
+    """Whether the user gives a value for a setting."""
+    return any(key in each.get(section, {}) for each in settings)
+
+
+def _speed(config: LanguageModelConfig) -> float | None:
+    """The speed of the products in a training with a budget of minutes; see `planned_settings`."""
+    if config.training.minutes is None:
+        return None
+    from charlm.device import select_device, select_precision
+    from charlm.speed import products_per_second
+
+    device = select_device(config.training.device)
+    bfloat16 = select_precision(config.training.precision, device).bfloat16
+    return products_per_second(device, bfloat16=bfloat16)
 
 
 def _beginning(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from charlm.config.data import DataSection
 from charlm.config.merging import Settings, TaskConfig
@@ -11,7 +11,7 @@ from charlm.config.network import NetworkSection
 from charlm.config.settings import COUNT, PROBABILITY, check, setting
 from charlm.config.training import TrainingSection
 from charlm.corpus.archives import TEXT_SUFFIXES
-from charlm.tasks.from_run import FromRunSection
+from charlm.tasks.from_run import FromRunSection, check_optimiser
 
 # How ``charlm generate`` samples by default. docs/decoding.md compares other values.
 TEMPERATURE = 0.8
@@ -108,6 +108,23 @@ class LanguageModelSection(FromRunSection, NetworkSection):
         "weights of the output layer (Press and Wolf 2017).",
         choices=("one-hot", "learned", "tied"),
     )
+    ngram_order: int = setting(
+        1,
+        "The longest n-gram of characters with an embedding, which is added to that of the last "
+        "character; the output layer sees their sum too (after Mikolov et al. 2011). 1: only "
+        "single characters.",
+        at_least=1,
+        at_most=16,
+    )
+    ngram_rows: int = setting(
+        16_384,
+        "Rows of the table of embeddings for each length of n-grams; a hash chooses the row.",
+        at_least=1,
+        at_most=10**7,
+    )
+    ngram_dropout: float = setting(
+        0.0, "Probability that an n-gram is left out at a step of training.", **PROBABILITY
+    )
     embedding_dropout: float = setting(
         0.0,
         "Probability that a character's embedding is zero, drawn once per batch (Gal and "
@@ -156,12 +173,21 @@ class LanguageModelSection(FromRunSection, NetworkSection):
             f"model.skip with several layers needs a learned embedding, not {self.embedding}",
             "set model.embedding=learned, or leave model.skip out",
         )
+        check(
+            self.ngram_order == 1 or self.embedding == "learned",
+            f"model.ngram_order is {self.ngram_order}, but the embedding is {self.embedding}: "
+            "n-grams are added to a learned one",
+            "set model.embedding=learned, or leave model.ngram_order out",
+        )
 
     def idle(self) -> dict[str, str]:
-        """As of every network, and embedding dropout without an embedding."""
+        """As of every network, and what needs an embedding or n-grams that there are not."""
         idle = super().idle()
         if self.embedding == "one-hot":
             idle["embedding_dropout"] = idle["input_dropout"]
+        if self.ngram_order == 1:
+            reason = "model.ngram_order is 1, so there are no embeddings of n-grams"
+            idle |= dict.fromkeys(("ngram_rows", "ngram_dropout"), reason)
         return idle
 
 
@@ -235,6 +261,9 @@ class LanguageModelConfig(TaskConfig):
     model: LanguageModelSection = field(default_factory=LanguageModelSection)
     training: LanguageTrainingSection = field(default_factory=LanguageTrainingSection)
 
+    def __post_init__(self) -> None:
+        check_optimiser(self.model.ngram_order, self.training.optimiser)
+
     def idle(self) -> dict[tuple[str, str], str]:
         """As every task's, and the settings of a running text or of lines."""
         idle = super().idle()
@@ -242,33 +271,3 @@ class LanguageModelConfig(TaskConfig):
             reason = "with --lines, each batch has whole lines of similar lengths"
             return idle | {("training", k): reason for k in ("sampling", "offset", "drop_last")}
         return idle | {("corpus", "distinct"): "it is for --lines"}
-
-
-def settings_for_text(
-    train_characters: int, vocabulary_size: int, train_lines: int | None = None
-) -> Settings:
-    """Settings that suit a text better than the defaults; ``charlm train`` merges them first.
-
-    The defaults suit a novel. A short text is overfitted sooner. So is a text with many distinct
-    characters, such as Chinese, because most of them are rare. Both take more dropout, and with
-    many characters it helps to tie the embedding to the output layer. A short training sees each
-    part of a long text only a few times, so dropout only slows it down. See docs/results.md for
-    measurements.
-
-    ``train_lines`` is the number of lines where lines are examples. A batch of short lines has more
-    of them: as many as fill half a batch of a running text, but at least 50 batches in an epoch.
-    Short lines also take longer per character. See docs/lines.md for measurements.
-    """
-    many = vocabulary_size > 256
-    model: dict[str, Any] = {"embedding": "tied"} if many else {}
-    if train_characters > (500_000 if train_lines is None else 200_000):
-        model |= {"input_dropout": 0.0, "output_dropout": 0.1, "weight_dropout": 0.0}
-    elif many or train_characters < 50_000:
-        model |= {"input_dropout": 0.4 if many else 0.2}
-        model |= {"output_dropout": 0.6, "weight_dropout": 0.5}
-    if train_lines is None:
-        return {"model": model}
-    usual = LanguageTrainingSection()
-    as_many = usual.batch_size * usual.seq_len // 2 * train_lines // train_characters
-    batch_size = max(usual.batch_size, min(as_many, train_lines // 50))
-    return {"model": model, "training": {"batch_size": batch_size}}

@@ -18,7 +18,7 @@ from charlm.compiled import can_compile
 from charlm.corpus.vocabulary import UNKNOWN
 from charlm.errors import RunError, UsageError
 from charlm.models.recurrent_model import evaluating
-from charlm.recurrent.states import StackState, map_state
+from charlm.recurrent.states import StackState, map_state, state_tensors
 from charlm.recurrent.stepping import Weights, stack_weights, state_array
 from charlm.tasks.language_model.config import TEMPERATURE, TOP_P
 from charlm.tasks.language_model.model import LanguageModel
@@ -199,7 +199,9 @@ class CompiledWeights(NamedTuple):
     """The weights of a language model, as `decoding_numba.write` takes them."""
 
     stack: Weights
-    head: NDArray[np.float32]  # (H, V)
+    embedding: NDArray[np.float32]  # (V, E) of a model with n-grams, else (0, 0)
+    table: NDArray[np.float32]  # of the n-grams; not a copy
+    head: NDArray[np.float32]  # (H, V); with n-grams (H + E, V)
     bias: NDArray[np.float32]  # (V,)
 
 
@@ -211,12 +213,16 @@ def compiled_weights(model: LanguageModel) -> CompiledWeights | None:
     )
     if not fit or not can_compile():
         return None
-    stack = stack_weights(model.stack, None if model.embedding is None else model.embedding.weight)
+    ngrams = model.ngrams
+    vectors = None if model.embedding is None else model.embedding.weight
+    stack = stack_weights(model.stack, vectors, vectors=ngrams is not None)
     if stack is None:
         return None
-    return CompiledWeights(
-        stack, model.head.weight.T.contiguous().numpy(), model.head.bias.numpy().copy()
-    )
+    head, bias = model.head.weight.T.contiguous().numpy(), model.head.bias.numpy().copy()
+    if ngrams is None or vectors is None:
+        none = np.empty((0, 0), np.float32)
+        return CompiledWeights(stack, none, none, head, bias)
+    return CompiledWeights(stack, vectors.numpy().copy(), ngrams.table.numpy(), head, bias)
 
 
 def _write(
@@ -231,7 +237,10 @@ def _write(
     from charlm.tasks.language_model.decoding_numba import write
 
     rows, size = logits.shape
-    values, states = logits.contiguous().numpy().copy(), state_array(state)
+    values, layers = logits.contiguous().numpy().copy(), len(weights.stack.layers)
+    states, previous = state_array(state[:layers]), np.empty((rows, 0), np.int64)
+    if state[layers:]:  # the context of the n-grams
+        previous = state_tensors(state[layers:])[0].long().numpy()
     choice = (
         float(decoding.temperature),
         min(decoding.top_k or size, size),
@@ -244,9 +253,9 @@ def _write(
         uniforms = _uniform(len(chosen), rows, generator).numpy()
         done = write(
             *weights.stack,
+            *weights[1:],
             states,
-            weights.head,
-            weights.bias,
+            previous,
             values,
             uniforms,
             choice,

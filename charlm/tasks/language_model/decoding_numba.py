@@ -2,7 +2,8 @@
 
 `choose` is the twin of ``Decoding.choose``.
 
-Symbols in shapes: T steps, B texts, V vocabulary, H hidden.
+Symbols in shapes: T steps, B texts, V vocabulary, H output of the layers, E embedding of a model
+with n-grams up to N characters; else E = 0 and N = 1.
 """
 
 # Numba types these functions, mypy does not.
@@ -15,17 +16,33 @@ import math
 import numpy as np
 
 from charlm.corpus.vocabulary import UNKNOWN
+from charlm.models.ngram_embedding import BASE, SPREAD
 from charlm.recurrent.stepping_numba import add_product, compiled, step
 
 
 @compiled
-def write(layers, weights, states, head, bias, logits, uniforms, choice, chosen):
+def write(
+    layers,
+    weights,
+    embedding,
+    table,
+    head,
+    bias,
+    states,
+    previous,
+    logits,
+    uniforms,
+    choice,
+    chosen,
+):
     """Choose T characters of each text, and read them.
 
     Args:
         layers, weights: as of `charlm.recurrent.stepping.Weights`.
+        embedding, table: (V, E) of the characters, and ((N - 1) * rows, E) of the n-grams.
+        head, bias: (H + E, V) and (V,) of the output layer.
         states: as of `charlm.recurrent.stepping.state_array`; they are replaced.
-        head, bias: (H, V) and (V,) of the output layer.
+        previous: (B, N - 1) int64 ids of the last characters; they are replaced.
         logits: (B, V) of the next characters; they are replaced.
         uniforms: (T, B) float64, from 0 to 1.
         choice: temperature, top-k and top-p; V and 1.0 filter nothing.
@@ -36,18 +53,50 @@ def write(layers, weights, states, head, bias, logits, uniforms, choice, chosen)
     """
     rows, size = logits.shape
     odds, heap = np.empty(size, np.float64), np.empty(size, np.int64)
+    vectors = np.empty((rows, embedding.shape[1]), np.float32)
     for number in range(len(chosen)):
         for row in range(rows):
             token = choose(logits[row], choice, uniforms[number, row], odds, heap)
             if token < 0:
                 return number
             chosen[number, row] = token
-        outputs = step(layers, weights, states, chosen[number])
+        if vectors.shape[1]:
+            embed(chosen[number], previous, embedding, table, vectors)
+        outputs = step(layers, weights, states, chosen[number], vectors)
         for row in range(rows):
             for token in range(size):
                 logits[row, token] = bias[token]
-        add_product(outputs, head, logits)
+        add_product(outputs, head[: outputs.shape[1]], logits)
+        add_product(vectors, head[outputs.shape[1] :], logits)
     return len(chosen)
+
+
+@compiled
+def embed(tokens, previous, embedding, table, vectors):
+    """The vectors of characters and of the n-grams that end there.
+
+    Its twin is `charlm.models.ngram_embedding.NGramEmbedding`.
+
+    Args:
+        tokens: (B,) int64.
+        previous, embedding, table: as in `write`.
+        vectors: (B, E), which receives them.
+    """
+    before = previous.shape[1]
+    rows = len(table) // before
+    for text in range(len(tokens)):
+        token, last, vector = tokens[text], previous[text], vectors[text]
+        for j in range(len(vector)):
+            vector[j] = embedding[token, j]
+        value = token
+        for n in range(before):
+            value = value * BASE + last[before - 1 - n] + 1
+            row = ((value * SPREAD) >> 32) % rows + n * rows
+            for j in range(len(vector)):
+                vector[j] += table[row, j]
+        for n in range(before - 1):
+            last[n] = last[n + 1]
+        last[before - 1] = token
 
 
 @compiled

@@ -25,7 +25,8 @@ def network(run: Run) -> dict[str, Any]:
     model = run.config.model
     learned = model.embedding == "learned"
     size = embedding_size(model) if learned else model.embedding_size
-    return {**network_settings(run), "embedding": model.embedding, "embedding_size": size}
+    own = {key: getattr(model, key) for key in ("embedding", "ngram_order", "ngram_rows")}
+    return {**network_settings(run), **own, "embedding_size": size}
 
 
 def take_weights(
@@ -39,8 +40,7 @@ def take_weights(
     from charlm.tasks.language_model.model import build_language_model
 
     source = open_source(config)
-    there = {character: id for id, character in enumerate(source.vocabulary.characters, 1)}
-    ids = [0, *(there.get(character) for character in vocabulary.characters)]
+    ids = _ids_in(source.vocabulary, vocabulary)
     with without_numbers():
         larger = build_language_model(config, len(vocabulary) + 1)
     model.take_weights(source.load_model(), ids, larger)
@@ -58,6 +58,11 @@ def taken_over(run: Run, corpus: Corpus) -> Iterator[str]:
     dropped = corpus.vocabulary.unknown_characters("".join(run.vocabulary.characters))
     if dropped:
         yield f"dropped, because this text lacks them: {_shortened(dropped)}"
+    if run.config.model.ngram_order > 1:
+        from charlm.tasks.language_model.model import same_ids
+
+        if not same_ids(_ids_in(run.vocabulary, corpus.vocabulary)):
+            yield "the n-grams start at zero, because the characters have other ids in this text"
 
 
 def idle_characters(plan: Plan, run: Run) -> list[str]:
@@ -66,6 +71,12 @@ def idle_characters(plan: Plan, run: Run) -> list[str]:
     if model.freeze and model.embedding == "one-hot" and _new_characters(run, plan.corpus):
         return ["the frozen layers read one-hot characters: new characters keep random weights"]
     return []
+
+
+def _ids_in(source: Vocabulary, vocabulary: Vocabulary) -> list[int | None]:
+    """The id in ``source`` of each token of a vocabulary; None: it lacks the character."""
+    there = {character: id for id, character in enumerate(source.characters, 1)}
+    return [0, *(there.get(character) for character in vocabulary.characters)]
 
 
 def _new_characters(run: Run, corpus: Corpus) -> tuple[str, ...]:

@@ -107,7 +107,7 @@ def memory(
     ends = torch.linspace(first, last, min(positions, last - first + 1), dtype=torch.float64)
     ends = ends.round().long()  # (B,)
     steps = torch.arange(-first, 1).unsqueeze(1)  # (T, 1)
-    state = model.initial_state(1)
+    state = model.stack.initial_state(1)
     units = sum(tensor.shape[1] for tensor in state_tensors(state))
     inputs = model.embedding.embedding_dim if model.embedding else model.vocabulary_size
     rows = max(1, LIMIT // (model.stack.output_size * (units + inputs)))
@@ -126,11 +126,12 @@ def _norms(
     weights = {name: weight.detach() for name, weight in model.stack.named_parameters()}
     states: list[StackState] = []  # the state before each of the last K + 1 steps
     with torch.no_grad():
-        state = model.initial_state(ids.shape[1])
-        for begin, read in enumerate(ids):
+        state = model.stack.initial_state(ids.shape[1])
+        vectors = _vectors(model, ids)
+        for begin, read in enumerate(vectors):
             if begin >= len(ids) - distances - 1:
                 states.append(state)
-            _, state = model.stack(_vectors(model, read).unsqueeze(0), state)
+            _, state = model.stack(read.unsqueeze(0), state)
     units = model.stack.output_size
     identity = torch.eye(units, dtype=model.head.weight.dtype)
     jacobian = [identity.unsqueeze(1).expand(-1, ids.shape[1], -1)]  # (H, B, H), then (H, B, S)
@@ -141,7 +142,7 @@ def _norms(
         if should_stop():
             raise Stopped
         before = map_state(lambda tensor: tensor.detach().requires_grad_(), states[-1 - k])
-        x = _vectors(model, ids[-1 - k]).detach().requires_grad_()  # (B, E)
+        x = vectors[-1 - k].detach().requires_grad_()  # (B, E)
         with torch.enable_grad():
             outputs, after = functional_call(model.stack, weights, (x.unsqueeze(0), before))
             # The first step back starts at the output h_t, the others at the state after the step.
@@ -158,11 +159,11 @@ def _norms(
 
 
 def _vectors(model: LanguageModel, ids: Tensor) -> Tensor:
-    """(B,) token ids to the (B, E) input vectors of the recurrent layers."""
-    if model.embedding is not None:
-        vectors: Tensor = model.embedding(ids)
-        return vectors
-    return F.one_hot(ids, model.vocabulary_size).to(model.head.weight.dtype)
+    """(T, B) token ids to the (T, B, E) input vectors of the recurrent layers."""
+    if model.embedding is None:
+        return F.one_hot(ids, model.vocabulary_size).to(model.head.weight.dtype)
+    vectors: Tensor = model.vectors(ids, model.initial_state(ids.shape[1]))[0]
+    return vectors
 
 
 @contextmanager

@@ -162,7 +162,7 @@ def _predictions(
                 positions = places.clamp(0, count - 1)
                 inputs = _take(ids, positions, device)
                 if begin < 0:  # nothing is scored, so no logits are needed
-                    _, state = model.stack(model.embed(inputs), state)
+                    state = model.read(inputs, state)
                 else:
                     logits, state = model(inputs, state)
                     scored = (places < count).to(device)

@@ -251,7 +251,7 @@ class LanguageModelRun(Run):
         import torch
 
         model, ids, before = self._model_and_ids(text, device)
-        layers = model.stack.layer_outputs(model.embed(ids), model.initial_state(1))
+        layers = model.stack.layer_outputs(*model.vectors(ids, model.initial_state(1))[:2])
         outputs = torch.stack(layers, dim=2)[before:, 0]  # (T, L, H)
         array: NDArray[np.float32] = outputs.float().cpu().numpy()
         return array

@@ -15,6 +15,7 @@ from charlm.tasks.language_model.corpus import load_corpus
 from charlm.training import train
 
 OTHER_WORDS = ("it", "was", "the", "film", "that", "we", "saw")
+TAKEN = ("cell", "hidden_size", "num_layers", "ngram_order", "ngram_rows")
 SETTINGS = {
     "model": {"hidden_size": 4, "embedding_size": 4, "buckets": 50},
     "training": {"epochs": 3, "batch_size": 8, "lr": 0.02, "patience": None},
@@ -98,7 +99,7 @@ def from_run(tmp_path, config):
     def make(source, **sections):
         network = source.config.model
         model = {
-            **{key: getattr(network, key) for key in ("cell", "hidden_size", "num_layers")},
+            **{key: getattr(network, key) for key in TAKEN},
             **{"embedding_size": 3, "bidirectional": False, "ngrams": 1},
             "from_run": str(source.folder),
             **sections.pop("model", {}),

@@ -466,6 +466,7 @@ def test_built_from_a_configuration():
 def test_layers_of_a_language_model_compute_the_same_in_a_classifier(
     embedding, num_layers, weight_dropout, cell, backend
 ):
+    ngrams = {"ngram_order": 4 if embedding == "learned" else 1, "ngram_rows": 30}
     source = build_language_model(
         LanguageModelSection(
             cell=cell,
@@ -474,22 +475,27 @@ def test_layers_of_a_language_model_compute_the_same_in_a_classifier(
             num_layers=num_layers,
             embedding=embedding,
             weight_dropout=weight_dropout,
+            **ngrams,
         ),
         WORDS,
     ).double()
+    if source.ngrams is not None:
+        torch.nn.init.normal_(source.ngrams.table)
     model = model_of(
         cell=cell,
         backend=backend,
         num_layers=num_layers,
         embedding="one-hot" if embedding == "one-hot" else "learned",
         embedding_size=5,
+        from_run="run",
+        **ngrams,
     )
     before = {name: each.clone() for name, each in source.named_parameters()}
     head = model.head.weight.clone()
     model.take_layers(source)
     ids = torch.tensor(TEXTS[0]).unsqueeze(1)
     source.eval()
-    expected, _ = source.stack(source.embed(ids), source.initial_state(1))
+    expected, _ = source.stack(*source.vectors(ids, source.initial_state(1))[:2])
     found, _ = model.stack(model.embed(ids), model.initial_state(1))
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
     assert torch.equal(model.head.weight, head)

@@ -162,17 +162,17 @@ def test_class_weights_of_labels_with_commas(write_texts):
 
 
 def layers_of(model):
-    names = ("embedding.", "stack.")
+    names = ("embedding.", "stack.", "ngrams.", "source_ngrams.")
     return [each for name, each in model.named_parameters() if name.startswith(names)]
 
 
 @pytest.mark.parametrize("freeze", [False, True], ids=["fine-tuned", "frozen"])
 def test_layers_come_from_the_language_model(language_model, from_run, follow, freeze):
-    source = language_model(num_layers=2)
+    source = language_model(num_layers=2, ngram_order=3, ngram_rows=40)
     run, corpus = from_run(source, model={"freeze": freeze})
     expected = layers_of(source.load_model())
     first = layers_of(run.first_model())
-    assert len(first) == 1 + 2 * 4
+    assert len(first) == 1 + 2 * 4 + 1
     assert all(map(torch.equal, first, expected))
     assert {each.requires_grad for each in first} == {not freeze}
     started, *_ = follow(run, corpus)
@@ -188,7 +188,7 @@ def test_layers_come_from_the_language_model(language_model, from_run, follow, f
 def test_training_resumes_without_the_language_model(
     tmp_path, language_model, from_run, follow, checkpoint_content, freeze
 ):
-    source = language_model()
+    source = language_model(ngram_order=3, ngram_rows=40)
     sections = {"model": {"freeze": freeze}, "training": {"averaging": 0.9}}
     run, corpus = from_run(source, **{key: dict(value) for key, value in sections.items()})
     follow(run, corpus)

@@ -35,13 +35,17 @@ MODELS = [
     )
     for cell, embedding in itertools.product(cells, ("one-hot", "tied"))
 ]
+NGRAMS = {"embedding": "learned", "ngram_order": 4, "ngram_rows": 50}
 VOCABULARY_SIZE = 12
 DROPOUTS = ("input_dropout", "dropout", "output_dropout", "weight_dropout")
 PLAIN = {"embedding": "one-hot", **dict.fromkeys(DROPOUTS, 0.0)}
 
 
 def plain_model(size: int, **options) -> LanguageModel:
-    return build_language_model(LanguageModelSection(**{**PLAIN, **options}), size)
+    model = build_language_model(LanguageModelSection(**{**PLAIN, **options}), size)
+    if model.ngrams is not None:
+        torch.nn.init.normal_(model.ngrams.table, std=0.2)
+    return model
 
 
 def small_model(**options) -> LanguageModel:
@@ -259,7 +263,9 @@ def fast_generate(model, prefix, length, decoding=GREEDY, num_samples=1, seed=0)
     return [step.tolist() for step in steps]
 
 
-@pytest.mark.parametrize("options", MODELS, ids=lambda options: "-".join(options.values()))
+@pytest.mark.parametrize(
+    "options", [*MODELS, NGRAMS], ids=lambda options: "-".join(map(str, options.values()))
+)
 @pytest.mark.parametrize("prefix", [[3], [0, 5, 2, 2, 11]])
 def test_generation_is_that_of_rereading_the_whole_text(options, prefix):
     model = small_model(**options)
@@ -386,6 +392,11 @@ COMPILED = [
         strict=False,
     )
 ]
+COMPILED += [
+    {**NGRAMS, "cell": "lstm", "backend": "torch", "num_layers": 2, "embedding_size": 9},
+    {**NGRAMS, "cell": "gru", "num_layers": 1, "ngram_order": 2},
+    {**NGRAMS, "cell": "gru-reset-before", "num_layers": 1, "ngram_order": 16, "ngram_rows": 7},
+]
 needs_numba = pytest.mark.skipif(not can_compile(), reason="numba cannot compile here")
 
 
@@ -435,14 +446,17 @@ def test_logits_of_compiled_functions_are_the_model_s(options, rows):
     model = lively_model(**options)
     weights = decoding_module.compiled_weights(model)
     state = model.initial_state(rows)
-    states, logits = state_array(state), torch.zeros(rows, VOCABULARY_SIZE)
+    states = state_array(state[: len(model.stack.layers)])
+    logits = torch.zeros(rows, VOCABULARY_SIZE)
+    before = 0 if model.ngrams is None else model.ngrams.order - 1
+    previous = np.zeros((rows, before), np.int64)
     logits[:, 1:] = torch.randn(rows, VOCABULARY_SIZE - 1)
     values, chosen = logits.numpy(), torch.empty(1, rows, dtype=torch.int64)
     for _ in range(40):
         drawn = torch.rand(1, rows, dtype=torch.float64).numpy()
         choice = (1.0, VOCABULARY_SIZE, 1.0)
-        step = (weights.head, weights.bias, values, drawn, choice, chosen.numpy())
-        assert write(*weights.stack, states, *step) == 1
+        step = (states, previous, values, drawn, choice, chosen.numpy())
+        assert write(*weights.stack, *weights[1:], *step) == 1
         with torch.no_grad():
             expected, state = model(chosen, state)
         assert torch.allclose(torch.from_numpy(values), expected[0], rtol=0, atol=1e-5)

@@ -36,6 +36,8 @@ def texts(tmp_path):
 def planned(texts, name, **sections):
     corpus = {"source": str(texts / f"{name}.txt"), "split": (0.8, 0.2, 0.0)}
     sections["corpus"] = {**corpus, **sections.pop("corpus", {})}
+    if "from_run" not in sections.get("model", {}):  # without n-grams unless a test is about them
+        sections["model"] = {"ngram_order": 1, **sections.pop("model", {})}
     return LANGUAGE_MODEL.plan([{"training": TRAINING}, sections], None, progress=False)
 
 
@@ -93,6 +95,25 @@ def test_known_characters_keep_their_weights(texts, train, network):
     )
 
 
+def test_n_grams_are_copied_where_the_characters_have_the_same_ids(texts, train):
+    """A row of a table belongs to a hash of ids. Other weights are copied as in any network."""
+    network = {"hidden_size": 5, "embedding_size": 3, "ngram_order": 3, "ngram_rows": 40}
+    source, _ = train("old", "source", model=network)
+    table = source.load_model().ngrams.table
+    assert table.any()
+    (texts / "old and more.txt").write_text(OLD + 3 * "~", "utf-8")  # the last character by its id
+    for name, same in (("old", True), ("old and more", True), ("new", False)):
+        plan = planned(texts, name, model={"from_run": str(source.folder)})
+        model = Run.create(texts / f"run on {name}", plan.config, plan.corpus).first_model()
+        assert torch.equal(model.ngrams.table, table if same else torch.zeros_like(table))
+        assert torch.equal(model.head.weight[0], source.load_model().head.weight[0])
+        assert any("the n-grams start at zero" in line for line in plan.corpus.notices) == (
+            not same
+        )
+    run, _ = train("new", "trained", model={"from_run": str(source.folder), "freeze": True})
+    assert Run.open(run.folder).load_model("last").ngrams.table.any()  # it learns, as the embedding
+
+
 def test_network_and_cleaning_come_from_the_run(texts, train):
     network = {"cell": "gru", "hidden_size": 6, "num_layers": 2, "embedding_size": 4}
     source, _ = train("old", "source", model=network, corpus={"cleaning": "letters"})
@@ -123,7 +144,8 @@ def test_long_lists_of_characters_are_shortened(texts, source):
     ("key", "value"),
     [
         *(("cell", "gru"), ("backend", "scratch"), ("hidden_size", 6), ("num_layers", 2)),
-        *(("embedding", "tied"), ("embedding_size", 4), ("residual", True)),
+        *(("embedding", "tied"), ("embedding_size", 4), ("ngram_order", 3)),
+        ("residual", True),
     ],
 )
 def test_another_network_is_refused(texts, source, one_line, key, value):

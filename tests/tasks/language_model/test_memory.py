@@ -30,13 +30,17 @@ MODELS = [
     {"cell": "lstm", "embedding": "learned", "embedding_size": 3, **DROPOUT},
     {"cell": "lstm-peephole", "backend": "scratch", "num_layers": 2, "embedding": "learned"},
     {"cell": "jordan", "backend": "scratch", "num_layers": 2, "embedding": "tied"},
+    {"cell": "lstm", "embedding": "learned", "ngram_order": 4, "ngram_rows": 20},
 ]
 
 
 def model_of(size: int = VOCABULARY_SIZE, **options) -> LanguageModel:
-    return build_language_model(
+    model = build_language_model(
         LanguageModelSection(**{**PLAIN, "hidden_size": 6, **options}), size
     )
+    if model.ngrams is not None:  # its first weights are zeros
+        torch.nn.init.normal_(model.ngrams.table)
+    return model
 
 
 def text_of(length: int) -> torch.Tensor:
@@ -48,8 +52,9 @@ def slowly(model: LanguageModel, ids: torch.Tensor, distances: int) -> list[floa
     if model.embedding is None:
         xs = F.one_hot(ids, VOCABULARY_SIZE).to(model.head.weight.dtype)
     else:
-        xs = model.embedding(ids).detach()
-    state = model.initial_state(1)
+        first = model.initial_state(1)
+        xs = model.vectors(ids.unsqueeze(1), first)[0][:, 0].detach()
+    state = model.stack.initial_state(1)
     jacobian = torch.autograd.functional.jacobian(
         lambda xs: model.stack(xs.unsqueeze(1), state)[0][-1, 0], xs
     )  # (H, T, E)

@@ -282,6 +282,9 @@ def test_every_setting_reaches_the_model():
         mogrifier_rounds=2,
         mogrifier_rank=1,
         embedding_size=4,
+        ngram_order=3,
+        ngram_rows=9,
+        ngram_dropout=0.5,
         initialisation="book",
         input_dropout=0.1,
         dropout=0.2,
@@ -300,7 +303,10 @@ def test_every_setting_reaches_the_model():
     model = build_language_model(config, VOCABULARY)
     assert model.embedding.weight.shape == (VOCABULARY, 4)
     assert [layer.input_size for layer in model.stack.layers] == [4, 10, 10]
-    assert (model.stack.residual, model.stack.skip, model.head.in_features) == (True, True, 18)
+    assert (model.stack.residual, model.stack.skip, model.head.in_features) == (True, True, 18 + 4)
+    assert (model.ngrams.order, model.ngrams.rows, model.ngrams.dropout) == (3, 9, 0.5)
+    assert model.ngrams.table.shape == (2 * 9, 4)
+    assert model.num_in_tables() == 2 * 9 * 4
     assert all(isinstance(layer, WeightDropout) for layer in model.stack.layers)
     for layer in model.stack.layers:
         zoned = layer.layer.cell

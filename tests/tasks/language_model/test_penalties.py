@@ -123,7 +123,7 @@ def test_embedding_dropout_drops_whole_characters_once_per_batch():
     )
     model = build_language_model(section, 4000)
     ids = torch.arange(4000).repeat(2, 1).T  # (T, B): each character twice
-    found, table = model.embed(ids), model.embedding.weight
+    found, table = model.vectors(ids, model.initial_state(2))[0], model.embedding.weight
     kept = found[:, 0].abs().sum(1) > 0
     assert float(kept.double().mean()) == pytest.approx(0.75, abs=0.03)
     torch.testing.assert_close(found[kept, 0], table[kept] / 0.75)

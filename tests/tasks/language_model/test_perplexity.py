@@ -32,6 +32,7 @@ MODELS = [
     {"cell": "gru-reset-before", "backend": "scratch", "embedding": "learned"},
     {"cell": "rnn", "backend": "scratch", "num_layers": 2, "embedding": "tied"},
     {"cell": "rnn-relu"},
+    {"cell": "gru", "embedding": "learned", "ngram_order": 5, "ngram_rows": 40},
 ]
 
 
@@ -41,6 +42,8 @@ def model_of(scale: float = 1.0, size: int = VOCABULARY_SIZE, **options) -> Lang
         LanguageModelSection(**{**PLAIN, "hidden_size": 12, **options}), size
     )
     with torch.no_grad():
+        if model.ngrams is not None:  # its first weights are zeros
+            torch.nn.init.normal_(model.ngrams.table, std=0.1)
         for parameter in model.parameters():
             parameter.mul_(scale)
     return model.double()
@@ -57,20 +60,17 @@ class Memoryless(nn.Module):
         super().__init__()
         self.vocabulary_size = vocabulary_size
         self.table = torch.randn(vocabulary_size, vocabulary_size, dtype=torch.float64)
-        self.read: list[torch.Tensor] = []
+        self.inputs: list[torch.Tensor] = []
 
     def initial_state(self, batch_size):
         return (HiddenState(torch.zeros(batch_size, 1)),)
 
-    def embed(self, inputs):
-        return inputs
-
-    def stack(self, inputs, state):
-        self.read.append(inputs)
-        return inputs, state
+    def read(self, inputs, state):
+        self.inputs.append(inputs)
+        return state
 
     def forward(self, inputs, state):
-        return self.table[self.stack(inputs, state)[0]], state
+        return self.table[inputs], self.read(inputs, state)
 
 
 def step_by_step(model: LanguageModel, ids: torch.Tensor, only: int | None = None) -> float:
@@ -200,7 +200,7 @@ def test_warm_up_reads_the_characters_before_the_row():
     """A prediction depends neither on the predicted character nor on later ones."""
     model = Memoryless(31)
     evaluate(model, torch.arange(31), row_length=10, warm_up=4)
-    read = torch.cat(model.read)  # (T, rows)
+    read = torch.cat(model.inputs)  # (T, rows)
     assert read.shape == (14, 3)
     assert read[:, 1].tolist() == list(range(6, 20))
     assert read[:, 2].tolist() == list(range(16, 30))

@@ -33,9 +33,11 @@ def runs(tmp_path_factory):
     def run_of(cell: str) -> LanguageModelRun:
         if cell not in made:
             backend = "scratch" if cell == "gru-reset-before" else "torch"
+            ngrams = {"ngram_order": 3, "ngram_rows": 50} if cell == "gru" else {}
+            network = {"cell": cell, "backend": backend, "hidden_size": 8, "num_layers": 2}
             settings = {
                 "corpus": {"cleaning": "letters", "source": str(folder / "book.txt")},
-                "model": {"cell": cell, "backend": backend, "hidden_size": 8, "num_layers": 2},
+                "model": {**network, **ngrams},
                 "training": {"epochs": 2, "seq_len": 16, "prefixes": ["the"]},
             }
             config = LanguageModelConfig.from_settings([settings])
@@ -161,7 +163,11 @@ def test_hidden_is_each_layers_output(runs, cell):
     ids = torch.from_numpy(run.vocabulary.encode(text)).unsqueeze(1)
     with torch.no_grad():
         _, state = model(ids, model.initial_state(1))
-        logits = model.head(torch.from_numpy(hidden[:, -1]))
+        seen = [torch.from_numpy(hidden[:, -1])]
+        if model.ngrams is not None:  # the output layer sees the input of the layers too
+            *state, _ = state
+            seen.append(model.vectors(ids, model.initial_state(1))[0][:, 0])
+        logits = model.head(torch.cat(seen, dim=1))
     assert logits.numpy() == pytest.approx(run.logits(text), abs=1e-5)
     last = torch.stack([layer.hidden[0] for layer in state])
     assert hidden[-1] == pytest.approx(last.numpy(), abs=1e-6)
@@ -199,6 +205,7 @@ def names(tmp_path_factory):
     lines = [f"{a}{b}" for a in ("an", "bo", "emm", "lu") for b in ("a", "na", "ra", "ise")] * 5
     (folder / "names.txt").write_text("".join(f"{line}\n" for line in lines))
     settings = {"hidden_size": 8, "epochs": 2, "batch_size": 8, "progress": False}
+    settings |= {"ngram_order": 3, "ngram_rows": 50}
     return charlm.train(folder / "names.txt", lines=True, run=folder / "run", **settings)
 
 
