@@ -9,6 +9,7 @@ import pytest
 import charlm
 from charlm.cli import run
 from charlm.cli.api_page import api_page
+from charlm.recurrent.cells import CELLS
 from charlm.task import preset_names
 from charlm.tasks.language_model.config import LanguageModelConfig
 
@@ -53,6 +54,11 @@ def test_links_and_files_named_in_the_pages_exist(page):
     missing = [link for link in links if not (page.parent / link).exists()]
     missing += [file for file in files if not (ROOT / file).exists()]
     assert not missing
+
+
+def test_the_page_of_cells_has_every_cell():
+    page = (ROOT / "docs/cells.md").read_text(encoding="utf-8")
+    assert [cell for cell in CELLS if f"`{cell}`" not in page] == []
 
 
 def test_the_api_page_is_made_from_the_docstrings():

@@ -8,6 +8,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from charlm.errors import RunError, TrainingError
+from charlm.optimisation.optimisers import without_compiler
 from charlm.report.averages import average_summary, average_words
 from charlm.runs import Run
 from charlm.tasks.language_model.corpus import load_corpus
@@ -234,7 +235,7 @@ def test_interrupted_update_is_not_saved(small, monkeypatch, follow, checkpoint_
             optimiser.param_groups[0]["params"][0].add_(1)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(torch.optim.AdamW, "step", interrupted)
+    monkeypatch.setattr(without_compiler(torch.optim.AdamW), "step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         follow(Run.open(run.folder), small.corpus)
     assert checkpoint_content(run) == before

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Ids = NDArray[np.integer]
 
 BOUNDARY = "\n"
-_BLOCK = 2**20  # characters of lines that are hashed or moved at once
+_BLOCK = 2**17  # characters of lines that are hashed or moved at once
 _FACTORS = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB  # of splitmix64
 
 
@@ -119,7 +119,7 @@ def line_hashes(
 def _blocks(
     ends: NDArray[np.int64],
 ) -> Iterator[tuple[slice, NDArray[np.int64], NDArray[np.int64]]]:
-    """Lines that stand one after the other, in blocks of about a million characters.
+    """Lines that stand one after the other, in blocks of about ``_BLOCK`` characters.
 
     ``ends`` are the (L,) places after them, the first begins at 0. Yields which lines they are, the
     places where they begin, and the place of each character in its line.
