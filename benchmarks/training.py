@@ -115,19 +115,24 @@ def best_row(cell: str, wanted: float, hidden: int = 256) -> Row:
     return book_row("best", cell, "auto", hidden, network, theirs=theirs, wanted=wanted)
 
 
+def jaychou(sampling: str, options: Options) -> tuple[LanguageModelConfig, Corpus]:
+    """A preset of the first Chinese edition, and its text or one like it."""
+    layers = [settings_from_preset("language-model", f"jaychou-{sampling}")]
+    corpus = load_corpus(
+        texts.chinese(options.folder, 0.2) if texts.lyrics() is None else "jaychou",
+        cleaning="spaces",
+        max_chars=options.size(10_000, 2_500),
+        vocabulary_from="kept",
+        split=(1, 0, 0),
+    )
+    return LanguageModelConfig.from_settings(layers), corpus
+
+
 def jaychou_row(sampling: str) -> Row:
     """A preset of the first Chinese edition beside its loop."""
 
     def prepare(options: Options, folder: Path) -> dict[str, Contender]:
-        layers = [settings_from_preset("language-model", f"jaychou-{sampling}")]
-        config = LanguageModelConfig.from_settings(layers)
-        corpus = load_corpus(
-            texts.chinese(options.folder, 0.2) if texts.lyrics() is None else "jaychou",
-            cleaning="spaces",
-            max_chars=options.size(10_000, 2_500),
-            vocabulary_from="kept",
-            split=(1, 0, 0),
-        )
+        config, corpus = jaychou(sampling, options)
         batch_size, steps = config.training.batch_size, config.training.seq_len
         size: Any = {"batch_size": batch_size, "steps": steps, "hidden": config.model.hidden_size}
         vocabulary, ids = len(corpus.vocabulary), corpus.split("train").tolist()

@@ -15,6 +15,7 @@ from benchmarks.tables import (
     fine_tuning,
     lines,
     reproduction,
+    step,
     vocabulary,
 )
 
@@ -25,6 +26,7 @@ TABLES = {
     "fine-tuning": fine_tuning,
     "lines": lines,
     "vocabulary": vocabulary,
+    "step": step,
     "cuda": cuda,
     "cells": cells,
 }

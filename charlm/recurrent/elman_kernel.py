@@ -21,17 +21,17 @@ ACTIVATIONS = {
 
 def elman(activation: int, steps: Steps, x: Tensor, first: Tensor, weight: Tensor) -> Results:
     """`charlm.recurrent.elman.ElmanCell`."""
-    hidden, product = steps.empty(steps.rows, len(weight)), steps.low_empty(*first.shape)
-    low = steps.low_like(hidden)
-    first, weight = steps.low(first), steps.low(weight)
-    multiplied, copied = steps.before(first, low), steps.copies(hidden, low)
-    products = steps.each(product)
-    views = zip(*steps.views(x, product, hidden), strict=True)
-    for t, (x_t, m_t, h_t) in enumerate(views):
+    states, product = steps.states(first), steps.low_empty(*first.shape)
+    low, weight = steps.low_states(states), steps.low(weight)
+    hidden = steps.outputs(states)
+    multiplied, copied = steps.before(low), steps.copies(hidden, steps.after(low))
+    products, inputs = steps.each(product), steps.inputs(x, 1)
+    views = zip(steps.chosen, *steps.views(product, hidden), strict=True)
+    for t, (chosen, m_t, h_t) in enumerate(views):
         torch.mm(multiplied[t], weight, out=products[t])
-        steps.pointwise.activate(activation, x_t, m_t, h_t)
+        steps.pointwise.activate(activation, inputs, chosen, m_t, h_t)
         copied(t)
-    return [hidden, steps.last(hidden)], [hidden, low]
+    return [hidden, steps.last(hidden)], [states, low]
 
 
 def elman_backward(
@@ -44,15 +44,17 @@ def elman_backward(
     by_last: Sequence[Tensor],
 ) -> list[Tensor]:
     """The gradients of `elman`."""
-    hidden, low = kept
-    back = steps.low(weight.t())
-    by_x, by_later = steps.low_empty(*hidden.shape), steps.low(by_last[0], copy=True)
-    products, sources = steps.each(by_later), steps.each(by_x)
-    views = zip(*steps.views(hidden, by_outputs, by_later, by_x), strict=True)
+    states, low = kept
+    hidden, back = steps.after(states), steps.low(weight.t())
+    by_sums, by_later = steps.low_empty(*hidden.shape), steps.low(by_last[0], copy=True)
+    products, sources = steps.each(by_later), steps.each(by_sums)
+    by_x, added = steps.additions(by_sums, 1)
+    views = zip(*steps.views(hidden, by_outputs, by_later, by_sums), strict=True)
     for t, arrays in reversed([*enumerate(views)]):
         steps.pointwise.activate_backward(activation, *arrays)
+        added(t)
         torch.mm(sources[t], back, out=products[t])
-    return [by_x, by_later, steps.weight_gradient(steps.low(first), low, by_x)]
+    return [by_x, by_later, steps.weight_gradients((steps.rows_before(low), by_sums))]
 
 
 def jordan(
@@ -65,24 +67,27 @@ def jordan(
     bias_output: Tensor,
 ) -> Results:
     """`charlm.recurrent.jordan.JordanCell`."""
-    hidden, outputs = steps.kept(weight.shape[1]), steps.empty(steps.rows, len(weight))
-    low_hidden, low = steps.low_like(hidden), steps.low_like(outputs)
-    first, weight, to_output = map(steps.low, (first, weight, weight_output))
-    product, output_product = steps.low_empty(len(first), weight.shape[1]), first.clone()
-    multiplied = steps.before(first, low)
-    copied_hidden, copied = steps.copies(hidden, low_hidden), steps.copies(outputs, low)
+    hidden, states = steps.kept(weight.shape[1]), steps.states(first)
+    low_hidden, low = steps.low_like(hidden), steps.low_states(states)
+    outputs = steps.outputs(states)
+    weight, to_output = steps.low(weight), steps.low(weight_output)
+    product, output_product = (steps.low_empty(len(first), n) for n in reversed(weight.shape))
+    multiplied = steps.before(low)
+    copied_hidden = steps.copies(hidden, low_hidden)
+    copied = steps.copies(outputs, steps.after(low))
     products, output_products, units = map(steps.each, (product, output_product, low_hidden))
     bias = bias_output.expand(len(first), -1).contiguous()
-    x_, m_, h_, b_, n_, y_ = steps.views(x, product, hidden, bias, output_product, outputs)
+    inputs, biases = steps.inputs(x, 1), steps.inputs(bias, 1)
+    m_, h_, n_, y_ = steps.views(product, hidden, output_product, outputs)
     activate = steps.pointwise.activate
     for t in range(len(steps.sizes)):
         torch.mm(multiplied[t], weight, out=products[t])
-        activate(pointwise.TANH, x_[t], m_[t], h_[t])
+        activate(pointwise.TANH, inputs, steps.chosen[t], m_[t], h_[t])
         copied_hidden(t)
         torch.mm(units[t], to_output, out=output_products[t])
-        activate(activation, b_[t], n_[t], y_[t])
+        activate(activation, biases, steps.firsts[t], n_[t], y_[t])
         copied(t)
-    return [outputs, steps.last(outputs)], [outputs, low, hidden, low_hidden]
+    return [outputs, steps.last(outputs)], [states, low, hidden, low_hidden]
 
 
 def jordan_backward(
@@ -97,27 +102,30 @@ def jordan_backward(
     by_last: Sequence[Tensor],
 ) -> list[Tensor]:
     """The gradients of `jordan`."""
-    outputs, low, hidden, low_hidden = kept
+    states, low, hidden, low_hidden = kept
+    outputs = steps.after(states)
     back, output_back = steps.low(weight.t()), steps.low(weight_output.t())
-    by_x, by_sums = steps.low_empty(*hidden.shape), steps.low_empty(*outputs.shape)
+    by_units, by_sums = steps.low_empty(*hidden.shape), steps.low_empty(*outputs.shape)
     by_later = steps.low(by_last[0], copy=True)
     by_hidden = steps.low_empty(len(first), hidden.shape[1])
     nothing = torch.zeros_like(by_hidden, dtype=steps.dtype)
-    products, sources = steps.each(by_later), steps.each(by_x)
+    products, sources = steps.each(by_later), steps.each(by_units)
+    by_x, added = steps.additions(by_units, 1)
     hidden_products, output_sources = steps.each(by_hidden), steps.each(by_sums)
     y_, go_, gl_, ds_ = steps.views(outputs, by_outputs, by_later, by_sums)
-    h_, no_, gh_, d_ = steps.views(hidden, nothing, by_hidden, by_x)
+    h_, no_, gh_, d_ = steps.views(hidden, nothing, by_hidden, by_units)
     differentiate = steps.pointwise.activate_backward
     for t in reversed(range(len(steps.sizes))):
         differentiate(activation, y_[t], go_[t], gl_[t], ds_[t])
         torch.mm(output_sources[t], output_back, out=hidden_products[t])
         differentiate(pointwise.TANH, h_[t], no_[t], gh_[t], d_[t])
+        added(t)
         torch.mm(sources[t], back, out=products[t])
     return [
         by_x,
         by_later,
-        steps.weight_gradient(steps.low(first), low, by_x),
-        torch.mm(low_hidden.t(), by_sums),
+        steps.weight_gradients((steps.rows_before(low), by_units)),
+        steps.weight_gradients((low_hidden, by_sums)),
         by_sums.sum(0, dtype=steps.dtype),
     ]
 

@@ -20,23 +20,23 @@ def lstm(
 ) -> Results:
     """`charlm.recurrent.lstm.LSTMCell`."""
     units = len(weight)
-    hidden, cells = steps.empty(steps.rows, units), steps.empty(steps.rows, units)
+    states, cell_states = steps.states(first), steps.states(first_cell)
     gates, product = steps.kept(4 * units), steps.low_empty(len(first), 4 * units)
-    low = steps.low_like(hidden)
-    first, weight = steps.low(first), steps.low(weight)
-    multiplied, copied = steps.before(first, low), steps.copies(hidden, low)
-    products = steps.each(product)
-    x_, m_, g_ = steps.views(x, product, gates, gates=4)
+    low, weight = steps.low_states(states), steps.low(weight)
+    hidden, cells = steps.outputs(states), steps.after(cell_states)
+    multiplied, copied = steps.before(low), steps.copies(hidden, steps.after(low))
+    products, inputs, x_ = steps.each(product), steps.inputs(x, 4), steps.chosen
+    m_, g_ = steps.views(product, gates, gates=4)
     c_, h_ = steps.views(cells, hidden)
-    before_ = steps.view_before(first_cell, cells)
+    before_ = steps.view_before(cell_states)
     compute, extra = steps.pointwise.lstm, steps.arrays()
     if peepholes:
         compute, extra = steps.pointwise.lstm_peephole, steps.arrays(torch.stack(peepholes))
     for t in range(len(steps.sizes)):
         torch.mm(multiplied[t], weight, out=products[t])
-        compute(x_[t], m_[t], *extra, before_[t], g_[t], c_[t], h_[t])
+        compute(inputs, x_[t], m_[t], *extra, before_[t], g_[t], c_[t], h_[t])
         copied(t)
-    return [hidden, steps.last(hidden), steps.last(cells)], [low, gates, cells]
+    return [hidden, steps.last(hidden), steps.last(cells)], [low, gates, cell_states]
 
 
 def lstm_backward(
@@ -47,25 +47,28 @@ def lstm_backward(
     *rest: Any,
 ) -> list[Tensor]:
     """The gradients of `lstm`."""
-    *peepholes, (low, gates, cells), by_outputs, (by_last, by_last_cell) = rest
-    back = steps.low(weight.t())
-    by_x = steps.low_empty(*gates.shape)
+    *peepholes, (low, gates, cell_states), by_outputs, (by_last, by_last_cell) = rest
+    cells, back = steps.after(cell_states), steps.low(weight.t())
+    by_gates = steps.low_empty(*gates.shape)
     by_later, by_cell = steps.low(by_last, copy=True), by_last_cell.clone()
-    products, sources = steps.each(by_later), steps.each(by_x)
-    g_, d_ = steps.views(gates, by_x, gates=4)
+    products, sources = steps.each(by_later), steps.each(by_gates)
+    by_x, added = steps.additions(by_gates, 4)
+    g_, d_ = steps.views(gates, by_gates, gates=4)
     c_, go_, gl_, gc_ = steps.views(cells, by_outputs, by_later, by_cell)
-    before_ = steps.view_before(first_cell, cells)
+    before_ = steps.view_before(cell_states)
     compute, extra = steps.pointwise.lstm_backward, steps.arrays()
     if peepholes:
         compute = steps.pointwise.lstm_peephole_backward
         extra = steps.arrays(torch.stack(peepholes))
     for t in reversed(range(len(steps.sizes))):
         compute(g_[t], *extra, before_[t], c_[t], go_[t], gl_[t], gc_[t], d_[t])
+        added(t)
         torch.mm(sources[t], back, out=products[t])
-    found = [by_x, by_later, by_cell, steps.weight_gradient(steps.low(first), low, by_x)]
+    by_weight = steps.weight_gradients((steps.rows_before(low), by_gates))
+    found = [by_x, by_later, by_cell, by_weight]
     if peepholes:
-        before = torch.cat(steps.before(first_cell, cells))
-        by_i, by_f, _, by_o = by_x.chunk(4, dim=1)
+        before = steps.rows_before(cell_states)
+        by_i, by_f, _, by_o = by_gates.chunk(4, dim=1)
         found += [(by_i * before).sum(0), (by_f * before).sum(0), (by_o * cells).sum(0)]
     return found
 

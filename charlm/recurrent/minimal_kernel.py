@@ -20,7 +20,8 @@ KeepAndCandidate = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 def minimal(gates: KeepAndCandidate, steps: Steps, x: Tensor, first: Tensor) -> Results:
     """`charlm.recurrent.minimal.MinimalCell`, whose ``gates`` are k and n of all steps."""
-    hidden = steps.empty(steps.rows, first.shape[1])
+    states = steps.states(first)
+    hidden = steps.outputs(states)
     if steps.compiled:
         from charlm.recurrent import minimal_numba
 
@@ -29,10 +30,9 @@ def minimal(gates: KeepAndCandidate, steps: Steps, x: Tensor, first: Tensor) -> 
     else:
         keep, candidate = gates(x.to(steps.dtype))
         buffers = map(steps.each, (candidate, keep, hidden))
-        before = steps.before(first, hidden)
-        for n, k, h, b in zip(*buffers, before, strict=True):
+        for n, k, h, b in zip(*buffers, steps.before(states), strict=True):
             torch.lerp(n, b, k, out=h)
-    return [hidden, steps.last(hidden)], [hidden, x]
+    return [hidden, steps.last(hidden)], [states, x]
 
 
 def minimal_backward(
@@ -44,7 +44,8 @@ def minimal_backward(
     by_last: Sequence[Tensor],
 ) -> list[Tensor]:
     """The gradients of `minimal`."""
-    hidden, x = kept
+    states, x = kept
+    hidden = steps.after(states)
     by_state = by_last[0].clone()  # by the state after a step, and at the end by the first one
     if steps.compiled:
         from charlm.recurrent import minimal_numba
@@ -64,7 +65,7 @@ def minimal_backward(
     for k, by_output, by_h, by_s in reversed(each):
         torch.add(by_output, by_s, out=by_h)
         torch.mul(by_h, k, out=by_s)
-    before = torch.cat(steps.before(first, hidden))
+    before = steps.rows_before(states)
     by_gates = by_hidden * (before - candidate.detach()), by_hidden * (1 - keep.detach())
     (by_x,) = torch.autograd.grad((keep, candidate), x, by_gates)
     return [by_x, by_state]
@@ -72,4 +73,4 @@ def minimal_backward(
 
 def minimal_kernel(gates: KeepAndCandidate) -> Kernel:
     """The kernel of a minimal cell."""
-    return Kernel(partial(minimal, gates), partial(minimal_backward, gates), ())
+    return Kernel(partial(minimal, gates), partial(minimal_backward, gates), (), looks_up=False)

@@ -16,25 +16,26 @@ from charlm.recurrent.kernels import Kernel, Results, Steps
 def mlstm(steps: Steps, x: Tensor, first: Tensor, first_cell: Tensor, weight: Tensor) -> Results:
     """`charlm.recurrent.mlstm.MultiplicativeLSTMCell`."""
     units = len(weight)
-    hidden, cells = steps.empty(steps.rows, units), steps.empty(steps.rows, units)
+    states, cell_states = steps.states(first), steps.states(first_cell)
+    hidden, cells = steps.outputs(states), steps.after(cell_states)
     gates, product = steps.kept(4 * units), steps.low_empty(len(first), 4 * units)
     by_state, mixed = (steps.low_like(steps.kept(units)) for _ in range(2))
-    low = steps.low_like(hidden)
+    low = steps.low_states(states)
     by_input, projected = (part.contiguous() for part in x.tensor_split([units], dim=1))
-    by_input, first = steps.low(by_input), steps.low(first)
+    by_input, inputs = steps.low(by_input), steps.inputs(projected, 4)
     to_mixed, to_gates = (steps.low(part) for part in weight.tensor_split([units], dim=1))
-    multiplied, copied = steps.before(first, low), steps.copies(hidden, low)
+    multiplied, copied = steps.before(low), steps.copies(hidden, steps.after(low))
     products, inputs_, states_, mixed_ = map(steps.each, (product, by_input, by_state, mixed))
-    x_, m_, g_ = steps.views(projected, product, gates, gates=4)
+    x_, (m_, g_) = steps.chosen, steps.views(product, gates, gates=4)
     c_, h_ = steps.views(cells, hidden)
-    before_ = steps.view_before(first_cell, cells)
+    before_ = steps.view_before(cell_states)
     for t in range(len(steps.sizes)):
         torch.mm(multiplied[t], to_mixed, out=states_[t])
         torch.mul(inputs_[t], states_[t], out=mixed_[t])
         torch.mm(mixed_[t], to_gates, out=products[t])
-        steps.pointwise.lstm(x_[t], m_[t], before_[t], g_[t], c_[t], h_[t])
+        steps.pointwise.lstm(inputs, x_[t], m_[t], before_[t], g_[t], c_[t], h_[t])
         copied(t)
-    kept = [low, gates, cells, by_input, by_state, mixed]
+    kept = [low, gates, cell_states, by_input, by_state, mixed]
     return [hidden, steps.last(hidden), steps.last(cells)], kept
 
 
@@ -48,7 +49,8 @@ def mlstm_backward(
     by_last: Sequence[Tensor],
 ) -> list[Tensor]:
     """The gradients of `mlstm`."""
-    low, gates, cells, by_input, by_state, mixed = kept
+    low, gates, cell_states, by_input, by_state, mixed = kept
+    cells = steps.after(cell_states)
     parts = weight.tensor_split([len(weight)], dim=1)
     from_mixed, from_gates = (steps.low(part.t()) for part in parts)
     by_gates, by_mixed = steps.low_empty(*gates.shape), steps.low_empty(*first.shape)
@@ -58,7 +60,7 @@ def mlstm_backward(
     inputs_, states_, ti_, ts_ = map(steps.each, (by_input, by_state, from_input, from_state))
     g_, d_ = steps.views(gates, by_gates, gates=4)
     c_, go_, gl_, gc_ = steps.views(cells, by_outputs, by_later, by_cell)
-    before_ = steps.view_before(first_cell, cells)
+    before_ = steps.view_before(cell_states)
     for t in reversed(range(len(steps.sizes))):
         compute = steps.pointwise.lstm_backward
         compute(g_[t], before_[t], c_[t], go_[t], gl_[t], gc_[t], d_[t])
@@ -66,10 +68,8 @@ def mlstm_backward(
         torch.mul(mixed_[t], states_[t], out=ti_[t])
         torch.mul(mixed_[t], inputs_[t], out=ts_[t])
         torch.mm(ts_[t], from_mixed, out=products[t])
-    by_to_mixed = steps.weight_gradient(steps.low(first), low, from_state)
-    by_to_gates = torch.mm(mixed.t(), by_gates).to(steps.dtype)
-    by_weight = torch.cat([by_to_mixed, by_to_gates], dim=1)
+    by_weight = steps.weight_gradients((steps.rows_before(low), from_state), (mixed, by_gates))
     return [torch.cat([from_input, by_gates], dim=1), by_later, by_cell, by_weight]
 
 
-MLSTM = Kernel(mlstm, mlstm_backward)
+MLSTM = Kernel(mlstm, mlstm_backward, looks_up=False)

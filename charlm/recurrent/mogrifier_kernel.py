@@ -34,13 +34,14 @@ def mogrifier(
         lengths: the number of matrices whose product is Q_i, for each round.
     """
     units = len(weight)
-    hidden, cells = steps.empty(steps.rows, units), steps.empty(steps.rows, units)
-    gates, low = steps.kept(4 * units), steps.low_like(hidden)
+    states_kept, cell_states = steps.states(first), steps.states(first_cell)
+    hidden, cells = steps.outputs(states_kept), steps.after(cell_states)
+    gates, low = steps.kept(4 * units), steps.low_states(states_kept)
     projected, product = (steps.low_empty(len(first), 4 * units) for _ in range(2))
-    x, first, weight, weight_input, bias = map(steps.low, (x, first, weight, weight_input, bias))
-    copied = steps.copies(hidden, low)
-    values, rounds = [steps.each(x), steps.before(first, low)], []
-    kept = [low, gates, cells, x]
+    x, weight, weight_input, bias = map(steps.low, (x, weight, weight_input, bias))
+    copied = steps.copies(hidden, steps.after(low))
+    values, rounds = [steps.each(x), steps.before(low)], []
+    kept = [low, gates, cell_states, x]
     for chain in _grouped([steps.low(each) for each in matrices], lengths):
         buffers = [steps.low_like(steps.kept(matrix.shape[1])) for matrix in chain]
         rounds.append([*zip(chain, map(steps.each, buffers), strict=True)])
@@ -49,9 +50,9 @@ def mogrifier(
         kept += buffers
     inputs, states = _last_two(values)
     projections, products = steps.each(projected), steps.each(product)
-    x_, m_, g_ = steps.views(projected, product, gates, gates=4)
+    p_, (m_, g_) = steps.inputs(projected, 4), steps.views(product, gates, gates=4)
     c_, h_ = steps.views(cells, hidden)
-    before_ = steps.view_before(first_cell, cells)
+    before_ = steps.view_before(cell_states)
     for t in range(len(steps.sizes)):
         for i, chain in enumerate(rounds, 1):
             gate = values[i][t]
@@ -60,7 +61,7 @@ def mogrifier(
             torch.mul(gate.sigmoid_().mul_(2), values[i - 1][t], out=values[i + 1][t])
         torch.addmm(bias, inputs[t], weight_input, out=projections[t])
         torch.mm(states[t], weight, out=products[t])
-        steps.pointwise.lstm(x_[t], m_[t], before_[t], g_[t], c_[t], h_[t])
+        steps.pointwise.lstm(p_, steps.firsts[t], m_[t], before_[t], g_[t], c_[t], h_[t])
         copied(t)
     return [hidden, steps.last(hidden), steps.last(cells)], kept
 
@@ -77,14 +78,14 @@ def mogrifier_backward(
 ) -> list[Tensor]:
     """The gradients of `mogrifier`."""
     *matrices, kept, by_outputs, (by_last, by_last_cell) = rest
-    low, gates, cells, x, *buffers = kept
+    low, gates, cell_states, x, *buffers = kept
+    cells = steps.after(cell_states)
     kept_rounds = _grouped(buffers, [length + 1 for length in lengths])
     values = [x, None, *(each[-1] for each in kept_rounds)]  # None: the states before
-    first = steps.low(first)
     by_gates, by_x = steps.low_empty(*gates.shape), torch.empty_like(x)
     by_later, by_cell = steps.low(by_last, copy=True), by_last_cell.clone()
     from_input, from_state = steps.low(weight_input.t()), steps.low(weight.t())
-    values_ = [steps.before(first, low) if each is None else steps.each(each) for each in values]
+    values_ = [steps.before(low) if each is None else steps.each(each) for each in values]
     rounds, by_rounds = [], []
     for chain, (*sums, _) in zip(_grouped(matrices, lengths), kept_rounds, strict=True):
         by_sums = [torch.empty_like(each) for each in sums]
@@ -95,7 +96,7 @@ def mogrifier_backward(
     sources = steps.each(by_gates)
     g_, d_ = steps.views(gates, by_gates, gates=4)
     c_, go_, gl_, gc_ = steps.views(cells, by_outputs, by_later, by_cell)
-    before_ = steps.view_before(first_cell, cells)
+    before_ = steps.view_before(cell_states)
     for t in reversed(range(len(steps.sizes))):
         compute = steps.pointwise.lstm_backward
         compute(g_[t], before_[t], c_[t], go_[t], gl_[t], gc_[t], d_[t])
@@ -112,10 +113,10 @@ def mogrifier_backward(
             matrix, by_product = chain[-1]
             by_[i % 2][t].addmm_(by_product[t], matrix)
 
+    before = steps.rows_before(low)
+
     def by_weight(value: Tensor | None, by_product: Tensor) -> Tensor:
-        if value is None:
-            return steps.weight_gradient(first, low, by_product)
-        return torch.mm(value.t(), by_product).to(steps.dtype)
+        return steps.weight_gradients((before if value is None else value, by_product))
 
     inputs, states = _last_two(values)
     found = [by_weight(states, by_gates), by_weight(inputs, by_gates)]
@@ -144,4 +145,5 @@ def mogrifier_kernel(rounds: Sequence[Sequence[str]]) -> Kernel:
         partial(mogrifier, lengths),
         partial(mogrifier_backward, lengths),
         ("weight_hidden", "weight_input", "bias", *names),
+        looks_up=False,
     )

@@ -4,7 +4,8 @@
 
 Symbols: R rows, the sequences that have the step; H units; G gates. All sizes are (R, H), those of
 gates and of what is added up for them (R, G, H). A ``product`` is one with the recurrent weights;
-``projected`` comes from the input; ``before`` is the state before the step.
+``projected``, (N, G, H), comes from the input, and ``chosen``, (R,), says which of it each row has;
+``before`` is the state before the step.
 
 The functions of the way forward fill ``gates``, ``cells`` and ``hidden``. Those of the way back
 take the gradients by the step's output (``by_output``) and by what it gave to the next step's
@@ -21,9 +22,19 @@ from torch import Tensor
 TANH, RELU, SIGMOID, LINEAR = range(4)
 
 
-def activate(activation: int, projected: Tensor, product: Tensor, hidden: Tensor) -> None:
+Rows = Tensor | slice
+
+
+def add_rows(gradients: Tensor, skip: int, chosen: Tensor, sums: Tensor) -> None:
+    """Add (R, G, H) gradients, but for those of the first gates, to the chosen rows of the sums."""
+    sums.index_add_(0, chosen, gradients[:, skip:].to(sums.dtype))
+
+
+def activate(
+    activation: int, projected: Tensor, chosen: Rows, product: Tensor, hidden: Tensor
+) -> None:
     """f(projected + product)."""
-    torch.add(projected.to(hidden.dtype), product, out=hidden)
+    torch.add(projected[chosen].squeeze(1).to(hidden.dtype), product, out=hidden)
     if activation == TANH:
         hidden.tanh_()
     elif activation == RELU:
@@ -46,10 +57,16 @@ def activate_backward(
 
 
 def lstm(
-    projected: Tensor, product: Tensor, before: Tensor, gates: Tensor, cells: Tensor, hidden: Tensor
+    projected: Tensor,
+    chosen: Rows,
+    product: Tensor,
+    before: Tensor,
+    gates: Tensor,
+    cells: Tensor,
+    hidden: Tensor,
 ) -> None:
     """The equations of `LSTMCell`; ``gates`` are i, f, g, o."""
-    torch.add(projected.to(gates.dtype), product, out=gates)
+    torch.add(projected[chosen].to(gates.dtype), product, out=gates)
     i, f, g, o = gates.unbind(1)
     gates[:, :2].sigmoid_()
     g.tanh_()
@@ -80,6 +97,7 @@ def lstm_backward(
 
 def lstm_peephole(
     projected: Tensor,
+    chosen: Rows,
     product: Tensor,
     peepholes: Tensor,
     before: Tensor,
@@ -88,7 +106,7 @@ def lstm_peephole(
     hidden: Tensor,
 ) -> None:
     """As `lstm`, with the (3, H) peepholes of i, f and o."""
-    torch.add(projected.to(gates.dtype), product, out=gates)
+    torch.add(projected[chosen].to(gates.dtype), product, out=gates)
     i, f, g, o = gates.unbind(1)
     gates[:, :2].addcmul_(peepholes[:2], before.unsqueeze(1)).sigmoid_()
     g.tanh_()
@@ -120,10 +138,17 @@ def lstm_peephole_backward(
 
 
 def gru_after(
-    projected: Tensor, product: Tensor, bias: Tensor, before: Tensor, gates: Tensor, hidden: Tensor
+    projected: Tensor,
+    chosen: Rows,
+    product: Tensor,
+    bias: Tensor,
+    before: Tensor,
+    gates: Tensor,
+    hidden: Tensor,
 ) -> None:
     """The equations of `GRUCell` with reset after; ``gates`` are r, z, n, and q, what r resets."""
     r, z, n, q = gates.unbind(1)
+    projected = projected[chosen]
     torch.add(projected[:, :2].to(z.dtype), product[:, :2], out=gates[:, :2]).sigmoid_()
     torch.add(bias, product[:, 2], out=q)
     torch.add(projected[:, 2], r * q, out=n).tanh_()
@@ -150,18 +175,28 @@ def gru_after_backward(
 
 
 def gru_gates(
-    projected: Tensor, product: Tensor, before: Tensor, gates: Tensor, reset_hidden: Tensor
+    projected: Tensor,
+    chosen: Rows,
+    product: Tensor,
+    before: Tensor,
+    gates: Tensor,
+    reset_hidden: Tensor,
 ) -> None:
     """The gates r and z of `GRUCell` with reset before, and r * h; ``gates`` are r, z, n."""
-    torch.add(projected[:, :2].to(gates.dtype), product, out=gates[:, :2]).sigmoid_()
+    torch.add(projected[chosen, :2].to(gates.dtype), product, out=gates[:, :2]).sigmoid_()
     torch.mul(gates[:, 0], before, out=reset_hidden)
 
 
 def gru_candidate(
-    projected: Tensor, product: Tensor, before: Tensor, gates: Tensor, hidden: Tensor
+    projected: Tensor,
+    chosen: Rows,
+    product: Tensor,
+    before: Tensor,
+    gates: Tensor,
+    hidden: Tensor,
 ) -> None:
     """The candidate n and the next state, from the product with r * h."""
-    torch.add(projected[:, 2].to(gates.dtype), product, out=gates[:, 2]).tanh_()
+    torch.add(projected[chosen, 2].to(gates.dtype), product, out=gates[:, 2]).tanh_()
     torch.lerp(gates[:, 2], before, gates[:, 1], out=hidden)
 
 

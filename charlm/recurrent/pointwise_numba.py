@@ -106,10 +106,20 @@ def _store(row, j, value):
 
 
 @compiled
-def activate(activation, projected, product, hidden):
+def add_rows(gradients, skip, chosen, sums):
+    rows, gates, units = gradients.shape
+    for row in range(rows):
+        for k in range(skip, gates):
+            g, s = gradients[row, k], sums[chosen[row], k - skip]
+            for j in range(units):
+                s[j] += load(g, j)
+
+
+@compiled
+def activate(activation, projected, chosen, product, hidden):
     rows, units = hidden.shape
     for row in range(rows):
-        p, m, h = projected[row], product[row], hidden[row]
+        p, m, h = projected[chosen[row], 0], product[row], hidden[row]
         if activation == TANH:
             for j in range(units):
                 h[j] = tanh(load(p, j) + load(m, j))
@@ -145,12 +155,12 @@ def activate_backward(activation, hidden, by_output, by_later, by_projected):
 
 
 @compiled
-def gru_gates(projected, product, before, gates, reset_hidden):
+def gru_gates(projected, chosen, product, before, gates, reset_hidden):
     rows, _, units = gates.shape
     for row in range(rows):
         b, rh = before[row], reset_hidden[row]
         for k in range(2):
-            p, m, g = projected[row, k], product[row, k], gates[row, k]
+            p, m, g = projected[chosen[row], k], product[row, k], gates[row, k]
             for j in range(units):
                 g[j] = sigmoid(load(p, j) + load(m, j))
         r = gates[row, 0]
@@ -159,10 +169,10 @@ def gru_gates(projected, product, before, gates, reset_hidden):
 
 
 @compiled
-def gru_candidate(projected, product, before, gates, hidden):
+def gru_candidate(projected, chosen, product, before, gates, hidden):
     rows, units = hidden.shape
     for row in range(rows):
-        p, m, b, h = projected[row, 2], product[row], before[row], hidden[row]
+        p, m, b, h = projected[chosen[row], 2], product[row], before[row], hidden[row]
         z, n = gates[row, 1], gates[row, 2]
         for j in range(units):
             n[j] = tanh(load(p, j) + load(m, j))
@@ -200,14 +210,14 @@ def gru_gates_backward(gates, before, by_reset_hidden, direct, by_projected):
 
 
 @compiled
-def gru_after(projected, product, bias, before, gates, hidden):
+def gru_after(projected, chosen, product, bias, before, gates, hidden):
     rows, units = hidden.shape
     for row in range(rows):
         for k in range(2):
-            p, m, g = projected[row, k], product[row, k], gates[row, k]
+            p, m, g = projected[chosen[row], k], product[row, k], gates[row, k]
             for j in range(units):
                 g[j] = sigmoid(load(p, j) + load(m, j))
-        p, m, b, h = projected[row, 2], product[row, 2], before[row], hidden[row]
+        p, m, b, h = projected[chosen[row], 2], product[row, 2], before[row], hidden[row]
         r, z, n, q = gates[row, 0], gates[row, 1], gates[row, 2], gates[row, 3]
         for j in range(units):
             q[j] = load(m, j) + bias[j]
@@ -241,16 +251,16 @@ def gru_after_backward(gates, before, by_output, by_later, direct, by_gates):
 
 
 @compiled
-def lstm(projected, product, before, gates, cells, hidden):
+def lstm(projected, chosen, product, before, gates, cells, hidden):
     rows, units = hidden.shape
     for row in range(rows):
         b, c, h = before[row], cells[row], hidden[row]
         i, f, g, o = gates[row, 0], gates[row, 1], gates[row, 2], gates[row, 3]
         for k in (0, 1, 3):
-            p, m, gate = projected[row, k], product[row, k], gates[row, k]
+            p, m, gate = projected[chosen[row], k], product[row, k], gates[row, k]
             for j in range(units):
                 gate[j] = sigmoid(load(p, j) + load(m, j))
-        p, m = projected[row, 2], product[row, 2]
+        p, m = projected[chosen[row], 2], product[row, 2]
         for j in range(units):
             g[j] = tanh(load(p, j) + load(m, j))
         for j in range(units):
@@ -284,21 +294,26 @@ def lstm_backward(gates, before, cells, by_output, by_later, by_cell, by_project
 
 
 @compiled
-def lstm_peephole(projected, product, peepholes, before, gates, cells, hidden):
+def lstm_peephole(projected, chosen, product, peepholes, before, gates, cells, hidden):
     rows, units = hidden.shape
     for row in range(rows):
         b, c, h = before[row], cells[row], hidden[row]
         i, f, g, o = gates[row, 0], gates[row, 1], gates[row, 2], gates[row, 3]
         for k in range(2):
-            p, m, gate, peephole = projected[row, k], product[row, k], gates[row, k], peepholes[k]
+            p, m, gate, peephole = (
+                projected[chosen[row], k],
+                product[row, k],
+                gates[row, k],
+                peepholes[k],
+            )
             for j in range(units):
                 gate[j] = sigmoid(load(p, j) + load(m, j) + peephole[j] * b[j])
-        p, m = projected[row, 2], product[row, 2]
+        p, m = projected[chosen[row], 2], product[row, 2]
         for j in range(units):
             g[j] = tanh(load(p, j) + load(m, j))
         for j in range(units):
             c[j] = f[j] * b[j] + i[j] * g[j]
-        p, m, peephole = projected[row, 3], product[row, 3], peepholes[2]
+        p, m, peephole = projected[chosen[row], 3], product[row, 3], peepholes[2]
         for j in range(units):
             o[j] = sigmoid(load(p, j) + load(m, j) + peephole[j] * c[j])
         for j in range(units):

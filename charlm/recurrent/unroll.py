@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from charlm.recurrent.cell import RecurrentCell, S, WholeSequences
+from charlm.recurrent.kernels import Kernel
 from charlm.recurrent.layer import RecurrentLayer
 from charlm.recurrent.padding import pack, unpack
 from charlm.recurrent.states import map_state
@@ -35,23 +37,36 @@ class Unrolled(RecurrentLayer):
     ) -> tuple[Tensor, Any]:
         """(T, B, I) or (T, B) token ids to (T, B, O) and the state after each row's last step."""
         if lengths is None:
-            projected = self.cell.project(xs)
-            outputs, last = self._run(projected.flatten(0, 1), [xs.shape[1]] * len(xs), state)
+            outputs, last = self._run(xs.flatten(0, 1), [xs.shape[1]] * len(xs), state)
             return outputs.view(*xs.shape[:2], self.output_size), last
         # Only the valid steps: the rows are sorted by length, and the shorter ones end first.
         packed = pack(xs, lengths)
         sizes = packed.batch_sizes.tolist()  # at each step, the number of rows with that step
         first = map_state(lambda tensor: tensor[packed.sorted_indices], state)
-        outputs, last = self._run(self.cell.project(packed.data), sizes, first)
+        outputs, last = self._run(packed.data, sizes, first)
         last = map_state(lambda tensor: tensor[packed.unsorted_indices], last)
         return unpack(packed._replace(data=outputs), len(xs)), last
 
-    def _run(self, projected: Tensor, sizes: list[int], state: S) -> tuple[Tensor, S]:
+    def _run(self, xs: Tensor, sizes: list[int], state: S) -> tuple[Tensor, S]:
+        """(N, I) features or (N,) token ids, the rows of one step after those of the other."""
+        projected, ids = self._projected(xs)
         kernel = self._kernel(projected, sizes)
+        if isinstance(kernel, Kernel) and kernel.looks_up:
+            outputs, last = kernel(projected, sizes, state, self.cell, ids)
+            return outputs, type(state)(*last)
+        if ids is not None:
+            projected = F.embedding(ids, projected)
         if kernel is None:
             return by_step(self.cell, projected, sizes, state)
         outputs, last = kernel(projected, sizes, state, self.cell)
         return outputs, type(state)(*last)
+
+    def _projected(self, xs: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(N, P) projected inputs; or those of each token, (V, P), and the ids, if 2 V <= N."""
+        if xs.dtype == torch.int64 and 2 * self.cell.input_size <= len(xs):
+            tokens = torch.arange(self.cell.input_size, device=xs.device)
+            return self.cell.project(tokens), xs
+        return self.cell.project(xs), None
 
     def _kernel(self, projected: Tensor, sizes: list[int]) -> WholeSequences | None:
         """What computes the steps at once, where something can.

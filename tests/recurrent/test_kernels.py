@@ -211,8 +211,8 @@ def test_the_error_of_the_compiled_functions(activation, fn):
 
     xs = torch.cat([torch.linspace(-20, 20, 400_001), torch.tensor([torch.inf, -torch.inf])])
     ys = torch.empty(1, len(xs))
-    zeros = torch.zeros_like(ys)
-    pointwise_numba.activate(activation, *(t.numpy() for t in (xs.unsqueeze(0), zeros, ys)))
+    given = (xs.view(1, 1, -1), torch.tensor([0]), torch.zeros_like(ys), ys)
+    pointwise_numba.activate(activation, *(t.numpy() for t in given))
     assert float((ys[0] - fn(xs.double())).abs().max()) < 3e-7
     assert float(ys.abs().max()) <= 1
 
@@ -225,3 +225,19 @@ def test_the_table_says_which_cells_have_a_kernel():
     softmax = JordanCell(INPUTS, HIDDEN, output_size=3, activation="softmax")
     assert linear.kernel() is None
     assert softmax.kernel() is None
+
+
+@pytest.mark.parametrize("name", [name for name in CELLS if has_kernel(name)])
+def test_a_change_of_the_outputs_in_place_is_noticed(name):
+    layer = layer_of(name)
+    outputs, _ = layer(torch.randn(STEPS, BATCH, INPUTS), random_state(layer))
+    outputs.add_(1)  # is allowed, but what the gradients need is gone
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        outputs.sum().backward()
+
+
+def test_ids_beyond_the_vocabulary_are_refused():
+    layer = layer_of("gru")
+    for token in (-1, INPUTS):
+        with pytest.raises(IndexError, match="token ids must be from 0 to 6"):
+            layer(torch.full((STEPS, BATCH), token), random_state(layer))
