@@ -98,11 +98,15 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """A result: ``content`` for programs, ``blocks`` of text and tables for people."""
+    """A result: ``content`` for programs, ``blocks`` of text and tables for people.
+
+    ``picture`` makes a file of a kind in `charlm.report.plots.KINDS`; None: there is no picture.
+    """
 
     content: dict[str, Any]
     blocks: Sequence[str | Table]
     warnings: Sequence[str] = ()
+    picture: Callable[[str], bytes] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +125,18 @@ class EvalOptions(Section, section="eval"):
 
     def check_split(self, split: str | None) -> None:
         """Raise a UsageError if the options contradict the given --split, or None."""
+
+    def with_runs(self, runs: Sequence[str]) -> EvalOptions:
+        """The options with further runs, where --run is given several times.
+
+        Raises:
+            UsageError: the task scores a single run.
+        """
+        raise UsageError("--run is given twice", "give it once")
+
+    def picture_file(self) -> Path | None:
+        """The file for the report's picture; None: no picture is wanted."""
+        return None
 
     def without_data(self) -> str | None:
         """What is left out if the run's data cannot be read, in words; None: it is needed."""

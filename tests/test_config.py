@@ -482,8 +482,7 @@ NO_INFLUENCE = {
     "residual", "skip", "mogrifier_rounds", "mogrifier_rank",
     "freeze", "beta1", "plateau_patience", "plateau_factor", "swa", "nt_asgd",
     "zoneout_hidden", "zoneout_cell", "embedding_dropout", "activation", "temporal_activation",
-    "past_decode",
-    "ngram_order", "ngram_rows", "ngram_dropout",
+    "past_decode", "mix_ngram", "ngram_order", "ngram_rows", "ngram_dropout",
 }  # fmt: skip
 
 

@@ -52,6 +52,7 @@ def api_page() -> str:
             *_entry("##", "charlm.LanguageModelRun", run),
             *_entry("###", "run.generate", run.generate),
             *_entry("###", "run.score", run.score),
+            *_entry("###", "run.by_kind", run.by_kind),
             *_entry("###", "run.logits", run.logits),
             *_entry("###", "run.hidden", run.hidden),
             *_entry("##", "charlm.Score", charlm.Score),

@@ -104,6 +104,14 @@ def generate(
             "repeated ones.",
         ),
     ] = False,
+    network_only: Annotated[
+        bool,
+        typer.Option(
+            "--network-only",
+            help="With a run that mixes the network with an n-gram (--mix-ngram): leave the n-gram "
+            "out.",
+        ),
+    ] = False,
     interactive: Annotated[
         bool,
         typer.Option("--interactive", help="Continue each line that you type, until Ctrl-D."),
@@ -135,6 +143,7 @@ def generate(
     from charlm.device import select_device
     from charlm.tasks.language_model.continuation import Ending
     from charlm.tasks.language_model.decoding import GREEDY, Decoding
+    from charlm.tasks.language_model.mixture import read_mixture
 
     decoding = GREEDY
     if not greedy:
@@ -157,8 +166,13 @@ def generate(
         if unknown := opened.vocabulary.unknown_characters(text):
             characters = ", ".join(map(repr, unknown))
             output.warn(f"--stop {shown(text)} never comes: {characters} not in the vocabulary")
+    mixture, notice = (None, None) if network_only else read_mixture(opened)
+    if notice is not None:
+        output.warn(notice)
+    if mixture is not None:
+        output.note(f"mixture: {mixture.words}; --network-only leaves the n-gram out")
     model = opened.load_model().to(select_device(device))
-    writer = Writer(opened, model, output, silent=file is not None)
+    writer = Writer(opened, model, output, mixture=mixture, silent=file is not None)
     if interactive:
         from charlm.cli.interactive import interact
 
@@ -176,6 +190,7 @@ def generate(
         printed = blocks(texts)
         content = {"run": str(opened.folder), "prefix": prefix, "text": texts[0], "seed": seed}
         content |= {"samples": texts} if num_samples > 1 else {}
+    content["mixture"] = mixture and mixture.about()
     flag.raise_if_set()
     if file is not None:
         write_whole(file, "".join(printed).encode("utf-8", "surrogatepass"))

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charlm.cli.interrupts import polled
-from charlm.cli.options import RUN, CorporaDir, Split, chosen_split, open_run, takes_output
+from charlm.cli.options import RUN, CorporaDir, Split, open_run, takes_output
 from charlm.cli.output import Output
 from charlm.cli.pictures import Plot, picture_kind, write_picture
+from charlm.corpus.splits import chosen_split
 from charlm.errors import RunError, UsageError
 from charlm.tasks import LANGUAGE_MODEL
 

@@ -95,6 +95,7 @@ def write_lines(
         length=wanted.length,
         decoding=decoding,
         seed=seed or 0,
+        mixture=writer.mixture,
     )
     most = max(FEWEST_TRIES, TRIES * wanted.lines) if wanted.new_only else wanted.lines
     lines: list[str] = []

@@ -13,8 +13,8 @@ from typer.core import TyperCommand, TyperOption
 
 from charlm.cli.output import Output
 from charlm.compiled import teller
-from charlm.corpus import SPLITS, read_text
-from charlm.errors import CorpusError, UsageError, did_you_mean, shown
+from charlm.corpus import read_text
+from charlm.errors import CorpusError, UsageError
 from charlm.home import is_path, with_home
 
 if TYPE_CHECKING:
@@ -157,6 +157,10 @@ GivenRun = Annotated[
     str | None,
     typer.Option("--run", metavar="RUN", help=f"The run: {RUN}. [default: the newest run]"),
 ]
+GivenRuns = Annotated[
+    list[str] | None,
+    typer.Option("--run", metavar="RUN", help=f"The run: {RUN}. [default: the newest run]"),
+]
 Device = Annotated[
     str,
     typer.Option(
@@ -213,22 +217,3 @@ def lines_given(arguments: list[str]) -> list[str]:
         return read_text("-").text.removesuffix("\n").split("\n")
     except CorpusError as error:  # whose hints are about files
         raise CorpusError(error.message, "write lines of text to it, in UTF-8") from None
-
-
-def chosen_split(split: str | None, sizes: Sequence[int], min_size: int = 1) -> str:
-    """The split to use: the given one, or the first large enough one of test, valid and train.
-
-    Raises:
-        UsageError: there is no such split, or it is too small.
-    """
-    of = dict(zip(SPLITS, sizes, strict=True))
-    enough = [name for name, size in of.items() if size >= min_size]
-    if split is None:
-        split = enough[-1] if enough else "train"
-    if split not in of:
-        raise UsageError(f"unknown split {shown(split)}", did_you_mean(split, of))
-    if split not in enough:
-        wrong = f"is too small: {of[split]}, not {min_size} or more" if of[split] else "is empty"
-        large = f"large enough: {', '.join(enough) or 'none'}"
-        raise UsageError(f"the {split} split {wrong}", large)
-    return split

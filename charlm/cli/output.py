@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -144,10 +145,11 @@ class Output:
         self.blocks(report.blocks)
 
     def blocks(self, blocks: Iterable[str | Table]) -> None:
-        """Write texts and tables, one below the other."""
+        """Write texts and tables, one below the other. Texts are wrapped as tables are."""
+        width = _width()
         for block in blocks:
             if isinstance(block, str):
-                self.text(block)
+                self.text(block if width is None else _wrapped(block, width))
             else:
                 self.table(block.header, block.rows, left=block.left)
 
@@ -223,6 +225,11 @@ def _width() -> int | None:
     if not (sys.stdout.isatty() or os.environ.get("COLUMNS")):
         return None
     return shutil.get_terminal_size().columns
+
+
+def _wrapped(text: str, width: int) -> str:
+    """A sentence in lines that end between words; a longer word, such as a path, stays whole."""
+    return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
 
 
 def _shown(text: str, *, as_json: bool = False) -> str:

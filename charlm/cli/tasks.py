@@ -17,19 +17,21 @@ from charlm.cli.options import (
     Device,
     DryRun,
     GivenRun,
+    GivenRuns,
     NewRun,
     Resume,
     Split,
-    chosen_split,
     lines_given,
     open_run,
     takes_output,
 )
 from charlm.cli.output import Output
+from charlm.cli.pictures import picture_kind, write_picture
 from charlm.cli.progress import ProgressBar
 from charlm.cli.settings import takes_section, takes_settings
 from charlm.config import Settings, TaskConfig
 from charlm.corpus import SPLITS
+from charlm.corpus.splits import chosen_split
 from charlm.errors import CorpusError, FetchError
 from charlm.report.averages import average_words
 from charlm.report.clipping import gradient_words
@@ -269,7 +271,7 @@ def _eval_command(task: Task) -> Any:
     def evaluate(
         options: EvalOptions,
         source: str | None = new_place,
-        run: GivenRun = None,
+        run: GivenRuns = None,
         split: Split = None,
         device: Device = "auto",
         corpora_dir: CorporaDir = None,
@@ -280,7 +282,11 @@ def _eval_command(task: Task) -> Any:
 
         begun = time.monotonic()
         options.check_split(split)
-        opened = open_run(task, run, output)
+        plot = options.picture_file()
+        kind = picture_kind(plot) if plot else ""
+        if run and run[1:]:
+            options = options.with_runs(run[1:])
+        opened = open_run(task, run[0] if run else None, output)
         if source is not None:
             section = dataclasses.replace(opened.config.corpus, source=source)
             opened.config = dataclasses.replace(opened.config, corpus=section)
@@ -300,6 +306,8 @@ def _eval_command(task: Task) -> Any:
         with polled() as stop:
             report = task.evaluate(opened, corpus, name, select_device(device), stop, options)
         output.report(opened, report, time.monotonic() - begun)
+        if plot and report.picture:
+            write_picture(plot, report.picture(kind), output)
 
     return evaluate
 

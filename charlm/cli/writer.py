@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from charlm.runs import Run
     from charlm.tasks.language_model.continuation import Ending
     from charlm.tasks.language_model.decoding import Decoding
+    from charlm.tasks.language_model.mixture import Mixture
     from charlm.tasks.language_model.model import LanguageModel
 
 
@@ -19,9 +20,16 @@ class Writer:
     """Continues texts with the model of a run, and prints them as they grow."""
 
     def __init__(
-        self, run: Run, model: LanguageModel, output: Output, *, silent: bool = False
+        self,
+        run: Run,
+        model: LanguageModel,
+        output: Output,
+        *,
+        mixture: Mixture | None = None,
+        silent: bool = False,
     ) -> None:
         self.run, self.model, self.output = run, model, output
+        self.mixture = mixture  # of the model and an n-gram, which then writes
         self.silent = silent  # print no text
 
     def write(
@@ -65,6 +73,7 @@ class Writer:
                 decoding=decoding,
                 num_samples=num_samples,
                 seed=seed or 0,
+                mixture=self.mixture,
             ):
                 for part, more in zip(parts, added, strict=True):
                     part.append(more)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Iterable, Sequence
 from typing import TypeVar
 
-from charlm.errors import CorpusError, UsageError, counted
+from charlm.errors import CorpusError, UsageError, counted, did_you_mean, shown
 
 SPLITS = ("train", "valid", "test")
 """The names of the splits, in order."""
@@ -61,6 +61,25 @@ def split_sizes(
             + ("leave out --lines" if unit == "line" else "a larger first split"),
         )
     return train, valid, test
+
+
+def chosen_split(split: str | None, sizes: Sequence[int], min_size: int = 1) -> str:
+    """The split to use: the given one, or the first large enough one of test, valid and train.
+
+    Raises:
+        UsageError: there is no such split, or it is too small.
+    """
+    of = dict(zip(SPLITS, sizes, strict=True))
+    enough = [name for name, size in of.items() if size >= min_size]
+    if split is None:
+        split = enough[-1] if enough else "train"
+    if split not in of:
+        raise UsageError(f"unknown split {shown(split)}", did_you_mean(split, of))
+    if split not in enough:
+        wrong = f"is too small: {of[split]}, not {min_size} or more" if of[split] else "is empty"
+        large = f"large enough: {', '.join(enough) or 'none'}"
+        raise UsageError(f"the {split} split {wrong}", large)
+    return split
 
 
 def byte_split(pieces: Iterable[str], split: Sequence[float]) -> tuple[int, int, int]:

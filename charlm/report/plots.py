@@ -22,6 +22,11 @@ KINDS = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 # Okabe and Ito (2008), "Color universal design", in an order whose lightness differs in grey too.
 _COLOURS = ("#000000", "#0072B2", "#E69F00", "#CC79A7", "#009E73", "#D55E00", "#56B4E9")
 _LINES = ("-", "--", ":", "-.")
+_CHINESE_FONTS = (
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Source Han Sans SC"),
+    *("PingFang SC", "Hiragino Sans GB", "Heiti TC", "Microsoft YaHei", "SimHei", "SimSun"),
+    *("WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "Droid Sans Fallback", "Arial Unicode MS"),
+)
 _MAX_NAME = 60  # characters
 _HEIGHT = 4.6  # inches
 
@@ -94,6 +99,28 @@ def learning_picture(
     return _picture(kind, lambda figure: _draw_learning(figure, epochs, series, title), height)
 
 
+@dataclass(frozen=True)
+class Bars:
+    """Rows of horizontal bars: one for each name, or one for each of several series."""
+
+    title: str
+    names: Sequence[str]  # any text
+    values: Mapping[str, Sequence[float]]  # of each series, at least 0
+    remarks: Sequence[str]  # a few words after the bars of each name
+
+
+def bars_picture(panels: Sequence[Bars], title: str, label: str, kind: str) -> bytes:
+    """A file with a picture of bars, the panels one below the other, on the same scale.
+
+    Args:
+        label: what the length of a bar means.
+        kind: one of `KINDS`.
+    """
+    rows = sum(len(panel.names) for panel in panels)
+    height = 1.2 + 0.28 * rows + 0.5 * len(panels)
+    return _picture(kind, lambda figure: _draw_bars(figure, panels, title, label), height)
+
+
 def _height(series: Sequence[Series]) -> float:
     """The height of a picture in inches: each metric has axes of its own."""
     return max(_HEIGHT, 1.1 + 1.9 * len({each.metric for each in series}))
@@ -122,7 +149,16 @@ def _own_style() -> Any:
     """A block without the user's settings, which may name missing fonts or a TeX."""
     import matplotlib.style
 
-    return matplotlib.style.context(["default", {"svg.hashsalt": "charlm"}])
+    own = {"svg.hashsalt": "charlm", "font.family": _families()}
+    return matplotlib.style.context(["default", own])
+
+
+def _families() -> list[str]:
+    """matplotlib's own font, and the first font of this machine that has Chinese characters."""
+    from matplotlib.font_manager import fontManager
+
+    here = {font.name for font in fontManager.ttflist}
+    return ["DejaVu Sans", *[name for name in _CHINESE_FONTS if name in here][:1]]
 
 
 def _picture(kind: str, draw: Callable[[Figure], None], height: float = _HEIGHT) -> bytes:
@@ -217,6 +253,31 @@ def _draw_memory(figure: Figure, curves: Sequence[Curve], threshold: float) -> N
         text.set_parse_math(False)  # a name is not a formula
 
 
+def _draw_bars(figure: Figure, panels: Sequence[Bars], title: str, label: str) -> None:
+    figure.suptitle(_drawable(title), parse_math=False)
+    ratios = [len(panel.names) + 1 for panel in panels]
+    every = figure.subplots(len(panels), sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
+    looks = ({"color": _COLOURS[1]}, {"facecolor": "white", "edgecolor": "black", "hatch": "////"})
+    for axes, panel in zip(every, panels, strict=True):
+        places, thick = range(len(panel.names)), 0.8 / len(panel.values)
+        for number, (name, values) in enumerate(panel.values.items()):
+            where = [place + thick * (number + 0.5) - 0.4 for place in places]
+            axes.barh(where, values, thick, label=name, linewidth=0.6, **looks[number])
+        longest = [max(values) for values in zip(*panel.values.values(), strict=True)]
+        for place, value, remark in zip(places, longest, panel.remarks, strict=True):
+            axes.annotate(
+                remark, (value, place), (4, 0), textcoords="offset points", va="center", size=8
+            )
+        axes.set_yticks(places, [_drawable(name) for name in panel.names], parse_math=False)
+        axes.set_ylim(len(panel.names) - 0.4, -0.6)  # from top to bottom
+        axes.set_title(panel.title, loc="left", size="medium")
+        axes.margins(x=0.25)
+        _style(axes)
+        axes.grid(visible=False, axis="y")
+    every[0].legend(frameon=False, loc="lower right")
+    every[-1].set_xlabel(label)
+
+
 def _style(axes: Axes) -> None:
     axes.grid(color="0.9")
     axes.set_axisbelow(True)
@@ -224,10 +285,11 @@ def _style(axes: Axes) -> None:
 
 
 def _drawable(name: str) -> str:
-    """A name with an escape for each character that the font lacks, cut to a length that fits."""
+    """A name with an escape for each character that the fonts lack, cut to a length that fits."""
     from matplotlib.font_manager import FontProperties, findfont, get_font
 
-    known = get_font(findfont(FontProperties(family="DejaVu Sans"))).get_charmap()
+    files = [findfont(FontProperties(family=[family])) for family in _families()]
+    known = set().union(*(get_font(file).get_charmap() for file in files))
     drawn = "".join(
         c if ord(c) in known and c.isprintable() else c.encode("unicode_escape").decode()
         for c in name

@@ -65,7 +65,7 @@ def test_each_text_has_a_new_seed_and_the_printed_one_gives_it_again(generate):
     assert again.err == f"seed: {result['seed']}\n"
     greedy = generate(*short, "--greedy", "--json")
     assert (greedy.json["seed"], greedy.err) == (None, "")
-    assert set(result) == {"run", "prefix", "text", "seed"}
+    assert set(result) == {"run", "prefix", "text", "seed", "mixture"}
 
 
 def test_a_stop_is_left_out_and_may_be_a_line_end(generate):

@@ -73,6 +73,10 @@ def test_eval_counts_every_character_and_line_end(names, charlm):
     assert found["bits_per_byte"] == pytest.approx(found["bits_per_char"])
     assert found["nats_per_char"] < 0.8 * found["baselines"]["unigram"]["nats_per_char"]
     assert found["baselines"]["uniform"]["perplexity"] == pytest.approx(16)
+    size = Run.open(Path(names)).load_corpus().split_sizes[0]
+    learned = [found["baselines"][name]["learned_from"] for name in ("unigram", "ngram", "xz")]
+    assert [found["train_characters"], *learned] == [size] * 4
+    assert found["compared_characters"] == found["characters"]
     assert found["protocol"] == "lines"
     words = "names, test split, 6 lines of which 0 are also in train: "
     assert f"{words}{found['characters']} characters predicted" in charlm("eval").out

@@ -255,6 +255,8 @@ def test_a_pipe_gets_one_line_for_each_row_unless_columns_is_set(monkeypatch, ca
     monkeypatch.setenv("COLUMNS", "80")
     Output().table(header, rows, left=2)
     assert len(capsys.readouterr().out.splitlines()) == 4
+    Output().blocks(["word " * 20 + "a" * 90, ""])
+    assert [*map(len, capsys.readouterr().out.splitlines())] == [79, 19, 90, 0]
 
 
 @pytest.mark.parametrize(

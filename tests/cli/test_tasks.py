@@ -183,7 +183,7 @@ def test_train_says_what_to_type_next_and_that_works(kind, data, charlm):
     [
         (KINDS[0], SPLITS, "--set split=1,0,0",
          ["valid_perplexity", "last_valid_perplexity", "best_epoch", "ngram_perplexity", "repeated",
-          "conclusion"], "train"),
+          "conclusion", "mixture"], "train"),
         (KINDS[1], {"train": 50}, "--set valid=0 --set test=0",
          ["valid_accuracy", "last_valid_accuracy", "best_epoch", "test_accuracy"], "train"),
         (KINDS[2], {"train": 30}, "", ["test_f1"], "valid"),

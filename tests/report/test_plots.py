@@ -15,12 +15,16 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
+from charlm.report import plots
 from charlm.report.plots import (
     KINDS,
+    Bars,
     Curve,
     Series,
+    _draw_bars,
     _draw_learning,
     _draw_memory,
+    bars_picture,
     gradient_series,
     learning_picture,
     memory_picture,
@@ -103,7 +107,8 @@ def test_lines_differ_in_style_and_in_grey():
         ("lstm, " + "a" * 200, "lstm, " + "a" * 53 + "…"),
     ],
 )
-def test_any_name_is_drawn(name, drawn):
+def test_any_name_is_drawn(monkeypatch, name, drawn):
+    monkeypatch.setattr(plots, "_CHINESE_FONTS", ())
     figure = Figure()
     curve = Curve(name, "below 1% from 12", FALLING, FALLING, FALLING)
     _draw_memory(figure, [curve], 0.01)
@@ -112,6 +117,41 @@ def test_any_name_is_drawn(name, drawn):
     assert not text.get_parse_math()
     for kind in KINDS:
         assert memory_picture([curve], 0.01, kind).startswith(BEGINNINGS[kind])
+
+
+def test_names_in_chinese_are_drawn_where_a_font_has_them(monkeypatch):
+    """With another font of matplotlib's in place of a Chinese one: DejaVu Sans lacks U+2312."""
+    name = "\u2312 \u5206"
+    for fonts, drawn in (((), r"\u2312 \u5206"), (("DejaVu Sans Mono",), "\u2312 " + r"\u5206")):
+        monkeypatch.setattr(plots, "_CHINESE_FONTS", fonts)
+        assert plots._drawable(name) == drawn
+        data = bars_picture([Bars("after", [name], {"model": [1.0]}, ["1"])], "a", "bits", "svg")
+        assert ElementTree.fromstring(data).tag.endswith("svg")
+
+
+BARS = [
+    Bars("kind", ["a", "$b$"], {"model": [1.0, 0.0], "ngram": [0.5, 2.0]}, ["1 x", "2 x"]),
+    Bars("after", ["c"], {"model": [1.5]}, ["3 x"]),
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bars_picture_is_a_whole_file_and_repeats(kind):
+    data = bars_picture(BARS, "分 $x$ run", "bits", kind)
+    assert data.startswith(BEGINNINGS[kind])
+    assert data == bars_picture(BARS, "分 $x$ run", "bits", kind)
+
+
+def test_content_of_the_bars_picture():
+    figure = Figure()
+    _draw_bars(figure, BARS, "run", "bits")
+    above, below = figure.axes
+    assert [bar.get_width() for bar in above.patches] == [1.0, 0.0, 0.5, 2.0]
+    assert [text.get_text() for text in above.get_yticklabels()] == ["a", "$b$"]
+    assert [text.get_text() for text in above.texts] == ["1 x", "2 x"]
+    assert [text.get_text() for text in above.get_legend().get_texts()] == ["model", "ngram"]
+    assert len({bar.get_hatch() for bar in above.patches}) == 2  # they differ without colours too
+    assert (below.get_title("left"), below.get_xlabel()) == ("after", "bits")
 
 
 @pytest.mark.parametrize(

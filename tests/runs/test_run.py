@@ -453,6 +453,7 @@ OTHERS = {
         "device": "cpu",
         "deterministic": True,
         "precision": "float32",
+        "mix_ngram": True,
         "prefixes": ("a",),
         "sample_every": 3,
         "sample_length": 7,
@@ -464,6 +465,7 @@ OTHERS = {
 FREE_IN_TRAINING = (
     *("epochs", "minutes", "patience", "lr", "clip_norm", "device", "deterministic", "prefixes"),
     *("sample_every", "sample_length", "sample_temperature", "save_minutes", "save_steps"),
+    "mix_ngram",
 )
 FREE = {("corpus", "source"), *(("training", key) for key in FREE_IN_TRAINING)}
 """The settings that may change: the steps so far did not depend on them."""

@@ -5,18 +5,19 @@ from __future__ import annotations
 import dataclasses
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from charlm.config import Settings, setting
+from charlm.config import Settings
 from charlm.corpus import SPLITS, Vocabulary, catalogue
 from charlm.corpus.addresses import check_is_no_address
+from charlm.corpus.text import source_words
 from charlm.errors import CorpusError, UsageError, counted
 from charlm.task import EvalOptions, Metric, Plan, Report, Task, with_absolute_source
 from charlm.tasks.from_run import check_given, open_source
 from charlm.tasks.language_model.config import LanguageModelConfig
 from charlm.tasks.language_model.corpus import Corpus, load_corpus
+from charlm.tasks.language_model.eval_options import TextOptions
 from charlm.tasks.language_model.from_run import idle_characters, network, take_weights, taken_over
 from charlm.tasks.language_model.plan import Text, planned_settings
 
@@ -30,51 +31,6 @@ if TYPE_CHECKING:
 
 _START = 200  # characters in which a prefix for samples is found
 PERPLEXITY = Metric(name="perplexity")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TextOptions(EvalOptions):
-    """The additional options of ``charlm eval``."""
-
-    text: str | None = setting(
-        None,
-        "Score this text instead of a split of the run's corpus; - reads standard input.",
-        option="--text",
-        metavar="FILE",
-        none_means="a split of the corpus",
-    )
-    encoding: str | None = setting(
-        None,
-        "The encoding of --text.",
-        option="--encoding",
-        metavar="NAME",
-        none_means="that of the corpus",
-    )
-    protocol: str = setting(
-        "carried",
-        "How the text is read. carried: as one, so that each character is predicted from all "
-        "before it. nanogpt: in windows of 256 characters, each from a zero state.",
-        option="--protocol",
-        choices=("carried", "nanogpt"),
-    )
-    whole: bool = setting(
-        False,
-        "Score every character of a text with more than 1,000,000 characters, not a sample of "
-        "at most 500,000.",
-        option="--whole",
-    )
-
-    def check_split(self, split: str | None) -> None:
-        """Raise a UsageError if both a split of the corpus and another text are given."""
-        if split is not None and self.text is not None:
-            raise UsageError(
-                "--split is a split of the run's corpus, and --text is another text",
-                "give only one of them",
-            )
-
-    def without_data(self) -> str | None:
-        """Another text can be scored without the run's corpus."""
-        return None if self.text is None else "the unigram, the n-gram and xz are left out"
 
 
 class LanguageModelTask(Task):
@@ -95,6 +51,9 @@ class LanguageModelTask(Task):
     The simpler predictors are trained on the same train split: character frequencies (unigram),
     n-grams of up to six characters (ngram, modified Kneser-Ney smoothing), and the compressor xz.
     docs/scores.md says what each figure means.
+
+    --dynamic, --temperature, several --run and the mixture of a run made with --mix-ngram add rows;
+    the first row is always the network alone, with fixed weights.
     """
     config_type = LanguageModelConfig
     preset_package = __name__
@@ -193,7 +152,16 @@ class LanguageModelTask(Task):
         return plan
 
     def complete(self, config: LanguageModelConfig, corpus: Corpus) -> Plan:
-        """Fill in the absolute source and the prefixes of the samples."""
+        """Fill in the absolute source and the prefixes of the samples.
+
+        Raises:
+            UsageError: a mixture is wanted, and there is no validation split for its weights.
+        """
+        if config.training.mix_ngram and corpus.split_sizes[1] < self.min_split:
+            raise UsageError(
+                "--mix-ngram chooses its weights on the validation split, and there is none",
+                "hold some of the text out with --set split=0.9,0.05,0.05, or leave it out",
+            )
         from charlm.tasks.language_model.prefix import prepare_prefix
 
         entry = catalogue().get(config.corpus.source)
@@ -275,7 +243,7 @@ class LanguageModelTask(Task):
             scored, where, what = corpus, {"split": split}, f"{corpus.name}, {split} split"
         else:
             scored, split = self._own_text(run, options.text, options.encoding), "train"
-            where, what = {"text": options.text}, options.text
+            where, what = {"text": options.text}, source_words(options.text)
         ids, characters = scored.read(split)
         if len(ids) < 2:
             few = "one character" if len(ids) else "no character"
@@ -303,17 +271,18 @@ class LanguageModelTask(Task):
             characters,
             what=what,
             protocol=protocol,
-            whole=options.whole,
+            options=options,
             device=device,
             should_stop=should_stop,
-            seen=options.text is None and split == "train",
+            split=None if options.text is not None else split,
         )
         warnings = () if options.text is None else (*scored.notices, *scored.warnings)
+        warnings = (*warnings, *report.warnings)
         return dataclasses.replace(report, content=where | report.content, warnings=warnings)
 
     def prepare_conclusion(self, run: Run, corpus: Corpus) -> Any:
         """The n-gram and the repeated passages."""
-        from charlm.tasks.language_model.scores import prepare_conclusion
+        from charlm.tasks.language_model.conclusion import prepare_conclusion
 
         return prepare_conclusion(run, corpus)
 
@@ -321,7 +290,7 @@ class LanguageModelTask(Task):
         self, run: Run, corpus: Corpus, valid: float | None, prepared: Any = None
     ) -> Report:
         """The n-gram beside the model, and the held-out text that repeats."""
-        from charlm.tasks.language_model.scores import conclude
+        from charlm.tasks.language_model.conclusion import conclude
 
         return conclude(run, corpus, valid, prepared)
 

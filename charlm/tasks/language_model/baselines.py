@@ -3,32 +3,28 @@
 Every baseline learns from the training text alone and is scored on the same characters as the
 model: in a text of M ids the first is context and the other M - 1 are predicted.
 
-Letters in the shape comments: N training ids, M ids of the scored text, V vocabulary,
-G distinct n-grams of one order in the training text, K places of the scored text.
+Letters in the shape comments: N training ids, M ids of the scored text, V vocabulary, K places of
+the scored text.
 """
 
 from __future__ import annotations
 
 import lzma
 import math
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from numpy.typing import NDArray
 
 from charlm.corpus.vocabulary import UNKNOWN
 from charlm.errors import CorpusError
+from charlm.tasks.language_model.ngram import Floats, Ids, kneser_ney
 
-Ids = npt.NDArray[np.integer]
-Floats = npt.NDArray[np.float64]
-
-FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)  # D1, D2, D3+ in counts; KenLM's --discount_fallback
 _BLOCK = 2**20  # characters that are counted at once
 MAX_XZ_DICTIONARY = 1536 * 2**20  # bytes; the encoder accepts no larger window
+NGRAM_ORDERS = 6  # the longest n-gram, in characters
 LEARNED = 4_000_000  # characters that the n-gram and xz learn from; about ten seconds in all
 
 
@@ -41,6 +37,8 @@ class Baseline:
     detail: str  # how the score was computed, in a few words
     known_nats_per_char: float | None = None  # without the unknown characters, if there are some
     learned_from: int = 0  # characters of the training text
+    # (K,) nats of each of the K scored characters, <unk> without its spelling; the n-gram's alone
+    each: Floats | None = field(default=None, repr=False, compare=False)
 
     @property
     def perplexity(self) -> float:
@@ -60,7 +58,7 @@ def baselines(
     *,
     train_text: str,
     scored_text: str,
-    max_order: int = 6,
+    max_order: int = NGRAM_ORDERS,
     spelling: float = 0.0,
     boundary: int | None = None,
     scored: NDArray[np.bool_] | None = None,
@@ -124,7 +122,7 @@ def baselines(
     return {
         "uniform": uniform,
         "unigram": baseline("unigram", counted, "character counts, add-one", len(train)),
-        "ngram": baseline("ngram", ngram, detail, len(read)),
+        "ngram": replace(baseline("ngram", ngram, detail, len(read)), each=ngram),
         "xz": Baseline(
             name="xz",
             nats_per_char=max(0.0, xz_nats / len(unknown)),
@@ -138,7 +136,7 @@ def best_order(
     train: Ids,
     text: Ids,
     vocabulary_size: int,
-    max_order: int = 6,
+    max_order: int = NGRAM_ORDERS,
     boundary: int | None = None,
     scored: NDArray[np.bool_] | None = None,
 ) -> tuple[int, Floats]:
@@ -186,158 +184,3 @@ def xz(train_text: str, text: str) -> float:
         files = pool.map(lambda data: lzma.compress(data, filters=[lzma2]), (prefix, whole))
         before, after = map(len, files)
     return 8 * math.log(2) * (after - before)
-
-
-def kneser_ney(
-    train: Ids, text: Ids, vocabulary_size: int, max_order: int, boundary: int | None = None
-) -> Floats:
-    """Nats of each character of ``text[1:]`` under n-gram models of orders 1 to ``max_order``.
-
-    Interpolated modified Kneser-Ney (Chen & Goodman, "An empirical study of smoothing techniques
-    for language modeling", Computer Speech & Language 13, 1999, pages 359-394). h is the n - 1
-    characters before w, and h' is h without its first character:
-
-        P(w | h) = (c(h w) - D(c(h w)) + sum_v D(c(h v)) P(w | h')) / sum_v c(h v)
-
-    * In the highest order c(g) is the count of g. In a lower order it is the number of distinct
-      characters seen before g; the beginning of the training text counts as one.
-    * D is 0, D1, D2 or D3+ for a count of 0, 1, 2 or more; see ``_discounts``.
-    * Below order 1 is the uniform distribution 1 / V, so every id has a probability above 0.
-    * If no character follows h in the training text, P(w | h) = P(w | h').
-    * At the beginning of ``text``, where i < n - 1 characters precede w, order i + 1 is used.
-    * ``train`` is one long sequence without boundary symbols between lines, unless ``boundary``
-      is the id of a line end: then no n-gram goes from one line to the next. It may begin or end
-      with a line end, and near the beginning of a line the orders are as at that of ``text``.
-
-    An n-gram is represented by its rank among the n-grams of its order. A pair of a prefix and a
-    character then fits one int64 for every order, as ``rank * V + id``; counting is one sort per
-    order.
-
-    ``train`` has (N,) ids and may be empty, ``text`` (M,) ids, M >= 1; all lie in [0, V).
-
-    Returns:
-        (max_order, M - 1) nats; row n - 1 is order n.
-    """
-    size = len(text)
-    nats = np.empty((max_order, size - 1))
-    highest = lower = np.full(size, 1 / vocabulary_size)  # (M,) P of each of text
-    ranks: Ids = np.zeros(size + 1, np.int64)  # order 0: the empty n-gram at every place
-    counted = _count_grams(train, vocabulary_size, max_order, boundary)
-    inside = _inside_lines(text, max_order, boundary)
-    for n, (grams, within) in enumerate(zip(counted, inside, strict=True), start=1):
-        contexts = ranks[:-1]  # (M - n + 1,), as below: places that n - 1 ids precede
-        ranks = _ranks_of(contexts * vocabulary_size + text[n - 1 :], grams.keys)
-        raw, continuation = (
-            np.where(within, _interpolate(grams, counts, contexts, ranks, lower[n - 1 :]), shorter)
-            for counts, shorter in (
-                (grams.raw, highest[n - 1 :]),
-                (grams.continuation, lower[n - 1 :]),
-            )
-        )
-        highest = np.append(highest[: n - 1], raw)
-        lower = np.append(lower[: n - 1], continuation)
-        nats[n - 1] = -np.log(highest[1:])
-    return nats
-
-
-def _inside_lines(ids: Ids, max_order: int, boundary: int | None) -> Iterator[NDArray[np.bool_]]:
-    """For each order n, which of the n-grams of ``ids`` have no boundary between first and last.
-
-    (M - n + 1,) each, or none if ``ids`` are shorter.
-    """
-    inside = np.ones(len(ids) + 1, np.bool_)
-    for n in range(1, max_order + 1):
-        inside = inside[:-1]
-        if n > 2 and boundary is not None:
-            inside = inside & (ids[n - 2 : -1] != boundary)
-        yield inside
-
-
-class _Grams(NamedTuple):
-    """The distinct n-grams of one order in the training text."""
-
-    keys: Ids  # (G,) rank of the prefix, its first n - 1 characters, * V + last id; ascending
-    prefixes: Ids  # (G,) rank of the prefix
-    num_prefixes: int  # number of distinct (n - 1)-grams
-    raw: Ids  # (G,) counts
-    continuation: Ids  # (G,) numbers of distinct characters before; 0 in the highest order
-
-
-def _count_grams(
-    train: Ids, vocabulary_size: int, max_order: int, boundary: int | None
-) -> list[_Grams]:
-    """The n-grams of ``train`` inside lines, order 1 first."""
-    orders: list[_Grams] = []
-    previous = np.zeros(len(train) + 1, np.int64)  # rank of the (n - 1)-gram at each place
-    for n, inside in enumerate(_inside_lines(train, max_order, boundary), start=1):
-        num_prefixes = len(orders[-1].keys) if orders else 1
-        keys, found, raw = _distinct(
-            (previous[:-1] * vocabulary_size + train[n - 1 :])[inside],
-            num_prefixes * vocabulary_size,
-        )
-        ranks = np.full(len(inside), -1)  # -1: it goes beyond a line, and so do longer ones
-        ranks[inside] = found
-        if orders:  # each distinct n-gram is a distinct left neighbour of its suffix
-            suffixes = np.empty(len(keys), np.int64)
-            suffixes[found] = previous[1:][inside]
-            beginning = previous[:1][previous[:1] >= 0]
-            left = np.bincount(np.append(suffixes, beginning), minlength=num_prefixes)
-            orders[-1] = orders[-1]._replace(continuation=left)
-        prefixes = keys // vocabulary_size
-        orders.append(_Grams(keys, prefixes, num_prefixes, raw, np.zeros_like(raw)))
-        previous = ranks
-    return orders
-
-
-def _distinct(keys: Ids, bound: int) -> tuple[Ids, Ids, Ids]:
-    """The (G,) distinct ones of N keys below ``bound``, the (N,) index of each, and (G,) counts."""
-    if bound <= 4 * len(keys):
-        counts = np.bincount(keys, minlength=bound)  # a table is faster than a sort
-        occurs = counts > 0
-        return np.flatnonzero(occurs), (occurs.cumsum(dtype=np.int32) - 1)[keys], counts[occurs]
-    # As np.unique, with half of its memory.
-    order = keys.argsort(kind="stable")
-    ordered = keys[order]
-    begins = np.append(True, ordered[1:] != ordered[:-1])[: len(keys)]
-    found = np.empty(len(keys), np.int32)
-    found[order] = begins.cumsum(dtype=np.int32) - 1
-    places = np.flatnonzero(begins)
-    return ordered[places], found, np.diff(places, append=len(keys))
-
-
-def _ranks_of(wanted: Ids, keys: Ids) -> Ids:
-    """The index of each wanted key in the sorted keys; -1 if it is missing."""
-    left = np.searchsorted(keys, wanted)
-    return np.where(np.searchsorted(keys, wanted, side="right") > left, left, -1)
-
-
-def _interpolate(grams: _Grams, counts: Ids, contexts: Ids, ranks: Ids, lower: Floats) -> Floats:
-    """(K,) P(w | h) at K places of the text; ``kneser_ney`` has the equation.
-
-    ``counts`` has (G,) c(h w). ``contexts`` and ``ranks`` have (K,) ranks of h and h w, -1 for
-    unseen ones. ``lower`` has (K,) P(w | h').
-    """
-    discounts = _discounts(counts)[np.minimum(counts, 3)]  # (G,)
-    total, freed = (  # (K,); the appended 0 is for rank -1
-        np.append(np.bincount(grams.prefixes, weights, minlength=grams.num_prefixes), 0)[contexts]
-        for weights in (counts, discounts)
-    )
-    kept = np.append(counts - discounts, 0)[ranks]
-    return np.where(total > 0, (kept + freed * lower) / np.maximum(total, 1), lower)
-
-
-def _discounts(counts: Ids) -> Floats:
-    """(0, D1, D2, D3+) from n_i, the number of n-grams with count i.
-
-        Y = n1 / (n1 + 2 n2),  D_i = i - (i + 1) Y n_(i+1) / n_i
-
-    If one of n1 to n4 is 0, or a D_i is outside (0, i], the order uses ``FALLBACK_DISCOUNTS``.
-    Every D_i is above 0, so every context gives some probability to the lower order.
-    """
-    n = np.bincount(np.minimum(counts, 5), minlength=5)
-    if n[1:5].all():
-        i = np.arange(1, 4)
-        discounts = i - (i + 1) * n[1] / (n[1] + 2 * n[2]) * n[2:5] / n[1:4]
-        if (discounts > 0).all():
-            return np.append(0, discounts)
-    return np.array([0, *FALLBACK_DISCOUNTS])

@@ -189,9 +189,15 @@ class Lines:
         lengths = (self.lengths[rows] - steps.start).clamp(max=len(steps))  # (B,) of this part
         rows = rows.to(self._ids.device)
         step = torch.arange(steps.start, steps.stop, device=rows.device).unsqueeze(1)  # (T, 1)
-        positions = (self._starts[rows] + step).clamp(max=len(self._ids) - 2)  # (T, B)
+        positions = self.positions(rows, steps)
         targets = self._ids[positions + 1].long().where(step < self._lengths[rows], PADDING)
         return LineBatch(self._ids[positions].long(), targets, int(lengths.sum()), steps.start == 0)
+
+    def positions(self, rows: Tensor, steps: range) -> Tensor:
+        """(T, B) the places in the text of the given steps of the (B,) ``rows``."""
+        rows = rows.to(self._ids.device)
+        step = torch.arange(steps.start, steps.stop, device=rows.device).unsqueeze(1)  # (T, 1)
+        return (self._starts[rows] + step).clamp(max=len(self._ids) - 2)
 
 
 def first_rows(state: StackState, rows: int) -> StackState:

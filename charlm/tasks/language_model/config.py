@@ -219,6 +219,13 @@ class LanguageTrainingSection(TrainingSection):
     drop_last: bool = setting(
         False, "With random sampling, leave out the last batch if it is smaller than the others."
     )
+    mix_ngram: bool = setting(
+        False,
+        "Keep an n-gram of the train split with the run, and use a mixture of it and the network: "
+        "its weights are chosen on the validation split at the end of the training.",
+        option="--mix-ngram",
+        resumable=True,
+    )
     prefixes: tuple[str, ...] = setting(
         (),
         "Text that a sample continues. With --set, commas separate several texts.",

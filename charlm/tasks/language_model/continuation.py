@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from charlm.corpus import Vocabulary
 from charlm.errors import UsageError
 from charlm.tasks.language_model.decoding import SAMPLING, Decoding, generate_blocks
 from charlm.tasks.language_model.lines import BOUNDARY
 from charlm.tasks.language_model.model import LanguageModel
+
+if TYPE_CHECKING:
+    from charlm.tasks.language_model.mixture import Mixture
 
 MOST_MORE = 200  # characters that a text may go on for to end its sentence
 
@@ -140,6 +144,7 @@ def continue_text(
     decoding: Decoding = SAMPLING,
     num_samples: int = 1,
     seed: int = 0,
+    mixture: Mixture | None = None,
 ) -> Iterator[list[str]]:
     """Continue a prefix as text, until every sample has ended.
 
@@ -148,6 +153,7 @@ def continue_text(
     Args:
         prefix: token ids, at least one.
         num_samples: B, the number of continuations.
+        mixture: as in `generate_blocks`.
 
     Yields:
         B strings: what is added to each text, after one or more steps. Together they are the texts
@@ -158,7 +164,13 @@ def continue_text(
     """
     texts = [Continuation(ending, vocabulary) for _ in range(num_samples)]
     blocks = generate_blocks(
-        model, prefix, length=ending.most, decoding=decoding, num_samples=num_samples, seed=seed
+        model,
+        prefix,
+        length=ending.most,
+        decoding=decoding,
+        num_samples=num_samples,
+        seed=seed,
+        mixture=mixture,
     )
     for block in blocks:
         rows = block.T.numpy()  # (B, T)

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ from charlm.recurrent.states import StackState, map_state, state_tensors
 from charlm.recurrent.stepping import Weights, stack_weights, state_array
 from charlm.tasks.language_model.config import TEMPERATURE, TOP_P
 from charlm.tasks.language_model.model import LanguageModel
+
+if TYPE_CHECKING:
+    from charlm.tasks.language_model.mixture import Mixture
 
 ROWS = 64  # lines that are written side by side
 LONG = 2_000  # steps from which loading compiled functions pays
@@ -155,6 +158,7 @@ def generate_blocks(
     num_samples: int,
     seed: int,
     many: bool = False,
+    mixture: Mixture | None = None,
 ) -> Iterator[Tensor]:
     """The token ids of `generate`, several steps at a time: (T, B) int64.
 
@@ -163,6 +167,7 @@ def generate_blocks(
 
     Args:
         many: more texts will follow, so that compiled functions are worth loading.
+        mixture: of the model and an n-gram, which then chooses the characters; None: the model.
     """
     if len(prefix) == 0:
         raise UsageError("the prefix is empty", "give at least one character with --prefix")
@@ -183,14 +188,20 @@ def generate_blocks(
         logits, state = read(ids.unsqueeze(1), state)
     logits = logits.expand(num_samples, -1)
     state = map_state(lambda tensor: tensor.expand(num_samples, -1).contiguous(), state)
-    if many or length >= LONG or _COMPILED in sys.modules:
+    if mixture is not None:
+        contexts = [mixture.start(prefix)] * num_samples
+    elif many or length >= LONG or _COMPILED in sys.modules:
         weights = compiled_weights(model)
         if weights is not None:
             yield from _write(weights, logits, state, length, decoding, generator)
             return
     for step in range(length):
-        chosen = decoding.choose(logits, generator)
+        odds = logits if mixture is None else mixture.logits(logits, contexts)
+        chosen = decoding.choose(odds, generator)
         yield chosen.unsqueeze(0)
+        if mixture is not None:
+            pairs = zip(contexts, chosen.tolist(), strict=True)
+            contexts = [mixture.ngram.read(context, token) for context, token in pairs]
         if step + 1 < length:
             logits, state = read(chosen.to(device).unsqueeze(0), state)
 
@@ -276,6 +287,7 @@ def generate_lines(
     length: int,
     decoding: Decoding = GREEDY,
     seed: int = 0,
+    mixture: Mixture | None = None,
 ) -> Iterator[tuple[list[int], bool]]:
     """An endless sequence of lines, by a model that was trained on lines.
 
@@ -283,6 +295,7 @@ def generate_lines(
         model: as in `generate`, whose errors are those of this function.
         prefix: the line end, and the first token ids of every line, if any.
         length: the largest number of token ids after the prefix.
+        mixture: as in `generate_blocks`.
 
     Yields:
         The token ids after the prefix, without the line end, and whether the line has ended.
@@ -298,6 +311,7 @@ def generate_lines(
             num_samples=ROWS,
             seed=(seed + number) % 2**63,
             many=number >= MANY,
+            mixture=mixture,
         )
         for step, tokens in enumerate(itertools.chain.from_iterable(map(Tensor.tolist, blocks))):
             running = {row for row in running if tokens[row] != prefix[0]}

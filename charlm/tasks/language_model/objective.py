@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -148,7 +149,7 @@ class NextCharacter(CharacterObjective):
 
     def score(self, model: LanguageModel, size: int, should_stop: Callable[[], bool]) -> float:
         """The perplexity of the validation split, or of rows that are spread evenly over it."""
-        how: dict[str, int] = {}
+        how: dict[str, Any] = {}
         if size < self.valid_size:
             length = _row_length(size)
             how = {"at_most": size, "row_length": length, "warm_up": min(WARM_UP, length // 4)}

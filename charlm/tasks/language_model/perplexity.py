@@ -43,6 +43,7 @@ class TextLoss(LossSum):
     unknown: LossSum  # the part on characters that the vocabulary lacks
     characters: int  # that can be predicted: all but the first
     standard_error: float | None = None  # of a sample's ``mean``, in nats per character
+    each: NDArray[np.float64] | None = None  # (count,) nats in the order of the text, if wanted
 
     @property
     def known(self) -> LossSum:
@@ -58,6 +59,7 @@ def evaluate(
     row_length: int | None = ROW_LENGTH,
     warm_up: int = WARM_UP,
     at_most: int | None = None,
+    each: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TextLoss:
     """The loss on ``ids[1:]``: each character is predicted from the characters before it.
@@ -72,6 +74,7 @@ def evaluate(
         row_length: characters scored in one row; None: a single row, which is exact but slow.
         at_most: score a sample of a longer text: rows of ``row_length`` characters, spread evenly,
             with at most this number of characters in all (or one row). None: score all.
+        each: also return the loss of each scored character.
         should_stop: called before each chunk.
 
     Raises:
@@ -85,25 +88,29 @@ def evaluate(
     """
     count = _predicted(ids)
     rows = rows_of(count, row_length, at_most)
-    losses = _Losses(len(rows.starts))
-    for first, _, logits, targets, scored in _predictions(model, ids, rows, warm_up, should_stop):
-        losses.add(slice(first, first + targets.shape[1]), logits, targets, scored)
-    return losses.total(count)
+    return _loss(model, ids, rows, warm_up, each, should_stop)
 
 
-@torch.no_grad()
+def _loss(
+    model: LanguageModel,
+    ids: Ids,
+    rows: Rows,
+    warm_up: int,
+    each: bool,
+    should_stop: Callable[[], bool],
+) -> TextLoss:
+    losses = _Losses(len(rows.starts), each)
+    for first, places, logits, targets, scored in _predictions(
+        model, ids, rows, warm_up, should_stop
+    ):
+        losses.add(slice(first, first + targets.shape[1]), places, logits, targets, scored)
+    return losses.total(len(ids) - 1)
+
+
 def character_nats(model: LanguageModel, ids: NDArray[np.integer]) -> NDArray[np.float64]:
     """The cross-entropy of each of ``ids[1:]``, (N - 1,), in nats; as in `evaluate`, N >= 1."""
-    nats = np.empty(len(ids) - 1)
-    if not len(nats):
-        return nats
-    rows = rows_of(len(nats), ROW_LENGTH, None)
-    for _, positions, logits, targets, scored in _predictions(
-        model, ids, rows, WARM_UP, lambda: False
-    ):
-        where = positions[scored.cpu()].numpy()
-        nats[where] = _cross_entropies(logits, targets)[scored].cpu().numpy()
-    return nats
+    loss = evaluate(model, ids, each=True) if len(ids) > 1 else None
+    return np.empty(0) if loss is None or loss.each is None else loss.each
 
 
 class Rows(NamedTuple):
@@ -183,6 +190,7 @@ def evaluate_windows(
     *,
     window: int = WINDOW,
     at_most: int | None = None,
+    each: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TextLoss:
     """The loss on ``ids[1:]`` as nanoGPT measures it: each window starts from a zero state.
@@ -199,10 +207,7 @@ def evaluate_windows(
     rows = Rows(np.arange(0, count, window), min(window, count))
     if at_most is not None and count > at_most:
         rows = rows_of(count, window, at_most)
-    losses = _Losses(len(rows.starts))
-    for first, _, logits, targets, scored in _predictions(model, ids, rows, 0, should_stop):
-        losses.add(slice(first, first + targets.shape[1]), logits, targets, scored)
-    return losses.total(count)
+    return _loss(model, ids, rows, 0, each, should_stop)
 
 
 @torch.no_grad()
@@ -212,6 +217,7 @@ def evaluate_lines(
     *,
     rows: int = ROWS,
     at_most: int | None = None,
+    each: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TextLoss:
     """The loss on ``ids[1:]``, which are lines with their line ends, each line from a zero state.
@@ -222,6 +228,7 @@ def evaluate_lines(
         rows: lines that are read in parallel; only the time and the memory depend on it.
         at_most: score a sample of a longer text: lines, spread evenly over the text, with about
             this number of characters in all. None: score all lines.
+        each: also return the loss of each scored character.
         should_stop: called before each chunk.
 
     Raises:
@@ -232,7 +239,7 @@ def evaluate_lines(
         ids = torch.tensor(ids.astype(np.int64), device=model.head.weight.device)
     lines = Lines(ids)
     chosen = torch.from_numpy(lines_of(len(lines.lengths), count, at_most))
-    losses = _Losses(len(lines.lengths))
+    losses = _Losses(len(lines.lengths), each)
     chunk = max(1, CHUNK // (rows * model.vocabulary_size))
     with evaluating(model):
         for together in length_batches(lines.lengths[chosen], rows):
@@ -243,7 +250,8 @@ def evaluate_lines(
                 batch = lines.batch(part, steps)
                 logits, state = model(batch.inputs, first_rows(state, len(part)))
                 scored = batch.targets != PADDING
-                losses.add(part.numpy(), logits, batch.targets, scored)
+                places = lines.positions(part, steps)
+                losses.add(part.numpy(), places, logits, batch.targets, scored)
     return losses.total(count)
 
 
@@ -281,12 +289,18 @@ def scored_parts(
 class _Losses:
     """Losses that are added up, those of each of P parts of a text apart."""
 
-    def __init__(self, parts: int) -> None:
+    def __init__(self, parts: int, each: bool) -> None:
         self.nats, self.counts = np.zeros(parts), np.zeros(parts, np.int64)
         self.unknown = LossSum(0.0, 0)
+        self.each: list[tuple[Tensor, Tensor]] | None = [] if each else None
 
     def add(
-        self, parts: slice | NDArray[np.int64], logits: Tensor, targets: Tensor, scored: Tensor
+        self,
+        parts: slice | NDArray[np.int64],
+        positions: Tensor,
+        logits: Tensor,
+        targets: Tensor,
+        scored: Tensor,
     ) -> None:
         """Add the losses of B parts, of (T, B, V) logits and (T, B) targets, where scored."""
         losses = _cross_entropies(logits, targets).double().where(scored, 0)  # (T, B)
@@ -296,12 +310,19 @@ class _Losses:
         number = int(unknown.sum())
         if number:
             self.unknown += LossSum(float(losses[unknown].sum()), number)
+        if self.each is not None:
+            scored = scored.cpu()
+            self.each.append((positions.cpu()[scored], losses.cpu()[scored]))
 
     def total(self, characters: int) -> TextLoss:
         """The loss on a text with these characters to predict, of which some were scored."""
         nats, count = float(self.nats.sum()), int(self.counts.sum())
         error = self._standard_error(count / characters) if count < characters else None
-        return TextLoss(nats, count, self.unknown, characters, error)
+        each = None
+        if self.each is not None:
+            positions, losses = map(torch.cat, zip(*self.each, strict=True))
+            each = losses[positions.argsort()].numpy()
+        return TextLoss(nats, count, self.unknown, characters, error, each)
 
     def _standard_error(self, share: float) -> float | None:
         """The standard error of the mean of a sample, which is a share of the text; or None.

@@ -8,7 +8,7 @@ import operator
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from charlm.config.seeds import seed_or_new
 from charlm.corpus import clean
@@ -19,12 +19,15 @@ from charlm.tasks.language_model.config import TEMPERATURE, TOP_P
 from charlm.tasks.language_model.lines import BOUNDARY
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
 
     from charlm.corpus import Vocabulary
     from charlm.tasks.language_model.config import LanguageModelConfig
+    from charlm.tasks.language_model.mixture import Mixture
     from charlm.tasks.language_model.model import LanguageModel
 
 
@@ -41,11 +44,13 @@ class Score:
         nats_per_char: the mean cross-entropy in nats per predicted character.
         bits_per_char: the same in bits.
         perplexity: exp of ``nats_per_char``.
+        model: "network", or "mixture" of the network and an n-gram.
     """
 
     text: str = field(repr=False)
     surprisal: NDArray[np.float64] = field(repr=False)
     nats_per_char: float
+    model: str = "network"
 
     @property
     def bits_per_char(self) -> float:
@@ -87,6 +92,7 @@ class LanguageModelRun(Run):
         top_k: int | None = None,
         top_p: float = TOP_P,
         seed: int | None = None,
+        network_only: bool = False,
         device: str = "auto",
     ) -> str: ...
 
@@ -103,6 +109,7 @@ class LanguageModelRun(Run):
         top_k: int | None = None,
         top_p: float = TOP_P,
         seed: int | None = None,
+        network_only: bool = False,
         device: str = "auto",
     ) -> list[str]: ...
 
@@ -118,9 +125,12 @@ class LanguageModelRun(Run):
         top_k: int | None = None,
         top_p: float = TOP_P,
         seed: int | None = None,
+        network_only: bool = False,
         device: str = "auto",
     ) -> str | list[str]:
         """Text that the model writes, the prefix included, as ``charlm generate`` does.
+
+        A run with a mixture of the network and an n-gram writes with the mixture.
 
         Args:
             prefix: the text to continue; an empty one starts a new text; None: the first prefix of
@@ -134,6 +144,7 @@ class LanguageModelRun(Run):
                 character.
             top_k, top_p: draw from the most probable characters only, as in `Decoding`.
             seed: of the drawing; None: another text each time.
+            network_only: leave the n-gram out.
             device: ``auto``, ``cpu``, ``cuda`` or ``mps``, as in the other methods.
 
         Raises:
@@ -162,12 +173,14 @@ class LanguageModelRun(Run):
         seed = seed_or_new(None if seed is None else operator.index(seed))  # also NumPy's
         if prefix is None:
             prefix = next(iter(self.config.training.prefixes), "")
-        model = self._model_on(device)
+        model, mixture = self._model_on(device), self._mixture(network_only)
         start = text_start(self, model, prefix)
         for notice in start.notices:
             warnings.warn(notice, stacklevel=2)
         if lines:
-            every = generate_lines(model, start.ids, length=length, decoding=decoding, seed=seed)
+            every = generate_lines(
+                model, start.ids, length=length, decoding=decoding, seed=seed, mixture=mixture
+            )
             some = itertools.islice(every, num_samples or 1)
             texts = [start.text + self.vocabulary.decode(ids) for ids, _ in some]
         else:
@@ -179,12 +192,16 @@ class LanguageModelRun(Run):
                 decoding=decoding,
                 num_samples=num_samples or 1,
                 seed=seed,
+                mixture=mixture,
             )
             texts = [start.text + "".join(parts) for parts in zip(*added, strict=True)]
         return texts[0] if num_samples is None else texts
 
-    def score(self, text: str, *, device: str = "auto") -> Score:
+    def score(self, text: str, *, network_only: bool = False, device: str = "auto") -> Score:
         """How well the model predicts a text, as ``charlm eval --text`` computes it.
+
+        With a run that has a mixture of the network and an n-gram, it is the mixture's score,
+        unless ``network_only``; ``Score.model`` says which.
 
         Raises:
             CorpusError: there is no character to predict.
@@ -200,23 +217,95 @@ class LanguageModelRun(Run):
 
         from charlm.tasks.language_model.perplexity import character_nats
 
-        model = self._model_on(device)
+        model, mixture = self._model_on(device), self._mixture(network_only)
+
+        def nats_of(ids: NDArray[np.integer]) -> NDArray[np.float64]:
+            network = character_nats(model, ids)
+            return network if mixture is None else mixture.nats(network, ids)[0]
+
         if self.config.corpus.lines:
             given = filter(str.strip, text.split(BOUNDARY))
             lines = [self._cleaned(line, stacklevel=3) + BOUNDARY for line in given]
             ids = [self.vocabulary.encode(BOUNDARY + line) for line in lines]
-            nats = np.concatenate([np.empty(0), *(character_nats(model, each) for each in ids)])
+            nats = np.concatenate([np.empty(0), *map(nats_of, ids)])
             cleaned = "".join(lines)
         else:
             cleaned = self._cleaned(text, stacklevel=3)
             encoded = self.vocabulary.encode(cleaned)
-            nats = np.insert(character_nats(model, encoded), 0, math.nan)
+            nats = np.insert(nats_of(encoded), 0, math.nan)
         if np.isnan(nats).all():
             raise CorpusError(f"the text {shown(text)} has no character to predict")
         # As `charlm eval` does: an unknown character costs <unk> and its spelling.
         nats[self.vocabulary.encode(cleaned) == UNKNOWN] += self.vocabulary.spelling_nats
         mean = float(np.nanmean(nats))
-        return Score(text=cleaned, surprisal=nats / math.log(2), nats_per_char=mean)
+        return Score(
+            text=cleaned,
+            surprisal=nats / math.log(2),
+            nats_per_char=mean,
+            model="network" if mixture is None else "mixture",
+        )
+
+    def by_kind(
+        self,
+        split: str | None = None,
+        *,
+        file: str | None = None,
+        protocol: str = "carried",
+        whole: bool = False,
+        corpora_dir: str | Path | None = None,
+        device: str = "auto",
+    ) -> list[dict[str, Any]]:
+        """Where the bits go, as ``charlm eval --by-kind`` shows it: a row for each group.
+
+        ``pandas.DataFrame(run.by_kind())`` makes a table. ``grouping`` is ``kind``,
+        ``word_frequency`` (or ``character_frequency``) or ``after``, and each character is in one
+        group of each grouping. docs/by-kind.md describes the other keys.
+
+        Args:
+            split: train, valid or test; None: test if there is one, else valid, else train.
+            file: score this text instead, as ``--text``.
+            protocol: ``carried`` or ``nanogpt``.
+            whole: score all of a long text, not a sample.
+            corpora_dir: a folder to look for the run's corpus in first.
+
+        Raises:
+            CorpusError: the text is missing or too short; without ``file``, also if the run's
+                corpus is missing or has changed.
+            UsageError: there is no such split or protocol.
+
+        >>> rows = charlm.open("novel").by_kind("valid")
+        >>> {row["grouping"] for row in rows} == {"kind", "word_frequency", "after"}
+        True
+        >>> abs(sum(row["bits_share"] for row in rows) - 3) < 1e-9
+        True
+        """
+        from charlm.corpus.splits import chosen_split
+        from charlm.device import select_device
+        from charlm.tasks.language_model.eval_options import TextOptions
+
+        options = TextOptions(text=file, protocol=protocol, whole=whole, by_kind=True)
+        options.check_split(split)
+        corpus = None
+        try:
+            corpus = self.load_corpus(corpora_dir)
+        except CorpusError as error:
+            if file is None:
+                raise
+            warnings.warn(f"{error.message}; {options.without_data()}", stacklevel=2)
+        if corpus is not None and file is None:
+            split = chosen_split(split, corpus.split_sizes, self.task.min_split)
+        report = self.task.evaluate(
+            self, corpus, split or "", select_device(device), lambda: False, options
+        )
+        for warning in report.warnings:
+            warnings.warn(warning, stacklevel=2)
+        found = report.content["by_kind"].items()
+        return [
+            {"grouping": name, **row}
+            for name, rows in found
+            if name != "conclusion"
+            for row in rows
+        ]
 
     def logits(self, text: str, *, device: str = "auto") -> NDArray[np.float32]:
         """The logits of the next character after each character of a text, (T, V).
@@ -280,6 +369,25 @@ class LanguageModelRun(Run):
         for notice in notices:
             warnings.warn(notice, stacklevel=stacklevel)
         return cleaned
+
+    def load_mixture(self) -> Mixture | None:
+        """The mixture of the network and an n-gram (``--mix-ngram``); None: there is none.
+
+        It warns of a mixture that belongs to other weights, as while a training goes on.
+
+        Raises:
+            RunError: its files are damaged.
+        """
+        return self._mixture(network_only=False)
+
+    def _mixture(self, network_only: bool) -> Mixture | None:
+        """The mixture unless the network alone is wanted; called by what a user calls."""
+        from charlm.tasks.language_model.mixture import read_mixture
+
+        mixture, notice = (None, None) if network_only else read_mixture(self)
+        if notice is not None:
+            warnings.warn(notice, stacklevel=3)
+        return mixture
 
     def _model_on(self, device: str) -> LanguageModel:
         from charlm.device import select_device

@@ -5,41 +5,43 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from charlm.corpus.id_cache import release_pages
 from charlm.corpus.vocabulary import UNKNOWN
 from charlm.errors import counted
 from charlm.runs import Run
 from charlm.task import Report, Table
-from charlm.tasks.language_model.baselines import LEARNED, Baseline, Ids, baselines, best_order
+from charlm.tasks.language_model.baselines import LEARNED, Baseline, baselines
+from charlm.tasks.language_model.by_kind import by_kind
+from charlm.tasks.language_model.conclusion import compared, likely_reason, parts_with_context
 from charlm.tasks.language_model.corpus import Characters, Corpus
+from charlm.tasks.language_model.eval_options import TextOptions
+from charlm.tasks.language_model.evaluation_modes import (
+    DYNAMIC,
+    NAMES,
+    Text,
+    prepare_modes,
+    score_modes,
+)
+from charlm.tasks.language_model.kinds import groupings
+from charlm.tasks.language_model.mixture import read_mixture
 from charlm.tasks.language_model.model import LanguageModel
+from charlm.tasks.language_model.ngram import Floats, Ids
 from charlm.tasks.language_model.perplexity import PROTOCOLS, scored_parts
-from charlm.tasks.language_model.repeats import HIGH, SHOWN, Repeats, repeats, repeats_words
+from charlm.tasks.language_model.repeats import HIGH, repeats, repeats_words
 from charlm.training.loss import perplexity
 
 # Of a text with more than WHOLE characters, SAMPLE are scored. Of a larger model they are fewer: as
 # many as need these multiplications, about ten seconds on a CPU, and at least LEAST.
 WHOLE, SAMPLE, LEAST = 1_000_000, 500_000, 20_000
 MULTIPLICATIONS = 4e11
-# The n-gram at the end of a training reads at most this many characters: about a second of work.
-SAMPLE_TRAIN = 1_000_000
-SAMPLE_SCORED = 100_000
-REPEATS_TRAIN = 20_000_000  # and these are compared to find passages that repeat
-REPEATS_HELD_OUT = 500_000
-REPEATS_PER_SECOND = 200_000  # of --minutes: the training characters that are compared, at most
-CONTEXT = 5  # characters before a part of a text that the longest n-gram reads
-FEW_EPOCHS = 5  # of a training that may be too short
-FEW_CHARACTERS = 200  # training characters for each entry of the vocabulary
-MANY_UNKNOWN = 0.01  # a larger share of unknown characters explains a bad score
-CLOSE = 0.05  # a model that is worse than the n-gram by a smaller share comes close to it
 BLOCK = 2**20  # characters whose bytes are counted at once
 UNITS = ("nats_per_char", "bits_per_char", "bits_per_byte")
 
@@ -52,12 +54,12 @@ def score(
     *,
     what: str,
     protocol: str,
-    whole: bool,
+    options: TextOptions,
     device: torch.device,
     should_stop: Callable[[], bool],
-    seen: bool,
+    split: str | None,
 ) -> Report:
-    """The loss of the run's best weights on a text, and of the baselines.
+    """The loss of the run's best weights on a text, of the baselines, and of other modes.
 
     Args:
         corpus: the run's, for the baselines; None: it is missing.
@@ -65,22 +67,29 @@ def score(
         text: the characters of ``ids``.
         what: the name of the text, for people.
         protocol: a name in ``PROTOCOLS``.
-        whole: score all of a text with more than ``WHOLE`` characters, not a sample.
-        seen: whether the model was trained on the text.
+        options: ``whole`` scores all of a long text, not a sample; and the modes.
+        split: the split that the text is; None: it is another text.
 
     Raises:
         Stopped: ``should_stop`` returned True.
+        UsageError, RunError: as in `prepare_modes`.
     """
+    runs = prepare_modes(run, corpus, options)
+    seen, in_text = split == "train", len(ids) - 1
     model = run.load_model().to(device)
-    at_most = None if whole or len(ids) - 1 <= WHOLE else sample_size(model)
-    loss = PROTOCOLS[protocol](model, ids, at_most=at_most, should_stop=should_stop)
+    mixture, notice = read_mixture(run)
+    if options.dynamic and not options.whole:
+        ids, text = ids[: DYNAMIC + 1], Characters(text.vocabulary, text.ids[: DYNAMIC + 1])
+    at_most = None if options.whole or len(ids) - 1 <= WHOLE else sample_size(model)
+    each = mixture is not None or options.has_modes or options.by_kind
+    loss = PROTOCOLS[protocol](model, ids, at_most=at_most, each=each, should_stop=should_stop)
     parts = scored_parts(protocol, ids, at_most)
     spelling = run.vocabulary.spelling_nats
-    train, train_text = None, ""
+    train, characters, train_text, size = None, None, "", 0
     if corpus is not None:
-        train, characters = corpus.read("train")
+        (train, characters), size = corpus.read("train"), corpus.split_sizes[0]
         train_text = characters[max(0, len(characters) - LEARNED) :]
-    joined, scored = _joined(ids, parts)
+    joined, scored = parts_with_context(ids, parts)
     others = baselines(
         train,
         joined,
@@ -100,40 +109,80 @@ def score(
     sizes = _sizes(ids, text, parts)
     repeated = None
     if corpus is not None and not seen:
-        repeated = repeats(corpus.split("train"), ids)
+        repeated = repeats(corpus.split("train"), ids[1:] if corpus.lines else ids)
+    modes: dict[str, Any] = dict.fromkeys(NAMES)
+    about_modes = []
+    if loss.each is not None:
+        scored_text = Text(
+            run=run,
+            corpus=corpus,
+            others=runs,
+            model=model,
+            ids=ids,
+            joined=joined,
+            scored=scored[1:],
+            network=loss.each,
+            protocol=protocol,
+            at_most=at_most,
+            on_valid=split == "valid",
+            should_stop=should_stop,
+        )
+        is_unknown = joined[scored] == UNKNOWN
+        for mode in score_modes(scored_text, options, mixture):
+            figures = _figures(_score(mode.name, mode.nats, is_unknown, spelling), sizes)
+            modes[mode.name] = {**figures, "protocol": protocol, **mode.about}
+            about_modes.append(f"{mode.name}: {mode.words}")
     conclusion = None
     if seen:
         conclusion = "the model and the baselines were trained on this text: see another split"
-    elif corpus is not None and (ngram := others["ngram"]):
-        conclusion = _compared(nats, ngram.nats_per_char, "the n-gram")
-        if nats >= ngram.nats_per_char:
-            worse = nats / ngram.nats_per_char - 1 if ngram.nats_per_char else math.inf
-            conclusion += _reason(run, corpus, repeated, unknown / loss.count, worse)
+    elif corpus is not None and (other := others["ngram"]):
+        reads_on = ", which reads on from window to window," if protocol == "nanogpt" else ""
+        conclusion = compared(nats, other.nats_per_char, f"the n-gram{reads_on}")
+        if nats >= other.nats_per_char:
+            worse = nats / other.nats_per_char - 1 if other.nats_per_char else math.inf
+            conclusion += likely_reason(run, corpus, repeated, unknown / loss.count, worse)
+        if mixture is not None:
+            mixed = modes["mixture"]["nats_per_char"]
+            words = compared(mixed, other.nats_per_char, "the n-gram", "the mixture")
+            conclusion += f"; {words}"
     content: dict[str, Any] = {
         "characters": loss.count,
-        "characters_in_text": loss.characters,
+        "characters_in_text": in_text,
         "standard_error": loss.standard_error,
         **_figures(model_score, sizes),
         "unknown_characters": unknown,
         "spelling_nats": spelling,
         "protocol": protocol,
-        "train_characters": None if train is None else len(train),
+        "mode": "static",
+        "train_characters": None if corpus is None else size,
         "baselines": {
             name: other
             and {
                 **_figures(other, sizes),
                 "detail": other.detail,
-                "learned_from": other.learned_from,
+                "learned_from": min(other.learned_from, size),  # not the line end before lines
             }
             for name, other in others.items()
         },
+        **modes,
         **(repeated.as_json() if repeated else {"repeated": None}),
         "conclusion": conclusion,
     }
+    kinds = None
+    if options.by_kind and loss.each is not None:
+        spelled = np.where(joined[scored] == UNKNOWN, spelling, 0.0)  # (K,)
+        ngram = None if seen or others["ngram"] is None else others["ngram"].each
+        kinds = by_kind(
+            groupings(text, parts, characters),
+            loss.each + spelled,
+            None if ngram is None else ngram + spelled,
+            size,
+        )
+        content["by_kind"] = kinds.as_json()
     of_them = f", {unknown:,} of them unknown ({unknown / loss.count:.1%})" if unknown else ""
     number = counted(loss.count, "character")
-    if loss.count < loss.characters:
-        number = f"{loss.count:,} of {counted(loss.characters, 'character')}"
+    if loss.count < in_text:
+        number = f"{loss.count:,} of {counted(in_text, 'character')}"
     blocks: list[str | Table] = [f"{what}: {number} predicted{of_them}; protocol {protocol}"]
     if loss.count < loss.characters:
         words = f"a sample of {counted(len(parts), 'part')}, spread evenly"
@@ -141,16 +190,26 @@ def score(
             error = loss.standard_error / math.log(2)
             words += f"; standard error of the model {error:.4f} bits/char"
         blocks.append(f"{words} (--whole scores all)")
-    blocks.append(
-        _table(run, {f"this model ({run.config.model.cell})": content, **content["baselines"]})
-    )
-    if train is not None and len(train) > LEARNED:
+    elif loss.count < in_text:
+        blocks.append("the first ones, because --dynamic takes long (--whole scores all)")
+    present = {name: mode for name, mode in modes.items() if mode is not None}
+    network = f"this model ({run.config.model.cell})"
+    blocks.append(_table(run, {network: content, **content["baselines"], **present}))
+    blocks += about_modes
+    if size > LEARNED:
         blocks.append(
-            f"ngram and xz learned from the last {LEARNED:,} of {len(train):,} training characters"
+            f"ngram and xz learned from the last {LEARNED:,} of {size:,} training characters"
         )
     if repeated and max(repeated.most()) > HIGH:
         blocks.append(repeats_words(repeated, "scored text") or "")
-    return Report(content=content, blocks=[*blocks, *([conclusion] if conclusion else [])])
+    blocks += kinds.blocks() if kinds else []
+    blocks += [conclusion] if conclusion else []
+    picture = None
+    if kinds:
+        blocks.append(kinds.conclusion())
+        picture = functools.partial(kinds.picture, f"{what}; {run.config.model.cell}")
+    warnings = [] if notice is None else [notice]
+    return Report(content=content, blocks=blocks, warnings=warnings, picture=picture)
 
 
 def sample_size(model: LanguageModel) -> int:
@@ -163,78 +222,15 @@ def sample_size(model: LanguageModel) -> int:
     return int(min(SAMPLE, max(LEAST, MULTIPLICATIONS / each_character)))
 
 
-class Prepared(NamedTuple):
-    """The part of the conclusion that needs no model."""
-
-    ngram: float  # nats per character of an n-gram
-    than: str  # the name of the n-gram
-    repeated: Repeats  # held-out text that repeats
-
-
-def prepare_conclusion(run: Run, corpus: Corpus) -> Prepared:
-    """The n-gram to compare a model with, and the repeated passages.
-
-    The n-gram is that of ``baselines``, on at most the last ``SAMPLE_TRAIN`` characters of the
-    train split, scored on at most ``SAMPLE_SCORED`` of the validation split, in parts that are
-    spread evenly.
-    """
-    (train, _), (ids, _) = corpus.read("train"), corpus.read("valid")
-    parts = scored_parts("lines" if corpus.lines else "carried", ids, SAMPLE_SCORED)
-    joined, scored = _joined(ids, parts)
-    read = train[max(0, len(train) - SAMPLE_TRAIN) :]
-    boundary = int(ids[0]) if corpus.lines else None
-    _, each = best_order(read, joined, len(run.vocabulary), boundary=boundary, scored=scored[1:])
-    ngram = max(0.0, float(each.mean()))
-    than = "an n-gram"
-    if len(read) < len(train):
-        than += f" of the last {len(read):,} of {len(train):,} training characters"
-    than += f" (perplexity {run.task.valid_metric.text(perplexity(ngram))})"
-    seconds = 60 * (run.config.training.minutes or math.inf)
-    repeated = repeats(
-        corpus.split("train"),
-        corpus.ids[corpus.split_sizes[0] :],
-        most_train=int(min(REPEATS_TRAIN, seconds * REPEATS_PER_SECOND)),
-        most_text=REPEATS_HELD_OUT,
+def _score(name: str, nats: Floats, unknown: NDArray[np.bool_], spelling: float) -> Baseline:
+    """The score of (K,) losses; ``spelling`` nats are added to each unknown character."""
+    known = nats[~unknown] if unknown.any() else nats[:0]
+    return Baseline(
+        name=name,
+        nats_per_char=float(nats.mean()) + spelling * float(unknown.mean()),
+        detail="",
+        known_nats_per_char=float(known.mean()) if len(known) else None,
     )
-    return Prepared(ngram, than, repeated)
-
-
-def conclude(
-    run: Run, corpus: Corpus, valid: float | None, prepared: Prepared | None = None
-) -> Report:
-    """What the end of a training says: better or worse than an n-gram, and repeated passages.
-
-    ``valid`` is the model's perplexity on the validation split, or on a sample of a large one;
-    None: nothing is said.
-    """
-    content: dict[str, Any] = {"ngram_perplexity": None, "repeated": None, "conclusion": None}
-    if valid is None:
-        return Report(content=content, blocks=())
-    ngram, than, repeated = prepared or prepare_conclusion(run, corpus)
-    model = math.log(valid)
-    conclusion = _compared(model, ngram, than)
-    if model >= ngram:
-        worse = model / ngram - 1 if ngram else math.inf
-        conclusion += _reason(run, corpus, repeated, 0.0, worse)
-    content = {
-        "ngram_perplexity": perplexity(ngram),
-        **repeated.as_json(),
-        "conclusion": conclusion,
-    }
-    words = repeats_words(repeated, "held-out text") if max(repeated.most()) >= SHOWN else None
-    return Report(content=content, blocks=[*([words] if words else []), conclusion])
-
-
-def _joined(ids: Ids, parts: Sequence[tuple[int, int]]) -> tuple[Ids, NDArray[np.bool_]]:
-    """Parts of a text with the characters that are their context, and which ones are scored."""
-    begins = [max(0, begin - CONTEXT) for begin, _ in parts]
-    joined = [ids[first:end] for first, (_, end) in zip(begins, parts, strict=True)]
-    scored = [
-        np.arange(first, end) >= begin for first, (begin, end) in zip(begins, parts, strict=True)
-    ]
-    text = np.concatenate(joined)
-    release_pages()  # each part may bring 1 MiB of a mapped text into memory
-    return text, np.concatenate(scored)
 
 
 def _sizes(ids: Ids, text: Characters, parts: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -249,45 +245,6 @@ def _sizes(ids: Ids, text: Characters, parts: Sequence[tuple[int, int]]) -> list
             unknown += len(where)
             unknown_size += _bytes("".join(block[index] for index in where))
     return [(count, size), (count - unknown, size - unknown_size)]
-
-
-def _compared(model: float, ngram: float, words: str) -> str:
-    """Two scores, in nats per character, as a sentence in bits."""
-    bits, than = abs(ngram - model) / math.log(2), ngram / math.log(2)
-    how = "better" if model < ngram else "worse"
-    percent = f" ({bits / than:.1%})" if bits < 10 * than else ""
-    return f"the model is {how} than {words} by {bits:.3f} bits per character{percent}"
-
-
-def _reason(
-    run: Run, corpus: Corpus, repeated: Repeats | None, unknown: float, worse: float
-) -> str:
-    """Why a model is probably worse than the n-gram, and what to try; the end of a sentence.
-
-    ``worse`` is by how much, as a share of the n-gram's nats.
-    """
-    epochs = run.metrics[-1]["epoch"] if run.metrics else 0.0
-    size, entries = corpus.split_sizes[0], len(run.vocabulary)
-    if unknown > MANY_UNKNOWN:
-        reason = "many characters are not in the training text; train on text of this kind"
-    elif repeated and repeated.most().training > HIGH:
-        reason = "the n-gram knows repeated passages by heart; hold out a text that is new"
-    elif size < FEW_CHARACTERS * entries:
-        reason = (
-            f"{size:,} training characters are few for {entries:,} different ones, and counts "
-            f"learn more from little text; use a longer text"
-        )
-    elif epochs < FEW_EPOCHS:
-        times = "once" if epochs == 1 else f"{epochs:.3g} times"
-        reason = (
-            f"it has read the training text only {times}; train longer: --resume with more "
-            f"--epochs or --minutes"
-        )
-    elif worse < CLOSE:
-        return ", so it comes close; try a larger --hidden-size, or train longer"
-    else:
-        reason = "the network does not suit the text; try a larger --hidden-size or another --lr"
-    return f", probably because {reason}"
 
 
 def _bytes(text: str) -> int:
@@ -320,7 +277,7 @@ def _table(run: Run, rows: Mapping[str, Mapping[str, Any] | None]) -> Table:
     """A row for each score, with a column for the known characters if there are others."""
     unknown = any(row and row["known_only"] for row in rows.values())
     header = ["", "perplexity", "nats/char", "bits/char", "bits/byte"]
-    header += ["known only, bits/char"] if unknown else []
+    header += ["known bits/char"] if unknown else []
     text, cells = run.task.valid_metric.text, []
     for label, row in rows.items():
         if row is None:

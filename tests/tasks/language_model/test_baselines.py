@@ -14,15 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charlm.errors import CorpusError
-from charlm.tasks.language_model.baselines import (
-    FALLBACK_DISCOUNTS,
-    Baseline,
-    _discounts,
-    baselines,
-    kneser_ney,
-    unigram,
-    xz,
-)
+from charlm.tasks.language_model.baselines import Baseline, baselines, unigram, xz
+from charlm.tasks.language_model.ngram import FALLBACK_DISCOUNTS, NGram, _discounts, kneser_ney
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -114,6 +107,22 @@ def test_ngram_agrees_with_its_slow_twin(drawn, max_order, boundary):
     np.testing.assert_allclose(
         fast, slow_nats(train, text, vocabulary_size, max_order, boundary), rtol=0, atol=1e-9
     )
+
+
+@settings(max_examples=100, deadline=None)
+@given(texts(), st.integers(1, 5), st.none() | st.integers(0, 2))
+def test_ngram_of_a_whole_text_agrees_with_one_distribution_at_a_time(drawn, order, boundary):
+    train, text, vocabulary_size = drawn
+    ngram = NGram.count(ids(train), vocabulary_size, 6, boundary).up_to(order)
+    predicted, context = ngram.predict(ids(text)), [0]
+    for place, (last, character) in enumerate(itertools.pairwise(text)):
+        context = ngram.read(context, last)
+        probabilities, longest = ngram.distribution(context)
+        assert probabilities.sum() == pytest.approx(1, abs=1e-12)
+        assert -math.log(probabilities[character]) == pytest.approx(
+            predicted.nats[order - 1, place], abs=1e-9
+        )
+        assert longest == predicted.context[place]
 
 
 def test_ngram_of_lines_does_not_depend_on_their_order():

@@ -271,6 +271,24 @@ def test_windows_can_be_stopped_and_need_two_characters():
         evaluate_windows(model, text_of(1))
 
 
+@pytest.mark.parametrize("score", [evaluate, evaluate_windows, evaluate_lines])
+def test_the_losses_of_the_characters_are_those_of_the_loop(score):
+    """In the order of the text; of a sample, those that are scored."""
+    model = model_of(3.0)
+    ids = lines_of(LINES) if score is evaluate_lines else text_of(68)
+    loss = score(model, ids, each=True)
+    assert loss.each.sum() == pytest.approx(loss.nats, rel=1e-9)
+    begins = [0, *((ids[1:-1] == ids[0]).nonzero().squeeze(1) + 1).tolist()]
+    for index, nats in enumerate(loss.each.tolist()):
+        first = max(begin for begin in begins if begin <= index) if score is evaluate_lines else 0
+        before = step_by_step(model, ids[first : index + 1])
+        assert nats == pytest.approx(step_by_step(model, ids[first : index + 2]) - before, abs=1e-6)
+    sample = score(model, ids, at_most=30, each=True)
+    assert len(sample.each) == sample.count < 68
+    assert sample.each.sum() == pytest.approx(sample.nats, rel=1e-9)
+    assert score(model, ids).each is None
+
+
 @pytest.mark.parametrize("score", [evaluate, evaluate_windows])
 def test_unknown_characters_are_counted_apart(score):
     """Id 0 is a character that the vocabulary lacks. The first character is not predicted."""

@@ -10,14 +10,15 @@ import pytest
 
 from charlm.corpus import Vocabulary
 from charlm.tasks import LANGUAGE_MODEL
-from charlm.tasks.language_model import scores as module
-from charlm.tasks.language_model.baselines import kneser_ney
+from charlm.tasks.language_model import conclusion as module
+from charlm.tasks.language_model import scores
+from charlm.tasks.language_model.conclusion import compared, conclude, likely_reason
 from charlm.tasks.language_model.config import LanguageModelSection
 from charlm.tasks.language_model.corpus import Corpus
 from charlm.tasks.language_model.model import build_language_model
+from charlm.tasks.language_model.ngram import kneser_ney
 from charlm.tasks.language_model.perplexity import ROW_LENGTH
 from charlm.tasks.language_model.repeats import Repeated, Repeats
-from charlm.tasks.language_model.scores import _compared, _reason, conclude
 
 
 def run_of(
@@ -27,7 +28,7 @@ def run_of(
         metrics=[{"epoch": epochs}],
         vocabulary=Vocabulary(tuple(map(chr, range(0x4E00, 0x4E00 + vocabulary_size - 1)))),
         task=LANGUAGE_MODEL,
-        config=SimpleNamespace(training=SimpleNamespace(minutes=minutes)),
+        config=SimpleNamespace(training=SimpleNamespace(minutes=minutes, mix_ngram=False)),
     )
 
 
@@ -39,14 +40,14 @@ def corpus_of(*sizes: int) -> Corpus:
 
 def test_comparison_in_bits_and_percent():
     nats = math.log(2)
-    assert _compared(1.5 * nats, 2 * nats, "the n-gram") == (
+    assert compared(1.5 * nats, 2 * nats, "the n-gram") == (
         "the model is better than the n-gram by 0.500 bits per character (25.0%)"
     )
-    assert _compared(3 * nats, 2 * nats, "an n-gram") == (
+    assert compared(3 * nats, 2 * nats, "an n-gram") == (
         "the model is worse than an n-gram by 1.000 bits per character (50.0%)"
     )
     for model in (0.0, nats):  # no percentage of nothing, and none of thousands
-        words = _compared(model, model / 1e5, "the n-gram")
+        words = compared(model, model / 1e5, "the n-gram")
         assert words.endswith(f"by {model / nats:.3f} bits per character")
 
 
@@ -55,6 +56,14 @@ def test_comparison_in_bits_and_percent():
     [
         (40, 10**6, 0.0, 0.02, 0.01, "many characters are not in the training text"),
         (40, 10**6, 0.2, 0.0, 0.01, "the n-gram knows repeated passages by heart"),
+        (
+            0.006,
+            10**6,
+            0.2,
+            0.0,
+            0.01,
+            "it has read only 0.6% of the training text, and the n-gram",
+        ),
         (40, 9_999, 0.0, 0.0, 0.01, "9,999 training characters are few for 50 different ones"),
         (0.8, 10**6, 0.1, 0.01, 0.01, "it has read the training text only 0.8 times"),
         (1, 10_000, 0.0, 0.0, 0.01, "it has read the training text only once"),
@@ -62,13 +71,20 @@ def test_comparison_in_bits_and_percent():
         (40, 10_000, 0.0, 0.0, 0.008, None),
     ],
 )
-def test_the_likely_reason(epochs, size, training, unknown, worse, reason):
+def test_the_likelylikely_reason(epochs, size, training, unknown, worse, reason):
     """None is needed for a model that is hardly worse."""
     repeated = Repeats({"32": Repeated(training, 0.9), "128": None}, (9, 9), (size, size))
     corpus = SimpleNamespace(split_sizes=(size, 9, 9))
-    words = _reason(run_of(epochs), corpus, repeated, unknown, worse)
+    words = likely_reason(run_of(epochs), corpus, repeated, unknown, worse)
     assert words.startswith(f", probably because {reason}" if reason else ", so it comes close")
     assert "; " in words  # and what to try
+
+
+def test_a_mixture_is_proposed_for_a_short_text():
+    run, corpus = run_of(9), SimpleNamespace(split_sizes=(2000, 300, 300))
+    assert likely_reason(run, corpus, None, 0.0, 0.1).endswith("n-gram: --resume --mix-ngram")
+    run.config.training.mix_ngram = True
+    assert likely_reason(run, corpus, None, 0.0, 0.1).endswith("use a longer text")
 
 
 def test_conclusion_of_a_training():
@@ -120,9 +136,9 @@ def test_spelling_an_unknown_character():
 
 def test_the_sample_of_a_larger_model_is_smaller():
     sizes = [
-        module.sample_size(build_language_model(LanguageModelSection(hidden_size=hidden), entries))
+        scores.sample_size(build_language_model(LanguageModelSection(hidden_size=hidden), entries))
         for hidden, entries in ((8, 20), (384, 80), (384, 5000), (4096, 80))
     ]
     assert sizes[:2] == [500_000, 500_000]
     assert 100_000 < sizes[2] < 200_000
-    assert sizes[3] == module.LEAST
+    assert sizes[3] == scores.LEAST
