@@ -142,8 +142,10 @@ def _segments(count: int, size: int, window: int | None) -> Iterator[tuple[int, 
             yield begin, min(begin + size, last), begin == first
 
 
-def _trainable(model: nn.Module) -> list[nn.Parameter]:
-    return [each for each in model.parameters() if each.requires_grad]
+def _trainable(model: LanguageModel) -> list[nn.Parameter]:
+    """The weights that change; not the tables of n-grams, whose gradients are sparse."""
+    tables = [] if model.ngrams is None else [*map(id, model.ngrams.parameters())]
+    return [each for each in model.parameters() if each.requires_grad and id(each) not in tables]
 
 
 def _gradients(losses: Tensor, weights: list[nn.Parameter]) -> list[Tensor]:

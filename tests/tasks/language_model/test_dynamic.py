@@ -15,7 +15,14 @@ from charlm.tasks.language_model.model import build_language_model
 from charlm.tasks.language_model.perplexity import character_nats, evaluate_windows
 
 
-@pytest.fixture(params=[{}, {"embedding": "tied"}, {"cell": "gru", "backend": "scratch"}])
+@pytest.fixture(
+    params=[
+        {},
+        {"embedding": "tied"},
+        {"cell": "gru", "backend": "scratch"},
+        {"ngram_order": 3, "ngram_rows": 50},
+    ]
+)
 def model(request):
     section = LanguageModelSection(**{"hidden_size": 6, **request.param})
     return build_language_model(section, 7).eval()
