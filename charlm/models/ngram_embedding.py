@@ -34,7 +34,7 @@ class NGramEmbedding(nn.Module):
     row. The tables cost no matrix product, and a step changes only the rows of the n-grams in it.
     They take the statistics of short contexts over from the recurrent layers, which need fewer
     units then. Mikolov et al. (2011), "Strategies for training large scale neural network language
-    models", section 4, add hashed n-grams to the logits; here they are vectors, which the recurrent
+    models", add hashed n-grams to the logits; here they are vectors, which the recurrent
     layers and the output layer both read. Before the text there is the token id 0.
 
     Args:

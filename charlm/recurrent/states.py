@@ -62,3 +62,12 @@ def state_tensors(state: tuple[Any, ...]) -> list[Tensor]:
     """All tensors of a layer's or a stack's state, in order."""
     parts = ([part] if isinstance(part, Tensor) else state_tensors(part) for part in state)
     return [tensor for tensors in parts for tensor in tensors]
+
+
+def named_tensors(state: StackState) -> dict[str, Tensor]:
+    """The tensors of a stack's state by names such as ``0.hidden``."""
+    return {
+        f"{depth}.{name}": tensor
+        for depth, layer_state in enumerate(state)
+        for name, tensor in layer_state._asdict().items()
+    }

@@ -18,7 +18,7 @@ from charlm.errors import TrainingError
 from charlm.models.recurrent_model import RecurrentModel, evaluating
 from charlm.optimisation.optimisers import OPTIMISERS, build_optimiser
 from charlm.optimisation.schedules import learning_rate_factor
-from charlm.recurrent.states import StackState, map_state
+from charlm.recurrent.states import StackState, map_state, named_tensors
 from charlm.training.averaging import begun, has_mean, new_share
 from charlm.training.clock import Clock
 from charlm.training.determinism import seed_step
@@ -336,7 +336,7 @@ class Trainer:
                 for index, name in enumerate(self._optimiser_names())
                 for moment, tensor in moments.get(index, {}).items()
             },
-            "carried": {} if self._carried is None else _named(self._carried),
+            "carried": {} if self._carried is None else named_tensors(self._carried),
             "progress": self.progress,
             "parameters": self.model.num_parameters(),
             "device": self.device.type,
@@ -355,7 +355,7 @@ class Trainer:
             for moment in moments
         }
         zeros = self.objective.carried_state(self.model) if progress.batches else None
-        carried = {} if zeros is None else _named(zeros)
+        carried = {} if zeros is None else named_tensors(zeros)
         return {"average": self.average, "optimiser": optimiser, "carried": carried}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -387,7 +387,7 @@ class Trainer:
         if state["carried"]:
             zeros = self.objective.carried_state(self.model)
             assert zeros is not None
-            tensors = (state["carried"][name].to(self.device) for name in _named(zeros))
+            tensors = (state["carried"][name].to(self.device) for name in named_tensors(zeros))
             self._carried = map_state(lambda _: next(tensors), zeros)
 
     def _optimiser_names(self) -> list[str]:
@@ -395,12 +395,3 @@ class Trainer:
         names = {id(parameter): name for name, parameter in self.parameters.items()}
         groups = self.optimiser.param_groups
         return [names[id(parameter)] for group in groups for parameter in group["params"]]
-
-
-def _named(state: StackState) -> dict[str, Tensor]:
-    """The tensors of a stack's state by names such as ``0.hidden``."""
-    return {
-        f"{depth}.{name}": tensor
-        for depth, layer_state in enumerate(state)
-        for name, tensor in layer_state._asdict().items()
-    }

@@ -292,7 +292,7 @@ def test_from_a_language_model_of_any_kind(charlm, options):
         assert evaluated["parameters"] == parameters
         lm, model = source.load_model(), opened.load_model("last")
         ids = torch.from_numpy(source.vocabulary.encode("the time traveller")).unsqueeze(1)
-        wanted, _ = lm.stack(lm.embed(ids), lm.initial_state(1))
+        wanted, _ = lm.stack(*lm.vectors(ids, lm.initial_state(1))[:2])
         found, _ = model.stack(model.embed(ids), model.initial_state(1))
         assert torch.equal(found, wanted) == frozen
 

@@ -421,6 +421,8 @@ OTHERS = {
         "residual": True,
         "mogrifier_rounds": 3,
         "mogrifier_rank": 2,
+        "ngram_rows": 50,
+        "ngram_dropout": 0.19,
         "embedding_dropout": 0.17,
         "activation": 1.0,
         "temporal_activation": 2.0,
@@ -479,8 +481,9 @@ def test_every_setting_is_tested():
     }
     known = [(name, field.name) for name, section in fields.items() for field in section]
     # A model can be frozen only if it starts from another one, torch has no zoneout, and layers
-    # with skip connections do not fit a tied embedding.
-    others = [("model", key) for key in ("freeze", "zoneout_hidden", "zoneout_cell", "skip")]
+    # with skip connections do not fit a tied embedding, which has no n-grams either.
+    keys = ("freeze", "zoneout_hidden", "zoneout_cell", "skip", "ngram_order")
+    others = [("model", key) for key in keys]
     assert sorted([*NAMES, *others]) == sorted(known)
     assert LanguageModelConfig.resumable() == FREE
 

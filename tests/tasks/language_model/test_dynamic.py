@@ -65,11 +65,12 @@ def test_no_score_depends_on_later_characters(model, text, window):
 def test_the_trained_model_stays_as_it_is_and_learns_in_the_copy(model, text):
     before = [each.detach().clone() for each in model.parameters()]
     dynamic, ids = Dynamic(model, text), np.tile(text[:10], 60)
-    nats = dynamic.nats(ids, STRONG)
+    small_steps = STRONG._replace(learning_rate=0.002)  # large ones make rounding errors grow
+    nats = dynamic.nats(ids, small_steps)
     assert nats[-50:].mean() < 0.8 * character_nats(model, ids)[-50:].mean()
     for one, other in zip(before, model.parameters(), strict=True):
         assert torch.equal(one, other)
-    np.testing.assert_array_equal(nats, dynamic.nats(ids, STRONG))
+    np.testing.assert_array_equal(nats, dynamic.nats(ids, small_steps))
 
 
 def test_two_segments_worked_with_the_equation(model, text):
@@ -77,7 +78,7 @@ def test_two_segments_worked_with_the_equation(model, text):
     nats = dynamic.nats(text[:17], STRONG)
     logits, state = model(ids[:8].unsqueeze(1), model.initial_state(1))
     loss = F.cross_entropy(logits[:, 0], ids[1:9])
-    weights = list(model.parameters())
+    weights = module._trainable(model)
     gradients = torch.autograd.grad(loss, weights)
     mean = torch.cat([each.flatten() for each in dynamic.roots]).mean()
     with torch.no_grad():
