@@ -271,7 +271,7 @@ class Run(RunData):
             UsageError: ``weights`` is another word.
 
         >>> model = charlm.open("novel").load_model()
-        >>> model.head.weight.shape[1]
+        >>> model.stack.output_size
         32
         """
         check_known(weights, ("best", "last"), "weights")

@@ -255,6 +255,7 @@ def test_fault_while_cleaning_up_deletes_no_complete_checkpoint(
 ROOT = Path(__file__).parents[2]
 TRAINING = ["--quiet", "--hidden-size", "52", "--epochs", "1", "--batch-size", "8"]
 TRAINING += ["--seq-len", "30", "--max-chars", "4000", "--device", "cpu"]
+TRAINING += ["--set", "ngram_order=1"]  # small checkpoints
 
 RESUME = ["train", "--quiet", "--resume"]
 

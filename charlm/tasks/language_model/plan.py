@@ -53,6 +53,7 @@ def planned_settings(
     elif (
         text.train_lines is None
         and given.model.embedding == "learned"
+        and given.training.device != "mps"  # not tried there
         and OPTIMISERS[given.training.optimiser].tables
     ):
         model |= _ngrams(text, passes)
@@ -116,5 +117,6 @@ def _dropouts(text: Text, passes: float) -> dict[str, float]:
 def _ngrams(text: Text, passes: float) -> dict[str, Any]:
     """Embeddings of n-grams: longer ones for a longer text, and dropout where it is read often."""
     order = 5 if text.train_characters > LONG else 4 if text.train_characters > SHORT else 3
+    rows = 2 ** max(8, min(14, text.train_characters.bit_length()))
     dropout = round(min(0.5, 0.1 * passes), 1)
-    return {"ngram_order": order, "ngram_dropout": dropout}
+    return {"ngram_order": order, "ngram_rows": rows, "ngram_dropout": dropout}

@@ -77,6 +77,8 @@ def test_ngrams_are_left_out_more_often_the_more_often_the_text_is_read():
     assert dropouts == sorted(set(dropouts))
     orders = [planned(text).model.ngram_order for text in (Text(9_000, 60), NOVEL, PLAYS)]
     assert orders == [3, 4, 5]
+    rows = [planned(text).model.ngram_rows for text in (Text(100, 60), Text(9_000, 60), PLAYS)]
+    assert rows == [256, 16_384, 16_384]
 
 
 @pytest.mark.parametrize(
