@@ -5,29 +5,32 @@ from __future__ import annotations
 import time
 
 import torch
+from torch import nn
 
-_SHAPE = (1024, 448, 1536)  # of a product in an LSTM of 384 units, in a batch of 16 x 64
+STEPS, BATCH, UNITS = 64, 16, 384  # of the LSTM that is timed
 
 
-def products_per_second(device: torch.device, *, bfloat16: bool, seconds: float = 0.25) -> float:
-    """Floating-point operations per second of matrix products, a multiplication and an addition.
+def training_speed(device: torch.device, *, bfloat16: bool, seconds: float = 0.4) -> float:
+    """Floating-point operations per second in the training of an LSTM, forward and backward.
 
-    It is the best of some short measurements, because other programs can only slow them down.
+    Multiplications and additions of its matrix products are counted. It is the best of some steps,
+    because other programs can only slow them down.
 
     Args:
-        seconds: how long to measure.
+        seconds: how long to measure; one step after the first is always timed.
     """
-    dtype = torch.bfloat16 if bfloat16 else torch.float32
-    rows, inner, columns = _SHAPE
-    first = torch.ones(rows, inner, dtype=dtype, device=device)
-    second = torch.ones(inner, columns, dtype=dtype, device=device)
-    best, end, repeats = 0.0, time.monotonic() + seconds, 1
-    while time.monotonic() < end:
-        begun = time.monotonic()
-        for _ in range(repeats):
-            product = first @ second
-        float(product[0, 0])  # waits for the device
-        taken = time.monotonic() - begun
-        best = max(best, repeats * 2.0 * rows * inner * columns / max(taken, 1e-9))
-        repeats = repeats if taken > seconds / 20 else 2 * repeats
+    with torch.random.fork_rng(devices=[]):  # it must not change what a training draws
+        network = nn.LSTM(UNITS, UNITS).to(device)
+    inputs = torch.zeros(STEPS, BATCH, UNITS, device=device)
+    best, end, is_first = 0.0, time.monotonic() + seconds, True
+    while not best or time.monotonic() < end:
+        started = time.monotonic()
+        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+            outputs, _ = network(inputs)
+        gradients = torch.autograd.grad(outputs.float().sum(), [*network.parameters()])
+        float(gradients[0].sum())  # waits for the device
+        taken = time.monotonic() - started
+        if not is_first:  # the first step prepares much
+            best = max(best, 6.0 * STEPS * BATCH * 4 * UNITS * 2 * UNITS / max(taken, 1e-9))
+        is_first = False
     return best

@@ -321,15 +321,15 @@ def _sets(settings: Sequence[Settings], section: str, key: str) -> bool:
 
 
 def _speed(config: LanguageModelConfig) -> float | None:
-    """The speed of the products in a training with a budget of minutes; see `planned_settings`."""
+    """The speed of a training with a budget of minutes; None: it has none."""
     if config.training.minutes is None:
         return None
     from charlm.device import select_device, select_precision
-    from charlm.speed import products_per_second
+    from charlm.speed import training_speed
 
     device = select_device(config.training.device)
     bfloat16 = select_precision(config.training.precision, device).bfloat16
-    return products_per_second(device, bfloat16=bfloat16)
+    return training_speed(device, bfloat16=bfloat16)
 
 
 def _beginning(text: str) -> str:

@@ -19,9 +19,9 @@ SHORT = 50_000  # fewer are overfitted at once
 
 SIZES = range(128, 1025, 64)  # hidden units that are planned
 LARGEST_FOR_SHORT = 384  # hidden units for fewer than LONG characters
-SEEN_PER_WEIGHT = 4.5  # characters of training for each recurrent weight
+SEEN_PER_WEIGHT = 10  # characters of training for each recurrent weight
 USED = 0.9  # of the budget of minutes, for steps
-EFFICIENCY = 0.75  # of the speed of the products alone, in a whole step
+EFFICIENCY = 0.7  # of the speed of the layers alone, in a whole step
 
 
 class Text(NamedTuple):
@@ -40,8 +40,7 @@ def planned_settings(
     Args:
         given: the defaults with everything that the user has set.
         sized: whether the user has set the number of hidden units.
-        speed: of matrix products here, in floating-point operations per second; None: no size is
-            planned.
+        speed: as of `charlm.speed.training_speed`; None: no size is planned.
     """
     size = given.model.hidden_size
     if speed is not None and not sized and given.training.minutes is not None:
