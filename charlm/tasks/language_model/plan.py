@@ -16,12 +16,14 @@ from charlm.tasks.language_model.config import LanguageModelConfig, LanguageTrai
 MANY = 256  # characters in a vocabulary; more: most of them are rare
 LONG = 500_000  # characters in the train split; fewer are overfitted before they are learned
 SHORT = 50_000  # fewer are overfitted at once
+FEW_PASSES = 3  # through a long text; with more, the layers learn more without n-grams
+ORDER = 5  # characters in the longest n-gram that has an embedding
 
 SIZES = range(128, 1025, 64)  # hidden units that are planned
 LARGEST_FOR_SHORT = 384  # hidden units for fewer than LONG characters
-SEEN_PER_WEIGHT = 10  # characters of training for each recurrent weight
+SEEN_PER_WEIGHT = 4.5  # characters of training for each recurrent weight
 USED = 0.9  # of the budget of minutes, for steps
-EFFICIENCY = 0.7  # of the speed of the layers alone, in a whole step
+EFFICIENCY = 0.8  # of the speed of the layers alone, in a whole step
 
 
 class Text(NamedTuple):
@@ -50,12 +52,14 @@ def planned_settings(
     if text.vocabulary_size > MANY:
         model |= {"embedding": "tied"}
     elif (
-        text.train_lines is None
+        text.train_characters > LONG
+        and passes < FEW_PASSES
+        and text.train_lines is None
         and given.model.embedding == "learned"
         and given.training.device != "mps"  # not tried there
         and OPTIMISERS[given.training.optimiser].tables
     ):
-        model |= _ngrams(text, passes)
+        model |= {"ngram_order": ORDER, "ngram_dropout": round(0.1 * passes, 1)}
     if text.train_lines is None:
         return {"model": model}
     # A batch of short lines has more of them: as many as fill half a batch of a running text, but
@@ -111,11 +115,3 @@ def _dropouts(text: Text, passes: float) -> dict[str, float]:
         "output_dropout": of_output,
         "weight_dropout": of_weights,
     }
-
-
-def _ngrams(text: Text, passes: float) -> dict[str, Any]:
-    """Embeddings of n-grams: longer ones for a longer text, and dropout where it is read often."""
-    order = 5 if text.train_characters > LONG else 4 if text.train_characters > SHORT else 3
-    rows = 2 ** max(8, min(14, text.train_characters.bit_length()))
-    dropout = round(min(0.5, 0.1 * passes), 1)
-    return {"ngram_order": order, "ngram_rows": rows, "ngram_dropout": dropout}
