@@ -23,7 +23,7 @@ SIZES = range(128, 1025, 64)  # hidden units that are planned
 LARGEST_FOR_SHORT = 384  # hidden units for fewer than LONG characters
 SEEN_PER_WEIGHT = 4.5  # characters of training for each recurrent weight
 USED = 0.9  # of the budget of minutes, for steps
-EFFICIENCY = 0.8  # of the speed of the layers alone, in a whole step
+EFFICIENCY = 0.6  # of the speed of the layers alone, in a whole step
 
 
 class Text(NamedTuple):
