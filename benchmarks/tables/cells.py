@@ -82,6 +82,7 @@ def train(folder: Path, name: str, epochs: int) -> float:
     """The validation perplexity of a training of a network."""
     words = [word for key, value in NETWORKS[name].items() for word in ("--set", f"{key}={value}")]
     words += ["--hidden-size", str(HIDDEN_SIZE), "--epochs", str(epochs), "--seed", "0"]
+    words += ["--set", "ngram_order=1"]
     run = "checkpoints/" + name.replace(", ", "-").replace(" ", "-")
     summary = charlm(folder, "train", "--corpus", "tinyshakespeare", *words, "--run", run)
     return float(summary["valid_perplexity"])
