@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from charlm.cli.interrupts import StopFlag, polled
@@ -61,11 +62,8 @@ class Writer:
             self.output.warn(notice)
         seed = self.seed(decoding, seed)
         parts = [[start.text] for _ in range(num_samples)]
-        # The first text is printed as it grows, the others after it.
-        self.print("--- 1 ---\n" if num_samples > 1 else "")
-        self.print(start.text if with_prefix else "")
         with polled() as flag:
-            for added in continue_text(
+            growing = continue_text(
                 self.model,
                 self.run.vocabulary,
                 start.ids,
@@ -74,7 +72,12 @@ class Writer:
                 num_samples=num_samples,
                 seed=seed or 0,
                 mixture=self.mixture,
-            ):
+            )
+            first = list(itertools.islice(growing, 1))  # it may tell of compiling functions
+            # The first text is printed as it grows, the others after it.
+            self.print("--- 1 ---\n" if num_samples > 1 else "")
+            self.print(start.text if with_prefix else "")
+            for added in itertools.chain(first, growing):
                 for part, more in zip(parts, added, strict=True):
                     part.append(more)
                 self.print(added[0])
