@@ -134,10 +134,14 @@ class LanguageModelTask(Task):
                 f"--include and --exclude choose files of a folder, and {corpus.source} is none",
                 "leave them out, or name the folder",
             )
+        from charlm.device import select_device
+
         train_lines = corpus.count_lines("train") if corpus.lines else None
         text = Text(corpus.split_sizes[0], len(corpus.vocabulary), train_lines)
         sized = source is not None or _sets(settings, "model", "hidden_size")
-        suited = planned_settings(text, config, speed=_speed(config), sized=sized)
+        device = select_device(config.training.device)
+        speed = _speed(config, device)
+        suited = planned_settings(text, config, sized=sized, speed=speed, device=device.type)
         if source is not None:
             notices = (*corpus.notices, *taken_over(source, corpus))
             corpus = dataclasses.replace(corpus, notices=notices)
@@ -320,14 +324,13 @@ def _sets(settings: Sequence[Settings], section: str, key: str) -> bool:
     return any(key in each.get(section, {}) for each in settings)
 
 
-def _speed(config: LanguageModelConfig) -> float | None:
+def _speed(config: LanguageModelConfig, device: torch.device) -> float | None:
     """The speed of a training with a budget of minutes; None: it has none."""
     if config.training.minutes is None:
         return None
-    from charlm.device import select_device, select_precision
+    from charlm.device import select_precision
     from charlm.speed import training_speed
 
-    device = select_device(config.training.device)
     bfloat16 = select_precision(config.training.precision, device).bfloat16
     return training_speed(device, bfloat16=bfloat16)
 

@@ -35,7 +35,12 @@ class Text(NamedTuple):
 
 
 def planned_settings(
-    text: Text, given: LanguageModelConfig, *, sized: bool = False, speed: float | None = None
+    text: Text,
+    given: LanguageModelConfig,
+    *,
+    sized: bool = False,
+    speed: float | None = None,
+    device: str = "cpu",
 ) -> Settings:
     """Settings that suit a text better than the defaults.
 
@@ -43,6 +48,7 @@ def planned_settings(
         given: the defaults with everything that the user has set.
         sized: whether the user has set the number of hidden units.
         speed: as of `charlm.speed.training_speed`; None: no size is planned.
+        device: the type of the device. N-grams were tried on the CPU only.
     """
     size = given.model.hidden_size
     if speed is not None and not sized and given.training.minutes is not None:
@@ -56,7 +62,7 @@ def planned_settings(
         and passes < FEW_PASSES
         and text.train_lines is None
         and given.model.embedding == "learned"
-        and given.training.device != "mps"  # not tried there
+        and device == "cpu"
         and OPTIMISERS[given.training.optimiser].tables
     ):
         model |= {"ngram_order": ORDER, "ngram_dropout": round(0.1 * passes, 1)}

@@ -92,6 +92,8 @@ def test_no_ngrams_where_they_cannot_be_had(settings):
     suited = planned_settings(PLAYS, given)
     assert LanguageModelConfig.from_settings([suited, settings]).model.ngram_order == 1
     assert planned(Text(5_000_000, 2583), epochs=1).model.ngram_order == 1  # tied
+    on_a_card = planned_settings(PLAYS, given, device="cuda")
+    assert "ngram_order" not in on_a_card["model"]
 
 
 def test_the_speed_is_that_of_some_machine_and_nothing_is_drawn():
