@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from charlm.errors import UsageError
+from charlm.optimisation.tables import table_parameters
 from charlm.recurrent.stack import LockedDropout, Stack
 from charlm.recurrent.states import StackState
 
@@ -95,9 +96,8 @@ class RecurrentModel(nn.Module):
 
     def num_in_tables(self) -> int:
         """The number of them in tables of n-grams, of which a step of training uses few rows."""
-        tables = [each for each in self.modules() if getattr(each, "sparse", False)]
-        of_each = [parameter for table in tables for parameter in table.parameters()]
-        return sum(each.numel() for each in of_each if each.requires_grad)
+        tables = table_parameters(self).values()
+        return sum(each.numel() for each in tables if each.requires_grad)
 
     @torch.no_grad()
     def take_layers(self, source: RecurrentModel) -> None:

@@ -139,10 +139,11 @@ def build_optimiser(
     Raises:
         ValueError: there is no such optimiser.
     """
+    from charlm.optimisation.tables import table_parameters
+
     if name not in OPTIMISERS:
         raise ValueError(f"unknown optimiser {name!r}; known: {', '.join(OPTIMISERS)}")
     trainable = {key: each for key, each in model.named_parameters() if each.requires_grad}
-    sparse = [key for key, module in model.named_modules() if getattr(module, "sparse", False)]
-    tables = [trainable.pop(key) for key in [*trainable] if key.rpartition(".")[0] in sparse]
+    tables = [trainable.pop(key) for key in table_parameters(model) if key in trainable]
     options = {"lr": lr, "beta1": beta1, "beta2": beta2, "weight_decay": weight_decay}
     return OPTIMISERS[name].build(trainable, **options, **({"tables": tables} if tables else {}))

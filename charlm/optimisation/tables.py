@@ -13,6 +13,13 @@ from torch.optim import AdamW
 RATE = 5.0  # times the learning rate, for the tables
 
 
+def table_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The weights of a model's tables, by name: of modules whose attribute ``sparse`` is true."""
+    tables = [name for name, each in model.named_modules() if getattr(each, "sparse", False)]
+    named = model.named_parameters()
+    return {name: each for name, each in named if name.rpartition(".")[0] in tables}
+
+
 class AdamWithTables(AdamW):
     """AdamW; and for some tables, Adam on those rows alone that have a gradient.
 

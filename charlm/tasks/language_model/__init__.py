@@ -19,7 +19,7 @@ from charlm.tasks.language_model.config import LanguageModelConfig
 from charlm.tasks.language_model.corpus import Corpus, load_corpus
 from charlm.tasks.language_model.eval_options import TextOptions
 from charlm.tasks.language_model.from_run import idle_characters, network, take_weights, taken_over
-from charlm.tasks.language_model.plan import Text, planned_settings
+from charlm.tasks.language_model.plan import LONG, Text, planned_settings
 
 if TYPE_CHECKING:
     import torch
@@ -140,7 +140,9 @@ class LanguageModelTask(Task):
         text = Text(corpus.split_sizes[0], len(corpus.vocabulary), train_lines)
         sized = source is not None or _sets(settings, "model", "hidden_size")
         device = select_device(config.training.device)
-        speed = _speed(config, device)
+        # The plan of a short text of a given size does not depend on the speed.
+        needed = not sized or text.train_characters > LONG
+        speed = _speed(config, device) if needed else None
         suited = planned_settings(text, config, sized=sized, speed=speed, device=device.type)
         if source is not None:
             notices = (*corpus.notices, *taken_over(source, corpus))

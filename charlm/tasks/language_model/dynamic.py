@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from charlm.errors import Stopped
+from charlm.optimisation.tables import table_parameters
 from charlm.recurrent.states import StackState, map_state
 from charlm.tasks.language_model.model import LanguageModel
 from charlm.tasks.language_model.ngram import Floats, Ids
@@ -144,8 +145,9 @@ def _segments(count: int, size: int, window: int | None) -> Iterator[tuple[int, 
 
 def _trainable(model: LanguageModel) -> list[nn.Parameter]:
     """The weights that change; not the tables of n-grams, whose gradients are sparse."""
-    tables = [] if model.ngrams is None else [*map(id, model.ngrams.parameters())]
-    return [each for each in model.parameters() if each.requires_grad and id(each) not in tables]
+    tables = table_parameters(model)
+    named = model.named_parameters()
+    return [each for name, each in named if each.requires_grad and name not in tables]
 
 
 def _gradients(losses: Tensor, weights: list[nn.Parameter]) -> list[Tensor]:
