@@ -37,7 +37,8 @@ LINE = 16  # floats in a line of the cache, where each weight matrix begins
 class Weights(NamedTuple):
     """The weights of a stack of layers whose inputs are token ids, or vectors."""
 
-    # (L, 5): kind of cell, G, I, H, O. In the first layer I = V, or E where it reads vectors.
+    # (L, 6): kind of cell, G, I, H, O, and whether the input of the layer is added to its output.
+    # I is the part of the input that comes from the tokens: V, or E where it is vectors; 0: none.
     layers: NDArray[np.int64]
     values: Floats  # all weights in the order in which `step` reads them
 
@@ -45,35 +46,38 @@ class Weights(NamedTuple):
 def stack_weights(
     stack: Stack, embedding: Tensor | None, *, vectors: bool = False
 ) -> Weights | None:
-    """Copies of a stack's weights; None: `step` has no form of its connections or its cells.
+    """Copies of a stack's weights; None: `step` has no form of its cells.
 
     Args:
         stack: on the CPU, in float32.
-        embedding: (V, E) vectors of the token ids, which the first layer reads; None: one-hot.
-        vectors: the first layer reads vectors that `step` is given, not token ids.
+        embedding: (V, E) vectors of the token ids, which the layers read; None: one-hot.
+        vectors: they read vectors that `step` is given, not token ids.
     """
     layers: list[tuple[int, ...]] = []
     values: list[Tensor] = []
-    if len(stack.layers) > 1 and (stack.residual or stack.skip):
-        return None
+    below = 0  # outputs of the layer below
     for layer in stack.layers:
         cell, named = _cell_and_weights(layer)
         kind = _kind(cell)
         if kind is None:
             return None
-        bias, matrix = named["bias"], named["weight_input"]
-        if layers or vectors:
-            values += [bias, matrix]
+        bias = named["bias"]
+        by_outputs, by_tokens = named["weight_input"].tensor_split([below])
+        if vectors or not len(by_tokens):
+            values += [bias, by_tokens]
         else:  # a token picks a row: its part of every gate, with the bias
-            matrix = (matrix if embedding is None else embedding @ matrix) + bias
-            values.append(matrix)
+            by_tokens = (by_tokens if embedding is None else embedding @ by_tokens) + bias
+            values.append(by_tokens)
+        values.append(by_outputs)
         hidden = named["weight_hidden"]
         size = cell.hidden_size
         gates = len(bias) // size
         if kind == GRU:
             values.append(nn.functional.pad(named["bias_candidate"], (2 * size, 0)))
         values += hidden.tensor_split([2 * size], 1) if kind == GRU_RESET_BEFORE else [hidden]
-        layers.append((kind, gates, len(matrix), size, cell.output_size))
+        adds = stack.residual and below == cell.output_size
+        layers.append((kind, gates, len(by_tokens), size, cell.output_size, adds))
+        below = cell.output_size
         if kind == JORDAN:
             values += [named["bias_output"], named["weight_output"]]
         if kind == LSTM_PEEPHOLE:

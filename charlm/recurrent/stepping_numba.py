@@ -35,31 +35,35 @@ def step(layers, weights, states, tokens, vectors):
     """One step of all layers, which replaces the states.
 
     Args:
-        layers, weights: (L, 5) and the values of `charlm.recurrent.stepping.Weights`.
+        layers, weights: (L, 6) and the values of `charlm.recurrent.stepping.Weights`.
         states: as of `charlm.recurrent.stepping.state_array`.
         tokens: (B,) int64 ids.
-        vectors: (B, E) that the first layer reads in place of the tokens; (B, 0): it reads tokens.
+        vectors: (B, E) that layers read in place of the tokens; (B, 0): they read tokens.
 
     Returns:
-        The (B, O) outputs of the top layer: a view of its state.
+        The (B, O) outputs of the top layer; with skip connections, those of all layers.
     """
     rows = len(tokens)
     at, state_at = 0, 0
-    outputs = vectors
+    below = np.empty((rows, 0), np.float32)
+    every, done = np.empty((rows, layers[:, 4].sum()), np.float32), 0
     for layer in range(len(layers)):
-        kind, gates, inputs, size, output_size = layers[layer]
+        kind, gates, inputs, size, output_size, adds = layers[layer]
         width = gates * size
         # The part of the inputs.
         given = np.empty((rows, width), np.float32)
-        if layer == 0 and not vectors.shape[1]:
+        if inputs and not vectors.shape[1]:
             table, at = _matrix(weights, at, inputs, width)
             for row in range(rows):
                 _copy(table[tokens[row]], given[row])
         else:
             bias, at = _matrix(weights, at, 1, width)
-            matrix, at = _matrix(weights, at, inputs, width)
             _copy_to_rows(bias[0], given)
-            add_product(outputs, matrix, given)
+            matrix, at = _matrix(weights, at, inputs, width)
+            if inputs:
+                add_product(vectors, matrix, given)
+        matrix, at = _matrix(weights, at, below.shape[1], width)
+        add_product(below, matrix, given)
         # The part of the last outputs, which is added to it, but kept apart in a GRU.
         outputs, state_at = _matrix(states, state_at, rows, output_size)
         added = given
@@ -114,7 +118,14 @@ def step(layers, weights, states, tokens, vectors):
             if kind == LSTM_PEEPHOLE:
                 peepholes, at = _matrix(weights, at, 3, size)
             _lstm(given, outputs, cells, peepholes)
-    return outputs
+        # The output, which also is a part of that of a stack with skip connections.
+        here = every[:, done : done + output_size]
+        for row in range(rows):
+            for j in range(output_size):
+                here[row, j] = outputs[row, j] + (below[row, j] if adds else ZERO)
+        done += output_size
+        below = np.ascontiguousarray(here)
+    return every if len(layers) > 1 and layers[1, 2] else below
 
 
 @compiled

@@ -396,6 +396,10 @@ COMPILED += [
     {**NGRAMS, "cell": "lstm", "backend": "torch", "num_layers": 2, "embedding_size": 9},
     {**NGRAMS, "cell": "gru", "num_layers": 1, "ngram_order": 2},
     {**NGRAMS, "cell": "gru-reset-before", "num_layers": 1, "ngram_order": 16, "ngram_rows": 7},
+    {**NGRAMS, "cell": "lstm", "num_layers": 2, "skip": True, "embedding_size": 9},
+    {"cell": "lstm", "num_layers": 2, "residual": True, "embedding": "tied"},
+    {"cell": "gru", "num_layers": 3, "skip": True, "embedding": "learned"},
+    {"cell": "jordan", "num_layers": 3, "skip": True, "residual": True, "embedding": "learned"},
 ]
 needs_numba = pytest.mark.skipif(not can_compile(), reason="numba cannot compile here")
 
@@ -517,8 +521,6 @@ def test_other_models_are_not_compiled(monkeypatch):
     "options",
     [
         *({"cell": cell, "num_layers": 2} for cell in NOT_COMPILED),
-        {"cell": "lstm", "num_layers": 2, "residual": True},
-        {"cell": "gru", "num_layers": 3, "skip": True, "embedding": "learned"},
         {"cell": "mingru", "num_layers": 2, "residual": True, "embedding": "tied"},
     ],
     ids=lambda options: "-".join(map(str, options.values())),
