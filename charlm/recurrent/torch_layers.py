@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,10 @@ from charlm.recurrent.cell import RecurrentCell
 from charlm.recurrent.layer import RecurrentLayer
 from charlm.recurrent.padding import check_lengths, pack, unpack, valid_steps
 from charlm.recurrent.states import HiddenState, LSTMState
+
+# With weight dropout each batch has new weights, so cuDNN must pack them again for each. It warns
+# of that, and there is nothing to be done about it.
+warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")
 
 
 class TorchLayer(RecurrentLayer):

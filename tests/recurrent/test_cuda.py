@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -117,3 +119,11 @@ def test_dropout_of_all_kinds_works(backend):
     assert all(tensor.isfinite().all() for tensor in found)
     weight = stack.get_parameter(recurrent_weights(stack)[1])
     assert float((weight.grad == 0).float().mean()) == pytest.approx(0.5, abs=0.05)
+
+
+def test_a_training_with_weight_dropout_and_dynamic_evaluation_warn_of_nothing(tmp_path):
+    options = "--corpus traveller --epochs 1 --hidden-size 64 --set weight_dropout=0.2 --run ./run"
+    for command in (f"train {options}", "eval --run ./run --split valid --dynamic"):
+        words = [sys.executable, "-m", "charlm", *command.split(), "--device", "cuda", "--quiet"]
+        done = subprocess.run(words, cwd=tmp_path, check=True, capture_output=True, text=True)
+        assert "RNN module weights" not in done.stderr

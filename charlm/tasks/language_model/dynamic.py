@@ -62,10 +62,7 @@ class Dynamic:
     def __init__(
         self, model: LanguageModel, train: Ids, should_stop: Callable[[], bool] = lambda: False
     ) -> None:
-        self.model, self.should_stop = copy.deepcopy(model), should_stop
-        for module in self.model.modules():
-            if isinstance(module, nn.RNNBase):  # cuDNN has no gradients in evaluation mode
-                module.train()
+        self.model, self.should_stop = _copied(model), should_stop
         model, weights = self.model, _trainable(self.model)
         squares = [torch.zeros_like(each) for each in weights]
         length = Settings().segment
@@ -87,7 +84,7 @@ class Dynamic:
         Args:
             window: characters after which the state starts from zeros again; None: it is carried.
         """
-        model = copy.deepcopy(self.model)
+        model = _copied(self.model)
         weights, first = _trainable(model), _trainable(self.model)
         steps = [settings.learning_rate / (each + EPSILON * self.mean) for each in self.roots]
         back = [(settings.decay / self.mean * each).clamp_(max=1) for each in self.roots]
@@ -141,6 +138,16 @@ def _segments(count: int, size: int, window: int | None) -> Iterator[tuple[int, 
         last = min(first + window, count)
         for begin in range(first, last, size):
             yield begin, min(begin + size, last), begin == first
+
+
+def _copied(model: LanguageModel) -> LanguageModel:
+    """A copy whose gradients cuDNN can compute."""
+    model = copy.deepcopy(model)
+    for module in model.modules():
+        if isinstance(module, nn.RNNBase):
+            module.train()  # cuDNN has no gradients in evaluation mode
+            module.flatten_parameters()  # the weights of a copy lie apart, which is slow
+    return model
 
 
 def _trainable(model: LanguageModel) -> list[nn.Parameter]:
