@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from charlm.cli.copies import corpus_of, show_copies
 from charlm.cli.files import check_file, check_not_read, write_whole
 from charlm.cli.lines import Wanted, check_options, write_lines
 from charlm.cli.options import CorporaDir, Device, GivenRun, open_run, takes_output
@@ -112,6 +113,14 @@ def generate(
             "out.",
         ),
     ] = False,
+    copies: Annotated[
+        bool,
+        typer.Option(
+            "--show-copies",
+            help="Then show which passages are copied, word for word, from the training text, "
+            "beside held-out text of the same length.",
+        ),
+    ] = False,
     interactive: Annotated[
         bool,
         typer.Option("--interactive", help="Continue each line that you type, until Ctrl-D."),
@@ -137,13 +146,14 @@ def generate(
     if prefix is not None and prefix_file is not None:
         raise UsageError("--prefix and --prefix-file are both given", "give only one of them")
     if interactive:
-        _check_interactive(output.as_json, file, num_samples, prefix_file, new_only)
+        _check_interactive(output.as_json, file, num_samples, prefix_file, new_only, copies)
     if file is not None:
         check_file("--output", file)
     from charlm.device import select_device
     from charlm.tasks.language_model.continuation import Ending
     from charlm.tasks.language_model.decoding import GREEDY, Decoding
     from charlm.tasks.language_model.mixture import read_mixture
+    from charlm.tasks.language_model.prefix import text_start
 
     decoding = GREEDY
     if not greedy:
@@ -160,8 +170,9 @@ def generate(
         check_not_read("--output", file, (prefix_file, opened.config.corpus.source))
         if file.exists():
             output.warn(f"{file} exists: the complete text replaces it; Ctrl-C before keeps it")
-    others = {"--exact-length": exact_length, "--stop": bool(stop)}
+    others = {"--exact-length": exact_length, "--stop": bool(stop), "--show-copies": copies}
     check_options(opened, new_only=new_only, others=others)
+    corpus = corpus_of(opened, corpora_dir) if copies else None
     for text in stops:
         if unknown := opened.vocabulary.unknown_characters(text):
             characters = ", ".join(map(repr, unknown))
@@ -195,6 +206,9 @@ def generate(
     if file is not None:
         write_whole(file, "".join(printed).encode("utf-8", "surrogatepass"))
         output.note(f"text: {file}")
+    if corpus is not None:
+        before = len(text_start(opened, model, prefix).text)
+        content["copies"] = show_copies(corpus, [text[before:] for text in texts], output)
     output.json(content)
 
 
@@ -204,7 +218,12 @@ def _unescaped(text: str) -> str:
 
 
 def _check_interactive(
-    as_json: bool, file: Path | None, num_samples: int, prefix_file: str | None, new_only: bool
+    as_json: bool,
+    file: Path | None,
+    num_samples: int,
+    prefix_file: str | None,
+    new_only: bool,
+    copies: bool,
 ) -> None:
     """Raise a UsageError for an option that has no meaning with --interactive."""
     given = {
@@ -212,6 +231,7 @@ def _check_interactive(
         "--output": file is not None,
         "--num-samples": num_samples > 1,
         "--new-only": new_only,
+        "--show-copies": copies,
         "--prefix-file -": prefix_file == "-",
     }
     for option, is_given in given.items():

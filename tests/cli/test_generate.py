@@ -225,3 +225,39 @@ def test_ctrl_c_stops_only_the_text_and_ctrl_d_leaves(runs):
     os.write(master, b"\x04")
     assert process.wait(timeout=60) == 0
     os.close(master)
+
+
+def test_copies_of_the_training_text_are_shown_beside_held_out_text(generate, runs, tmp_path):
+    words = ("--show-copies", "--seed", 0, "--length", 60, "--num-samples", 2, "--prefix", "012")
+    printed = generate(*words, run="digits").out
+    assert re.search(r"windows of 32 characters +\S+% +100\.0%", printed)
+    found = generate(*words, "--json", run="digits").json["copies"]
+    assert found.keys() == {"copied_windows", "passages", "beside"}
+    assert found["copied_windows"].keys() == {"8", "16", "32"}
+    assert found["beside"]["split"] == "test"
+    assert found["beside"]["copied_windows"]["32"] == 1.0
+    assert generate("--show-copies", "--interactive").code == 2
+    moved = runs / "text.txt"
+    moved.rename(tmp_path / "text.txt")
+    refused = generate("--show-copies")
+    (tmp_path / "text.txt").rename(moved)
+    assert refused.code == 1
+    assert "--show-copies compares with the run's text, but" in refused.error
+    assert refused.out == ""
+
+
+def test_the_longest_copied_passages_are_shown_with_their_places(tmp_path, capsys):
+    from charlm.cli.copies import show_copies
+    from charlm.cli.output import Output
+    from charlm.tasks.language_model.corpus import load_corpus
+
+    (tmp_path / "text.txt").write_text("".join(map(str, range(9000))), encoding="utf-8")
+    corpus = load_corpus(str(tmp_path / "text.txt"), split=(0.9, 0.1, 0.0))
+    train = corpus.text("train")
+    texts = [train[100:170] + "000000000000", "11111111" + train[5000:5030]]
+    found = show_copies(corpus, texts, Output(as_json=False, quiet=False))
+    places = [(each["start"], each["length"], each["place"]) for each in found["passages"]]
+    assert places == [(0, 70, 100), (91, 30, 5000)]
+    printed = capsys.readouterr().out
+    assert re.search(rf"'{train[100:140]}'\.\.\. +70 +101\n", printed)
+    assert re.search(rf"'{train[5000:5030]}' +30 +5,001\n", printed)

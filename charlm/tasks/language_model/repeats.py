@@ -25,6 +25,7 @@ SHOWN = 0.0005  # the smallest share that is not 0.0%
 Ids = npt.NDArray[np.integer]
 Bools = npt.NDArray[np.bool_]
 Hashes = npt.NDArray[np.uint64]
+Places = npt.NDArray[np.intp]
 _FACTORS = tuple(map(np.uint64, (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)))  # of splitmix64
 _MAX_SIEVE = 2**26  # bytes
 
@@ -108,19 +109,34 @@ def repeated_windows(train: Ids, text: Ids, window: int) -> tuple[Bools, Bools]:
     wanted, firsts, ranks = np.unique(  # U distinct windows; (M,) ranks
         np.concatenate([*window_hashes(text, window)]), return_index=True, return_inverse=True
     )
-    # Most windows of the training text are not wanted: two tables, of the low and of the high bits,
-    # sort them out.
+    found = np.zeros(len(wanted), bool)
+    for _, which in wanted_windows(train, wanted, window):
+        found[which] = True
+    return found[ranks], firsts[ranks] + window <= np.arange(len(ranks))
+
+
+def wanted_windows(train: Ids, wanted: Hashes, window: int) -> Iterator[tuple[Places, Places]]:
+    """The windows of ``train`` with one of the ``wanted`` hashes, which are sorted, by chunk.
+
+    Yields:
+        Where they begin in ``train``, and which of the wanted hashes each has.
+    """
+    # Most windows of a text are not wanted: two tables, of the low and of the high bits, sort them
+    # out.
     size = min(_MAX_SIEVE, 8 << (len(wanted) - 1).bit_length())
     sieves = [(np.uint64(shift), np.zeros(size, bool)) for shift in (0, 32)]
     for shift, sieve in sieves:
         sieve[(wanted >> shift) & np.uint64(size - 1)] = True
-    found = np.zeros(len(wanted), bool)
+    begin = 0
     for hashes in window_hashes(train, window):
+        starts = np.arange(begin, begin + len(hashes))
+        begin += len(hashes)
         for shift, sieve in sieves:
-            hashes = hashes[sieve[(hashes >> shift) & np.uint64(size - 1)]]
-        places = np.minimum(np.searchsorted(wanted, hashes), len(wanted) - 1)
-        found[places[wanted[places] == hashes]] = True
-    return found[ranks], firsts[ranks] + window <= np.arange(len(ranks))
+            kept = sieve[(hashes >> shift) & np.uint64(size - 1)]
+            hashes, starts = hashes[kept], starts[kept]
+        which = np.minimum(np.searchsorted(wanted, hashes), len(wanted) - 1)
+        equal = wanted[which] == hashes
+        yield starts[equal], which[equal]
 
 
 def covered(windows: Bools, size: int) -> Bools:
