@@ -14,15 +14,18 @@ from charlm.cli.options import RUN, CorporaDir, Split, open_run, takes_output
 from charlm.cli.output import Output
 from charlm.cli.pictures import Plot, picture_kind, write_picture
 from charlm.corpus.splits import chosen_split
-from charlm.errors import RunError, UsageError
+from charlm.errors import CorpusError, RunError, UsageError, shown
 from charlm.tasks import LANGUAGE_MODEL
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from charlm.runs import Run
     from charlm.tasks.language_model.memory import Memory
 
 SHORTEST = 3  # characters that a split must have
 SHOWN_DISTANCES = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)  # and the furthest
+LENGTH, MOST = 1000, 100_000  # characters of --surprisal
 BAR = 12  # the longest bar: one character for each power of ten
 BLANK = " " * (BAR + 1)  # in place of a bar
 
@@ -32,6 +35,27 @@ def inspect(
     memory: Annotated[
         bool, typer.Option("--memory", help="Measure how far back in the text a model remembers.")
     ] = False,
+    surprisal: Annotated[
+        bool,
+        typer.Option(
+            "--surprisal",
+            help="Show which characters of a text surprise the model, and what it had expected.",
+        ),
+    ] = False,
+    text: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="With --surprisal: this text instead of a split of the run's corpus; - reads "
+            "standard input.",
+        ),
+    ] = None,
+    length: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=2, max=MOST, help="With --surprisal: the first N characters."
+        ),
+    ] = LENGTH,
     run: Annotated[
         list[str] | None,
         typer.Option(
@@ -54,12 +78,22 @@ def inspect(
     --memory measures how much the hidden state depends on the input k characters earlier: the norm
     of the derivative d h_t / d x_(t-k). The table shows the median over 16 positions of the text,
     relative to the norm at k = 0. A bar has one # for each power of ten above 1e-12.
+
+    --surprisal colours a text by the bits of each character, and lists the most surprising ones.
     """
-    if not memory:
+    if memory == surprisal:
         raise UsageError(
-            "charlm inspect measures nothing without an option",
+            "charlm inspect measures one thing at a time: give --memory or --surprisal",
             "charlm inspect --memory measures how far back a model remembers",
         )
+    if surprisal:
+        if plot or len(run or ()) > 1:
+            raise UsageError("--surprisal takes one run and no --plot", "leave the others out")
+        opened = open_run(LANGUAGE_MODEL, run[0] if run else None, output)
+        _show_surprisal(opened, text, split, length, corpora_dir, output)
+        return
+    if text is not None:
+        raise UsageError("--text is for --surprisal", "leave it out, or give --surprisal")
     kind = picture_kind(plot) if plot else ""
     from charlm.tasks.language_model.memory import THRESHOLD
 
@@ -67,11 +101,7 @@ def inspect(
     splits: dict[str, str] = {}
     memories: dict[str, Memory] = {}
     for label, each in runs.items():
-        if each.config.corpus.lines:
-            raise UsageError(
-                f"{each.folder} was trained with --lines, and --memory needs a running text",
-                "name a run without --lines",
-            )
+        _check_running_text(each, "--memory")
         corpus = each.load_corpus(corpora_dir)
         splits[label] = chosen_split(split, corpus.split_sizes, SHORTEST)
         where = f"the {splits[label]} split of {corpus.name}"
@@ -98,6 +128,48 @@ def inspect(
             for label, found in memories.items()
         ]
         write_picture(plot, memory_picture(curves, THRESHOLD, kind), output)
+
+
+def _check_running_text(run: Run, option: str) -> None:
+    if run.config.corpus.lines:
+        raise UsageError(
+            f"{run.folder} was trained with --lines, and {option} needs a running text",
+            "name a run without --lines",
+        )
+
+
+def _show_surprisal(
+    run: Run,
+    text: str | None,
+    split: str | None,
+    length: int,
+    corpora_dir: Path | None,
+    output: Output,
+) -> None:
+    """Measure and print the surprisal of a text, or of a split of the run's corpus."""
+    from charlm.cli.surprisal import measure, show
+
+    _check_running_text(run, "--surprisal")
+    corpus: Any = None
+    try:
+        corpus = run.load_corpus(corpora_dir)
+    except CorpusError as error:
+        if text is None:
+            raise
+        output.warn(f"no n-gram, because {error.message}")
+    if text is not None:
+        if split is not None:
+            raise UsageError("--text and --split are both given", "give only one of them")
+        other = LANGUAGE_MODEL.own_text(run, text, None)
+        where = shown(text)
+        found = measure(run, corpus, other, "train", length, where)
+    else:
+        split = chosen_split(split, corpus.split_sizes, SHORTEST)
+        where = f"{corpus.name}, {split} split"
+        known = None if split == "train" else corpus
+        found = measure(run, known, corpus, split, length, where)
+    content = show(found, run.vocabulary, where, output)
+    output.json({"run": str(run.folder), "split": split, **content})
 
 
 def _open(given: list[str] | None, output: Output) -> dict[str, Run]:

@@ -229,3 +229,59 @@ def test_a_signal_ends_the_command_quietly(inspect, folder, monkeypatch, number,
     assert inspect(*LSTM, "--plot", "a.png", "--quiet") == (code, "", "")
     assert len(steps) == 3
     assert contents(folder) == before
+
+
+def test_surprisal_of_a_split_and_of_a_text(inspect, folder):
+    code, out, err = inspect("--surprisal", "--run", "checkpoints/lstm", "--length", 200)
+    assert code == 0, err
+    assert out.startswith("traveller, test split: ")
+    assert ", the n-gram " in out
+    for title in ("the most surprising characters", "where the n-gram would save most"):
+        assert title in out
+    found = inspect("--surprisal", "--run", "checkpoints/lstm", "--length", 200, "--json").json
+    assert [len(found[key]) for key in ("text", "bits", "ngram_bits", "expected")] == [200] * 4
+    assert found["bits"][0] is found["expected"][0] is None
+    assert found["bits_per_char"] == pytest.approx(sum(found["bits"][1:]) / 199)
+    assert all(sum(share for _, share in each) <= 1.001 for each in found["expected"][1:])
+    (folder / "own.txt").write_text("a b\u00e9<script>\n" * 3, encoding="utf-8")
+    own = inspect("--surprisal", "--run", "checkpoints/lstm", "--text", "own.txt", "--json").json
+    assert own["text"].count("\u00e9") == 3
+    marked = inspect("--surprisal", "--run", "checkpoints/lstm", "--text", "own.txt").out
+    assert "'\u00e9'" in marked
+    train = inspect("--surprisal", "--run", "checkpoints/lstm", "--split", "train", "--json").json
+    assert train["ngram_bits"] is None
+    (folder / "one.txt").write_text("a", encoding="utf-8")
+    for words, code, wrong in (
+        (("--text", "one.txt"), 1, "one character"),
+        (("--text", "none.txt"), 1, "no file"),
+        (("--text", "own.txt", "--split", "test"), 2, "--text and --split"),
+        (("--memory",), 2, "one thing at a time"),
+        (("--run", "checkpoints/gru"), 2, "one run"),
+    ):
+        refused = inspect("--surprisal", "--run", "checkpoints/lstm", *words)
+        assert refused.code == code
+        assert wrong in refused.error
+    assert inspect(*LSTM, "--text", "own.txt").code == 2
+
+
+def test_colours_and_brackets_keep_the_text(monkeypatch):
+    import re
+    import sys
+
+    import numpy as np
+
+    from charlm.cli import surprisal as module
+    from charlm.tasks.language_model.surprisal import Surprisal
+
+    text = "abc\ndef\n\ng"
+    bits = np.array([np.nan, 0.1, 1.5, 5.0, 9.0, 3.0, 0.2, 4.0, 8.0, 0.0])
+    found = Surprisal(text, bits, None, np.zeros((10, 1), int), np.ones((10, 1)))
+    assert module._marked(found, False) == "abc[\u21b5\nd]ef[\u21b5\n\u21b5\n]g"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    coloured = module._marked(found, True)
+    assert "\x1b[" in coloured
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", coloured)
+    assert plain.replace("\u21b5", "") == text
+    assert "0-1" in module._legend(True)

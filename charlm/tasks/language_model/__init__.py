@@ -139,11 +139,15 @@ class LanguageModelTask(Task):
         train_lines = corpus.count_lines("train") if corpus.lines else None
         text = Text(corpus.split_sizes[0], len(corpus.vocabulary), train_lines)
         sized = source is not None or _sets(settings, "model", "hidden_size")
+        connections = ("num_layers", "residual", "skip")
+        layered = any(_sets(settings, "model", key) for key in connections)
         device = select_device(config.training.device)
         # The plan of a short text of a given size does not depend on the speed.
         needed = not sized or text.train_characters > LONG
         speed = _speed(config, device) if needed else None
-        suited = planned_settings(text, config, sized=sized, speed=speed, device=device.type)
+        suited = planned_settings(
+            text, config, sized=sized, layered=layered, speed=speed, device=device.type
+        )
         if source is not None:
             notices = (*corpus.notices, *taken_over(source, corpus))
             corpus = dataclasses.replace(corpus, notices=notices)
@@ -248,7 +252,7 @@ class LanguageModelTask(Task):
             assert corpus is not None
             scored, where, what = corpus, {"split": split}, f"{corpus.name}, {split} split"
         else:
-            scored, split = self._own_text(run, options.text, options.encoding), "train"
+            scored, split = self.own_text(run, options.text, options.encoding), "train"
             where, what = {"text": options.text}, source_words(options.text)
         ids, characters = scored.read(split)
         if len(ids) < 2:
@@ -300,7 +304,7 @@ class LanguageModelTask(Task):
 
         return conclude(run, corpus, valid, prepared)
 
-    def _own_text(self, run: Run, text: str, encoding: str | None) -> Corpus:
+    def own_text(self, run: Run, text: str, encoding: str | None) -> Corpus:
         """A text of the user's, cleaned and encoded as the run's corpus; all of it is "train"."""
         check_is_no_address(text)
         if not (text == "-" or (text and Path(text).exists())):

@@ -1,0 +1,145 @@
+"""``charlm inspect --surprisal``: the characters that surprise a model."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from charlm.cli.interrupts import polled
+from charlm.cli.output import Output, styled
+from charlm.errors import CorpusError, shown
+
+if TYPE_CHECKING:
+    from charlm.corpus import Vocabulary
+    from charlm.runs import Run
+    from charlm.tasks.language_model.corpus import Corpus
+    from charlm.tasks.language_model.surprisal import Surprisal
+
+# From how many bits on a character has which of rich's styles: few colours, which differ in
+# lightness too, and dark letters on all of them.
+LEVELS = (
+    *((0, ""), (1, "black on color(230)"), (2, "black on color(222)")),
+    *((4, "black on color(215)"), (8, "black on color(203)")),
+)
+MARKED = 4  # bits from which a character is in brackets where there are no colours
+PLACES = 10  # that are listed
+CONTEXT = 24  # characters before a place that are shown
+
+
+def measure(
+    run: Run, corpus: Corpus | None, text: Corpus, split: str, length: int, where: str
+) -> Surprisal:
+    """The surprisal of the first ``length`` characters of a split of a text.
+
+    Args:
+        corpus: the run's, for the n-gram; None: it is missing, or the text is its train split.
+        where: the text and the split, for people.
+
+    Raises:
+        CorpusError: there are fewer than two characters.
+    """
+    from charlm.tasks.language_model.surprisal import surprisal
+
+    ids, characters = text.read(split)
+    if len(ids) < 2:
+        raise CorpusError(f"{where} has one character; surprisal needs at least two")
+    train = None if corpus is None else corpus.split("train")
+    with polled() as stop:
+        return surprisal(
+            run.load_model(),
+            run.vocabulary,
+            np.asarray(ids[:length]),
+            characters[:length],
+            train,
+            should_stop=stop,
+        )
+
+
+def show(found: Surprisal, vocabulary: Vocabulary, where: str, output: Output) -> dict[str, Any]:
+    """Print a text with its surprisal, and its most surprising places; returns the JSON."""
+    bits, ngram = found.bits, found.ngram
+    colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    words = f"{where}: {np.nanmean(bits):.3f} bits per character"
+    if ngram is not None:
+        words += f", the n-gram {np.nanmean(ngram):.3f}"
+    output.text(words)
+    output.text(_legend(colours) + "\n")
+    output.text(_marked(found, colours) + "\n")
+    output.text("the most surprising characters")
+    output.table(*_places(found, found.most(bits, PLACES), vocabulary), left=2)
+    if ngram is not None:
+        for title, gains in (
+            ("where the model saves most against the n-gram", ngram - bits),
+            ("where the n-gram would save most", bits - ngram),
+        ):
+            places = [place for place in found.most(gains, PLACES // 2) if gains[place] > 0]
+            output.text(f"\n{title}")
+            output.table(*_places(found, places, vocabulary), left=2)
+    return {
+        "text": found.text,
+        "bits_per_char": float(np.nanmean(bits)),
+        "ngram_bits_per_char": None if ngram is None else float(np.nanmean(ngram)),
+        "bits": [None, *bits[1:].tolist()],
+        "ngram_bits": None if ngram is None else [None, *ngram[1:].tolist()],
+        "expected": [None, *(_expected(found, place, vocabulary) for place in range(1, len(bits)))],
+    }
+
+
+def _legend(colours: bool) -> str:
+    if not colours:
+        return f"[in brackets]: {MARKED} bits and more"
+    pairs = itertools.pairwise([*LEVELS, (None, "")])
+    names = [
+        (f" {least}-{most} " if most is not None else f" {least} and more ", style)
+        for (least, style), (most, _) in pairs
+    ]
+    return "bits: " + "".join(styled(name, style, sys.stdout) for name, style in names)
+
+
+def _marked(found: Surprisal, colours: bool) -> str:
+    """The text with colours, or brackets around what is surprising. A marked line end is shown."""
+    parts = []
+    bits = np.nan_to_num(found.bits)
+    if colours:
+        levels = np.searchsorted([least for least, _ in LEVELS], bits, side="right") - 1
+    else:
+        levels = (bits >= MARKED).astype(int)
+    start = 0
+    for level, group in itertools.groupby(levels.tolist()):
+        end = start + len([*group])
+        text = found.text[start:end]
+        start = end
+        if level:
+            text = text.replace("\n", "\u21b5\n")
+        if colours:
+            lines = [styled(line, LEVELS[level][1], sys.stdout) for line in text.split("\n")]
+            parts.append("\n".join(lines))
+        else:
+            parts.append(f"[{text}]" if level else text)
+    return "".join(parts)
+
+
+def _places(
+    found: Surprisal, places: list[int], vocabulary: Vocabulary
+) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of a table of places."""
+    header = ["before", "character", "bits", *(["n-gram"] if found.ngram is not None else [])]
+    rows = []
+    for place in places:
+        before = found.text[max(0, place - CONTEXT) : place]
+        expected = _expected(found, place, vocabulary)[:3]
+        row = [shown(before), shown(found.text[place]), f"{found.bits[place]:.1f}"]
+        row += [f"{found.ngram[place]:.1f}"] if found.ngram is not None else []
+        rows.append([*row, ", ".join(f"{shown(each)} {share:.0%}" for each, share in expected)])
+    return [*header, "expected"], rows
+
+
+def _expected(found: Surprisal, place: int, vocabulary: Vocabulary) -> list[tuple[str, float]]:
+    """The most likely characters of a place with their probabilities."""
+    pairs = zip(found.likely[place].tolist(), found.probabilities[place].tolist(), strict=True)
+    return [(vocabulary.decode([token]), share) for token, share in pairs if not math.isnan(share)]
