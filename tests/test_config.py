@@ -416,6 +416,7 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path, data, reason):
 
 
 PRESETS = [(task, name) for task in CONFIGS for name in preset_names(task)]
+OWN = [("language-model", "best"), ("language-model", "fast")]  # of no publication
 
 
 @pytest.mark.parametrize(
@@ -502,7 +503,7 @@ def test_a_preset_of_a_language_model(name):
         assert LanguageModelConfig.from_settings([suited, written]) == config
 
 
-@pytest.mark.parametrize(("task", "name"), PRESETS)
+@pytest.mark.parametrize(("task", "name"), [each for each in PRESETS if each not in OWN])
 def test_every_preset_is_settings_and_a_source(task, name):
     written = settings_from_preset(task, name)
     config = CONFIGS[task].from_settings([written])
@@ -526,7 +527,19 @@ def test_every_preset_is_settings_and_a_source(task, name):
 def test_no_two_presets_have_the_same_name():
     names = [name for _, name in PRESETS]
     assert len({*names}) == len(names)
-    assert preset_names("language-model") == sorted(LANGUAGE_MODELS)
+    own = [name for _, name in OWN]
+    assert preset_names("language-model") == sorted([*LANGUAGE_MODELS, *own])
+
+
+def test_the_best_network_is_the_same_for_every_long_text():
+    """The plan adds nothing that has an effect in it."""
+    written = settings_from_preset("language-model", "best")
+    config = LanguageModelConfig.from_settings([written])
+    for characters in (10**6, 10**9):
+        suited = planned_settings(Text(characters, 66), config, sized=True, layered=True)
+        planned = LanguageModelConfig.from_settings([suited, written])
+        assert dataclasses.replace(planned.model, dropout=config.model.dropout) == config.model
+        assert planned.training == config.training
 
 
 def test_the_users_settings_win_over_a_preset():

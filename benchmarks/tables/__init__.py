@@ -8,12 +8,14 @@ from __future__ import annotations
 import argparse
 
 from benchmarks.tables import (
+    budgets,
     cells,
     cuda,
     decoding,
     defaults,
     fine_tuning,
     lines,
+    quality,
     reproduction,
     step,
     vocabulary,
@@ -29,6 +31,8 @@ TABLES = {
     "step": step,
     "cuda": cuda,
     "cells": cells,
+    "quality": quality,
+    "budgets": budgets,
 }
 
 

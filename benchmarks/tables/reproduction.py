@@ -140,6 +140,11 @@ def row(table: Table, name: str, device: str) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
+def published_names(task: str) -> list[str]:
+    """The presets of a task that repeat a published experiment."""
+    return [name for name in preset_names(task) if "published" in preset(task, name)]
+
+
 def misses(name: str, device: str) -> list[str]:
     """A sentence for each seed that misses its bound, with the range of its last epochs."""
     bound = preset("language-model", name)["published"].get("at_most", float("inf"))
@@ -177,7 +182,7 @@ def section(table: Table, device: str) -> list[str]:
         + " | ".join(f"seed {seed}" for seed in SEEDS)
         + " | median | spread | seconds | within |"
     )
-    names = preset_names(table.task.name)
+    names = published_names(table.task.name)
     return [
         f"## {table.title}",
         "",
@@ -202,7 +207,7 @@ def page(device: str) -> str:
     """The whole page."""
     import torch
 
-    names = preset_names("language-model")
+    names = published_names("language-model")
     return "\n".join(
         [
             "# Reproduction of published results",
@@ -228,7 +233,7 @@ def page(device: str) -> str:
 
 def main(arguments: list[str]) -> None:
     """Parse the command line, train, write."""
-    presets = {name: table for table in TABLES for name in preset_names(table.task.name)}
+    presets = {name: table for table in TABLES for name in published_names(table.task.name)}
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks tables reproduction", description=(__doc__ or "").splitlines()[0]
     )

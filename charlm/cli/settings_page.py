@@ -14,7 +14,7 @@ _START = """\
 
 Every setting can be given with `--set KEY=VALUE`, in a TOML file for `--config`, or in a preset.
 Some also have an option of their own. Later sources win: the defaults, `--preset`, `--config`, the
-options, `--set`. `charlm train` first adapts dropout and embedding to the size of the text.
+options, `--set`. `charlm train` first plans settings for the text, the time and the machine.
 `--dry-run` shows the values that a training would use.
 
 A list is written with commas, such as `split=0.8,0.1,0.1`. A default in italics describes what

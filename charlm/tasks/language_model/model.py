@@ -23,7 +23,7 @@ from charlm.tasks.language_model.config import LanguageModelSection
 from charlm.tasks.language_model.output_loss import LEAST_VOCABULARY, output_loss
 from charlm.tasks.language_model.penalties import (
     PastDecoder,
-    activation_penalty,
+    add_activation_gradient,
     add_gradient,
 )
 
@@ -112,7 +112,7 @@ class LanguageModel(RecurrentModel):
             loss = output_loss(rows, head.weight, head.bias, targets.flatten().long())
         if self.training and (self.activation or self.temporal_activation):
             weights = {"norm": self.activation, "change": self.temporal_activation}
-            loss = add_gradient(loss, activation_penalty(outputs, dropped, **weights), targets)
+            loss = add_activation_gradient(loss, outputs, dropped, targets, **weights)
         if decodes and self.embedding is not None and self.past_decoder is not None:
             last = inputs.long().where(targets != PADDING, PADDING)
             penalty = self.past_decoder(logits, self.embedding.weight, last)

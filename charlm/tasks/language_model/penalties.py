@@ -5,6 +5,9 @@ Symbols in shapes: T steps, B batch, V vocabulary, E embedding, O output.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -43,6 +46,56 @@ def activation_penalty(outputs: Tensor, dropped: Tensor, *, norm: float, change:
     if change and len(outputs) > 1:
         penalty = penalty + change * (outputs[1:] - outputs[:-1]).float().square().mean()
     return penalty
+
+
+def add_activation_gradient(
+    loss: Tensor,
+    outputs: Tensor,
+    dropped: Tensor,
+    targets: Tensor,
+    *,
+    norm: float,
+    change: float,
+) -> Tensor:
+    """`add_gradient` with `activation_penalty`, without computing the penalty itself.
+
+    The arguments are those of both.
+    """
+    count = (targets != PADDING).sum()
+    apply: Callable[..., Tensor] = _ActivationGradient.apply
+    return apply(loss, outputs, dropped, count, norm, change)
+
+
+class _ActivationGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        loss: Tensor,
+        outputs: Tensor,
+        dropped: Tensor,
+        count: Tensor,
+        norm: float,
+        change: float,
+    ) -> Tensor:
+        ctx.save_for_backward(outputs, dropped, count)
+        ctx.weights = norm, change
+        return loss.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        outputs, dropped, count = ctx.saved_tensors
+        norm, change = ctx.weights
+        factor = 2 * gradient * count
+        by_dropped = dropped * (norm * factor / dropped.numel())
+        by_outputs = None
+        if change and len(outputs) > 1:
+            steps = outputs[1:] - outputs[:-1]
+            steps *= change * factor / steps.numel()
+            by_outputs = torch.empty_like(outputs)
+            torch.neg(steps[0], out=by_outputs[0])
+            torch.sub(steps[:-1], steps[1:], out=by_outputs[1:-1])
+            by_outputs[-1] = steps[-1]
+        return gradient, by_outputs, by_dropped, None, None, None
 
 
 class PastDecoder(nn.Module):

@@ -6,24 +6,31 @@ measurements behind the rules are in docs/plan.md.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any, NamedTuple
 
 from charlm.config import Settings
-from charlm.optimisation.optimisers import OPTIMISERS
-from charlm.tasks.language_model.config import LanguageModelConfig, LanguageTrainingSection
+from charlm.tasks.language_model.config import (
+    LanguageModelConfig,
+    LanguageModelSection,
+    LanguageTrainingSection,
+)
 
 MANY = 256  # characters in a vocabulary; more: most of them are rare
 LONG = 500_000  # characters in the train split; fewer are overfitted before they are learned
 SHORT = 50_000  # fewer are overfitted at once
-FEW_PASSES = 3  # through a long text; with more, the layers learn more without n-grams
+FEW_PASSES = 4  # through a long text; with more, two layers learn more than one and n-grams
 ORDER = 5  # characters in the longest n-gram that has an embedding
 
 SIZES = range(128, 1025, 64)  # hidden units that are planned
 LARGEST_FOR_SHORT = 384  # hidden units for fewer than LONG characters
-SEEN_PER_WEIGHT = 4.5  # characters of training for each recurrent weight
+SEEN_PER_WEIGHT = 6.0  # characters of training for each recurrent weight
 USED = 0.9  # of the budget of minutes, for steps
-EFFICIENCY = 0.6  # of the speed of the layers alone, in a whole step
+EFFICIENCY = 0.57  # of the speed of the layers alone, in a whole step
+# Probabilities of dropout on input, output and recurrent weights, by the least number of passes
+# through a long text.
+LONG_DROPOUTS = ((24, (0.05, 0.4, 0.2)), (8, (0.0, 0.3, 0.1)), (0, (0.0, 0.1, 0.0)))
 
 
 class Text(NamedTuple):
@@ -39,6 +46,7 @@ def planned_settings(
     given: LanguageModelConfig,
     *,
     sized: bool = False,
+    layered: bool = False,
     speed: float | None = None,
     device: str = "cpu",
 ) -> Settings:
@@ -47,57 +55,68 @@ def planned_settings(
     Args:
         given: the defaults with everything that the user has set.
         sized: whether the user has set the number of hidden units.
+        layered: whether the user has set the number of layers or the connections between them.
         speed: as of `charlm.speed.training_speed`; None: no size is planned.
         device: the type of the device. N-grams were tried on the CPU only.
     """
-    size = given.model.hidden_size
-    if speed is not None and not sized and given.training.minutes is not None:
-        size = _hidden_size(text, given, speed)
-    passes = _passes(text, given, size, speed)
-    model: dict[str, Any] = {"hidden_size": size, **_dropouts(text, passes)}
-    if text.vocabulary_size > MANY:
-        model |= {"embedding": "tied"}
-    elif (
+    # What was fitted for a long text.
+    usual = (
         text.train_characters > LONG
-        and passes < FEW_PASSES
+        and text.vocabulary_size <= MANY
         and text.train_lines is None
         and given.model.embedding == "learned"
-        and device == "cpu"
-        and OPTIMISERS[given.training.optimiser].tables
-    ):
-        model |= {"ngram_order": ORDER, "ngram_dropout": round(0.1 * passes, 1)}
-    if text.train_lines is None:
-        return {"model": model}
-    # A batch of short lines has more of them: as many as fill half a batch of a running text, but
-    # at least 50 batches in an epoch. Short lines also take longer per character.
-    usual = LanguageTrainingSection()
-    as_many = usual.batch_size * usual.seq_len // 2 * text.train_lines // text.train_characters
-    batch_size = max(usual.batch_size, min(as_many, text.train_lines // 50))
-    return {"model": model, "training": {"batch_size": batch_size}}
+        and given.training.optimiser == "adamw"
+    )
+    seen = None  # characters that the training sees, times the recurrent weights
+    if given.training.minutes is not None and speed is not None:
+        seen = 60 * given.training.minutes * USED * EFFICIENCY * speed / 6
+
+    def fitted(network: LanguageModelSection) -> tuple[LanguageModelSection, float]:
+        """The network with as many units as there is time for, and the passes through the text."""
+        if seen is not None and not sized:
+            largest = SIZES[-1] if text.train_characters > LONG else LARGEST_FOR_SHORT
+            sizes = (size for size in SIZES if size <= largest)
+            networks = [dataclasses.replace(network, hidden_size=size) for size in sizes]
+            wanted = math.sqrt(seen / SEEN_PER_WEIGHT)
+            network = min(networks, key=lambda each: abs(_recurrent_weights(each) - wanted))
+        passes = float(given.training.epochs or math.inf)
+        if seen is not None:
+            passes = min(passes, seen / _recurrent_weights(network) / text.train_characters)
+        return network, passes
+
+    network, passes = fitted(given.model)
+    model: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+    if text.vocabulary_size > MANY:
+        model["embedding"] = "tied"
+    if usual:
+        model |= {"activation": 1.0, "temporal_activation": 0.5}
+        if passes < FEW_PASSES and device == "cpu":
+            model |= {"ngram_order": ORDER, "ngram_dropout": round(min(0.2 * passes, 0.4), 1)}
+        elif not sized and not layered:
+            model |= {"num_layers": 2, "skip": True}
+            network, passes = fitted(dataclasses.replace(network, num_layers=2, skip=True))
+        # In few updates, weights that are drawn to zero do not get far from it.
+        training["weight_decay"] = round(min(0.02 * passes, 0.1), 2)
+    model |= {"hidden_size": network.hidden_size, **_dropouts(text, passes)}
+    if text.train_lines is not None:
+        # A batch of short lines has more of them: as many as fill half a batch of a running text,
+        # but at least 50 batches in an epoch. Short lines also take longer per character.
+        default = LanguageTrainingSection()
+        characters = default.batch_size * default.seq_len // 2
+        as_many = characters * text.train_lines // text.train_characters
+        training["batch_size"] = max(default.batch_size, min(as_many, text.train_lines // 50))
+    return {"model": model, "training": training}
 
 
-def _hidden_size(text: Text, given: LanguageModelConfig, speed: float) -> int:
-    """The number of units whose weights see ``SEEN_PER_WEIGHT`` characters each in the budget.
+def _recurrent_weights(network: LanguageModelSection) -> int:
+    """The weights in the matrices of LSTM layers; a character takes six operations for each."""
+    from charlm.models.build import embedding_size
 
-    With G H (H + E) recurrent weights, a character takes 6 G H (H + E) operations.
-    """
-    operations = 60 * (given.training.minutes or 0) * USED * EFFICIENCY * speed
-    layers = given.model.num_layers
-    weights = math.sqrt(operations / (6 * SEEN_PER_WEIGHT)) / (4 * layers)  # about H^2 + E H
-    wanted = math.sqrt(weights + 32**2) - 32
-    largest = SIZES[-1] if text.train_characters > LONG else LARGEST_FOR_SHORT
-    return min(SIZES, key=lambda size: abs(size - min(wanted, largest)))
-
-
-def _passes(text: Text, given: LanguageModelConfig, size: int, speed: float | None) -> float:
-    """About how many times the training reads its text."""
-    training = given.training
-    passes = float(training.epochs or math.inf)
-    if training.minutes is not None and speed is not None:
-        weights = 4 * size * (size + 64) * given.model.num_layers
-        characters = 60 * training.minutes * USED * EFFICIENCY * speed / (6 * weights)
-        passes = min(passes, characters / text.train_characters)
-    return passes
+    size, embedded = network.hidden_size, embedding_size(network)
+    above = size + (embedded if network.skip else 0)  # what a layer above the first reads
+    layers = size + embedded + (network.num_layers - 1) * (size + above)
+    return 4 * size * layers
 
 
 def _dropouts(text: Text, passes: float) -> dict[str, float]:
@@ -108,9 +127,13 @@ def _dropouts(text: Text, passes: float) -> dict[str, float]:
     only slowed down by dropout.
     """
     many = text.vocabulary_size > MANY
-    if text.train_lines is None and text.train_characters > LONG and passes >= 8:
-        of_input, of_output, of_weights = 0.05, 0.2, 0.2
-    elif text.train_characters > (LONG if text.train_lines is None else 200_000):
+    between = 0.3
+    if text.train_lines is None and text.train_characters > LONG:
+        of_input, of_output, of_weights = next(
+            probabilities for fewest, probabilities in LONG_DROPOUTS if passes >= fewest
+        )
+        between = of_output
+    elif text.train_lines is not None and text.train_characters > 200_000:
         of_input, of_output, of_weights = 0.0, 0.1, 0.0
     elif many or text.train_characters < SHORT:
         of_input, of_output, of_weights = 0.4 if many else 0.2, 0.6, 0.5
@@ -118,6 +141,7 @@ def _dropouts(text: Text, passes: float) -> dict[str, float]:
         of_input, of_output, of_weights = 0.05, 0.5, 0.3
     return {
         "input_dropout": of_input,
+        "dropout": between,
         "output_dropout": of_output,
         "weight_dropout": of_weights,
     }

@@ -11,6 +11,7 @@ from charlm.tasks.language_model.model import build_language_model
 from charlm.tasks.language_model.penalties import (
     PastDecoder,
     activation_penalty,
+    add_activation_gradient,
     add_gradient,
 )
 
@@ -72,6 +73,26 @@ def test_a_gradient_without_a_value_counts_characters():
     loss.backward()
     assert float(loss.detach()) == 5
     assert float(weight.grad) == 3 * 2 * 3.0
+
+
+@pytest.mark.parametrize("steps", [1, 2, STEPS])
+@pytest.mark.parametrize("kinds", [{"norm": 2.0, "change": 0.0}, {"norm": 0.5, "change": 3.0}])
+def test_the_gradient_of_the_activation_penalty_is_that_of_its_equation(steps, kinds):
+    targets = torch.ones(steps, BATCH, dtype=torch.int64)
+    targets[0, 0] = PADDING
+    outputs = torch.randn(steps, BATCH, 5, dtype=torch.float64, requires_grad=True)
+    found = []
+    for quick in (False, True):
+        dropped = outputs * 2
+        loss = outputs.sum() + dropped.square().sum()
+        if quick:
+            total = add_activation_gradient(loss, outputs, dropped, targets, **kinds)
+        else:
+            penalty = activation_penalty(outputs, dropped, **kinds)
+            total = add_gradient(loss, penalty, targets)
+        assert float(total.detach()) == float(loss.detach())
+        found += torch.autograd.grad(total * 1.5, outputs)
+    torch.testing.assert_close(found[1], found[0], rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("embedding", ["learned", "tied"])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 import torch
 
@@ -13,11 +16,19 @@ LAPTOP = 2.8e11  # operations per second
 NOVEL, PLAYS = Text(153_522, 28), Text(1_003_854, 66)
 
 
-def planned(text: Text, *, speed: float | None = LAPTOP, sized: bool = False, **training):
+def planned(
+    text: Text,
+    *,
+    speed: float | None = LAPTOP,
+    sized: bool = False,
+    layered: bool = False,
+    model: Mapping[str, Any] = {},
+    **training: Any,
+) -> LanguageModelConfig:
     """The configuration that is planned for a text, with some settings of the user."""
-    settings = [{"training": training}] if training else []
+    settings = [{"model": model, "training": training}]
     given = LanguageModelConfig.from_settings(settings)
-    suited = planned_settings(text, given, sized=sized, speed=speed)
+    suited = planned_settings(text, given, sized=sized, layered=layered, speed=speed)
     return LanguageModelConfig.from_settings([suited, *settings])
 
 
@@ -57,8 +68,10 @@ def test_short_lines_make_larger_batches(characters, lines, batch_size):
 
 
 def test_more_time_and_a_faster_machine_make_a_larger_network():
-    sizes = [planned(PLAYS, minutes=minutes).model.hidden_size for minutes in (0.3, 1, 3, 10, 30)]
-    assert sizes == sorted(set(sizes))
+    models = [planned(PLAYS, minutes=minutes).model for minutes in (0.3, 1, 3, 10, 30)]
+    units = [model.hidden_size * model.num_layers for model in models]
+    assert units == sorted(set(units))
+    sizes = [model.hidden_size for model in models]
     assert set(sizes) <= set(SIZES)
     faster = planned(PLAYS, minutes=3, speed=10 * LAPTOP).model.hidden_size
     assert faster == sizes[-1]  # ten times the speed is ten times the time
@@ -72,26 +85,52 @@ def test_a_size_that_is_given_and_a_training_by_epochs_keep_their_size():
     assert planned(PLAYS, minutes=30, speed=None).model.hidden_size == usual
 
 
-def test_a_long_text_that_is_read_a_few_times_has_ngrams():
-    models = [planned(PLAYS, epochs=epochs).model for epochs in (1, 2, 3, 40)]
-    assert [model.ngram_order for model in models] == [5, 5, 1, 1]
-    assert [model.ngram_dropout for model in models] == [0.1, 0.2, 0.0, 0.0]
-    assert planned(NOVEL, epochs=1).model.ngram_order == 1
-    assert planned(PLAYS, minutes=0.5).model.ngram_order == 5
-    assert planned(PLAYS, minutes=10).model.ngram_order == 1
+def test_a_long_text_has_two_layers_with_skip_connections():
+    planned_for = planned(PLAYS, minutes=10)
+    model, training = planned_for.model, planned_for.training
+    assert (model.num_layers, model.skip, model.residual) == (2, True, False)
+    assert (model.activation, model.temporal_activation) == (1.0, 0.5)
+    assert training.weight_decay == 0.1
+    for short in (NOVEL, Text(5_000_000, 4000), Text(5_000_000, 60, 10_000)):
+        assert planned(short).model.num_layers == 1
+        assert planned(short).training.weight_decay == LanguageModelConfig().training.weight_decay
 
 
 @pytest.mark.parametrize(
-    "settings",
-    [{"model": {"embedding": "one-hot"}}, {"training": {"optimiser": "sgd"}}],
-    ids=["one-hot", "sgd"],
+    ("flags", "settings"),
+    [
+        ({"sized": True}, {}),
+        ({"layered": True}, {}),
+        ({}, {"model": {"embedding": "one-hot"}}),
+        ({}, {"model": {"embedding": "tied"}}),
+        ({}, {"optimiser": "sgd"}),
+    ],
 )
-def test_no_ngrams_where_they_cannot_be_had(settings):
-    few = {"training": {"epochs": 1, **settings.get("training", {})}}
-    given = LanguageModelConfig.from_settings([{**settings, **few}])
-    suited = planned_settings(PLAYS, given)
-    assert LanguageModelConfig.from_settings([suited, settings]).model.ngram_order == 1
-    assert planned(Text(5_000_000, 2583), epochs=1).model.ngram_order == 1  # tied
+def test_a_network_that_is_given_keeps_its_layers(flags, settings):
+    found = planned(PLAYS, **flags, **{**settings, "epochs": 9})
+    assert (found.model.num_layers, found.model.skip) == (1, False)
+    assert (found.model.activation > 0) == bool(flags)
+    few = planned(PLAYS, **flags, **{**settings, "epochs": 1})
+    assert (few.model.ngram_order > 1) == bool(flags)
+
+
+def test_more_passes_through_a_long_text_have_more_dropout():
+    models = [planned(PLAYS, epochs=epochs).model for epochs in (1, 8, 24)]
+    assert [model.output_dropout for model in models] == [0.1, 0.3, 0.4]
+    assert [model.dropout for model in models] == [0.1, 0.3, 0.4]
+    assert [model.weight_dropout for model in models] == [0.0, 0.1, 0.2]
+
+
+def test_a_long_text_that_is_read_a_few_times_has_ngrams():
+    few = [planned(PLAYS, epochs=epochs) for epochs in (1, 3, 5, 40)]
+    assert [each.model.ngram_order for each in few] == [5, 5, 1, 1]
+    assert [each.model.ngram_dropout for each in few] == [0.2, 0.4, 0.0, 0.0]
+    assert [each.model.num_layers for each in few] == [1, 1, 2, 2]
+    assert [each.training.weight_decay for each in few] == [0.02, 0.06, 0.1, 0.1]
+    assert planned(NOVEL, epochs=1).model.ngram_order == 1
+    assert planned(PLAYS, minutes=0.3).model.ngram_order == 5
+    assert planned(PLAYS, minutes=10).model.ngram_order == 1
+    given = LanguageModelConfig.from_settings([{"training": {"epochs": 1}}])
     on_a_card = planned_settings(PLAYS, given, device="cuda")
     assert "ngram_order" not in on_a_card["model"]
 
