@@ -3,7 +3,8 @@
     python -m benchmarks tables budgets --folder RUNS
 
 The text is Tiny Shakespeare, which $CHARLM_CORPORA must have. Runs that RUNS already has are not
-trained again, so the measurement can be made in parts, on a quiet machine.
+trained again, and the table has all of them, so the measurement can be made in parts, on a quiet
+machine: --minutes 10 --seeds 1 trains one run.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 PAGE, PICTURE = DOCS / "plan.md", DOCS / "pictures" / "budgets.png"
 BEGIN, END = "<!-- the table: python -m benchmarks tables budgets -->", "<!-- end of the table -->"
 MINUTES = (1, 3, 10, 30)
+SEEDS = 3
 HEADER = [
     *("minutes", "units", "layers", "epochs", "nats/char, carried", "in windows of 256"),
     *("bits/char, carried", "seeds"),
@@ -129,13 +131,18 @@ def main(arguments: list[str]) -> None:
     )
     parser.add_argument("--folder", type=Path, required=True, help="where the runs are made")
     parser.add_argument("--minutes", type=int, nargs="*", default=MINUTES)
-    parser.add_argument("--seeds", type=int, default=3, help="seeds of each budget")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="of each budget, from 0 on")
     options = parser.parse_args(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
-    runs = {
-        minutes: [trained(options.folder, minutes, seed) for seed in range(options.seeds)]
-        for minutes in options.minutes
-    }
+    for minutes in options.minutes:
+        for seed in range(options.seeds):
+            trained(options.folder, minutes, seed)
+    runs: dict[int, list[dict[str, Any]]] = {}
+    for minutes in MINUTES:
+        done = (options.folder / f"{minutes}-minutes-{seed}" for seed in range(SEEDS))
+        seeds = [seed for seed, run in enumerate(done) if (run / "scores.json").is_file()]
+        if seeds:
+            runs[minutes] = [trained(options.folder, minutes, seed) for seed in seeds]
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     after = rest.partition(END)[2]
     PAGE.write_text("\n".join([before + BEGIN, "", *section(runs), "", END + after]))

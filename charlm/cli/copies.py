@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from charlm.cli.output import Output
 from charlm.corpus.splits import chosen_split
 from charlm.errors import CharlmError, CorpusError, shown
@@ -43,6 +41,8 @@ def show_copies(corpus: Corpus, texts: Sequence[str], output: Output) -> dict[st
         The result for JSON: of each passage its start in all texts together, its length and its
         place in the train split, in characters from 0.
     """
+    import numpy as np
+
     from charlm.tasks.language_model.copies import SHORTEST, WINDOWS, Copies, copies
 
     train, vocabulary = corpus.split("train"), corpus.vocabulary

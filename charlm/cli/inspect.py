@@ -35,6 +35,12 @@ def inspect(
     memory: Annotated[
         bool, typer.Option("--memory", help="Measure how far back in the text a model remembers.")
     ] = False,
+    context: Annotated[
+        bool,
+        typer.Option(
+            "--context", help="Measure how many characters before the next one its prediction uses."
+        ),
+    ] = False,
     surprisal: Annotated[
         bool,
         typer.Option(
@@ -79,11 +85,14 @@ def inspect(
     of the derivative d h_t / d x_(t-k). The table shows the median over 16 positions of the text,
     relative to the norm at k = 0. A bar has one # for each power of ten above 1e-12.
 
+    --context measures the bits of the next character if the model reads only the last k characters
+    before it, and if those before the last k are shuffled.
+
     --surprisal colours a text by the bits of each character, and lists the most surprising ones.
     """
-    if memory == surprisal:
+    if memory + context + surprisal != 1:
         raise UsageError(
-            "charlm inspect measures one thing at a time: give --memory or --surprisal",
+            "charlm inspect measures one thing at a time: give --memory, --context or --surprisal",
             "charlm inspect --memory measures how far back a model remembers",
         )
     if surprisal:
@@ -94,6 +103,11 @@ def inspect(
         return
     if text is not None:
         raise UsageError("--text is for --surprisal", "leave it out, or give --surprisal")
+    if context:
+        if plot:
+            raise UsageError("--context draws no picture", "leave --plot out")
+        _show_context(_open(run, output), split, corpora_dir, output)
+        return
     kind = picture_kind(plot) if plot else ""
     from charlm.tasks.language_model.memory import THRESHOLD
 
@@ -136,6 +150,44 @@ def _check_running_text(run: Run, option: str) -> None:
             f"{run.folder} was trained with --lines, and {option} needs a running text",
             "name a run without --lines",
         )
+
+
+def _show_context(
+    runs: dict[str, Run], split: str | None, corpora_dir: Path | None, output: Output
+) -> None:
+    """Measure and print how much of the text before a character its prediction uses."""
+    from charlm.tasks.language_model.batches import id_tensor
+    from charlm.tasks.language_model.context import ENOUGH, context
+
+    contents = []
+    for label, run in runs.items():
+        _check_running_text(run, "--context")
+        corpus = run.load_corpus(corpora_dir)
+        chosen = chosen_split(split, corpus.split_sizes, SHORTEST)
+        with polled() as stop:
+            found = context(run.load_model(), id_tensor(corpus.split(chosen)), should_stop=stop)
+        contents.append(
+            {
+                "run": str(run.folder),
+                "split": chosen,
+                **dataclasses.asdict(found),
+                "enough": found.enough,
+            }
+        )
+        if len(contents) > 1:
+            output.text("")
+        where = f"the {chosen} split of {corpus.name}"
+        output.text(f"{_title(run, label)}: bits of the next character, {where}")
+        rows = [
+            (str(k), f"{cut:.3f}", f"{shuffled:.3f}")
+            for k, cut, shuffled in zip(found.distances, found.cut, found.shuffled, strict=True)
+        ]
+        whole = f"{found.whole:.3f}"
+        rows.append((f"{found.length} (the whole)", whole, whole))
+        output.table(("last k characters", "nothing before", "the rest shuffled"), rows)
+        enough = f"{found.enough} characters" if found.enough else "more than these"
+        output.text(f"within {ENOUGH - 1:.0%} of the whole with the last {enough}")
+    output.json({"runs": contents})
 
 
 def _show_surprisal(

@@ -8,8 +8,6 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from charlm.cli.interrupts import polled
 from charlm.cli.output import Output, styled
 from charlm.errors import CorpusError, shown
@@ -43,6 +41,8 @@ def measure(
     Raises:
         CorpusError: there are fewer than two characters.
     """
+    import numpy as np
+
     from charlm.tasks.language_model.surprisal import surprisal
 
     ids, characters = text.read(split)
@@ -62,6 +62,8 @@ def measure(
 
 def show(found: Surprisal, vocabulary: Vocabulary, where: str, output: Output) -> dict[str, Any]:
     """Print a text with its surprisal, and its most surprising places; returns the JSON."""
+    import numpy as np
+
     bits, ngram = found.bits, found.ngram
     colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     words = f"{where}: {np.nanmean(bits):.3f} bits per character"
@@ -103,6 +105,8 @@ def _legend(colours: bool) -> str:
 
 def _marked(found: Surprisal, colours: bool) -> str:
     """The text with colours, or brackets around what is surprising. A marked line end is shown."""
+    import numpy as np
+
     parts = []
     bits = np.nan_to_num(found.bits)
     if colours:

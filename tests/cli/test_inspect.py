@@ -285,3 +285,17 @@ def test_colours_and_brackets_keep_the_text(monkeypatch):
     plain = re.sub(r"\x1b\[[0-9;]*m", "", coloured)
     assert plain.replace("\u21b5", "") == text
     assert "0-1" in module._legend(True)
+
+
+def test_context_of_several_runs(inspect):
+    code, out, err = inspect("--context", "--run", "checkpoints/rnn", "--run", "checkpoints/lstm")
+    assert code == 0, err
+    assert out.count("the rest shuffled") == 2
+    assert out.count("of the whole with the last") == 2
+    found = inspect("--context", "--run", "checkpoints/lstm", "--split", "train", "--json").json
+    (each,) = found["runs"]
+    assert each["distances"] == [1, 2, 3, 5, 10, 20, 50, 100]
+    assert len(each["cut"]) == len(each["shuffled"]) == 8
+    assert each["whole"] > 0
+    assert inspect("--context", "--plot", "a.png").code == 2
+    assert inspect("--context", "--memory").code == 2
