@@ -118,13 +118,15 @@ def _marked(found: Surprisal, colours: bool) -> str:
         end = start + len([*group])
         text = found.text[start:end]
         start = end
-        if level:
-            text = text.replace("\n", "\u21b5\n")
+        if not level:
+            parts.append(text)
+            continue
+        text = text.replace("\n", "\u21b5\n")
         if colours:
             lines = [styled(line, LEVELS[level][1], sys.stdout) for line in text.split("\n")]
             parts.append("\n".join(lines))
         else:
-            parts.append(f"[{text}]" if level else text)
+            parts.append(f"[{text}]")
     return "".join(parts)
 
 
