@@ -118,6 +118,14 @@ class Output:
         if not self.as_json:
             self._write(_shown(text) + end)
 
+    def coloured(self, pieces: Iterable[tuple[str, str]]) -> None:
+        """Write a result in pieces, each in one of rich's styles; an empty style is none."""
+        if not self.as_json:
+            shown = ((_shown(text), style) for text, style in pieces)
+            self._write(
+                "".join(styled(*each, sys.stdout) if each[1] else each[0] for each in shown)
+            )
+
     def json(self, content: dict[str, Any]) -> None:
         """Write the result for programs, if JSON was asked for."""
         if self.as_json:

@@ -6,10 +6,11 @@ import itertools
 import math
 import os
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from charlm.cli.interrupts import polled
-from charlm.cli.output import Output, styled
+from charlm.cli.output import Output
 from charlm.errors import CorpusError, shown
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ LEVELS = (
     *((4, "black on color(215)"), (8, "black on color(203)")),
 )
 MARKED = 4  # bits from which a character is in brackets where there are no colours
+Piece = tuple[str, str]  # a text and its style
 PLACES = 10  # that are listed
 CONTEXT = 24  # characters before a place that are shown
 
@@ -70,8 +72,7 @@ def show(found: Surprisal, vocabulary: Vocabulary, where: str, output: Output) -
     if ngram is not None:
         words += f", the n-gram {np.nanmean(ngram):.3f}"
     output.text(words)
-    output.text(_legend(colours) + "\n")
-    output.text(_marked(found, colours) + "\n")
+    output.coloured([*_legend(colours), ("\n\n", ""), *_marked(found, colours), ("\n\n", "")])
     output.text("the most surprising characters")
     output.table(*_places(found, found.most(bits, PLACES), vocabulary), left=2)
     if ngram is not None:
@@ -92,42 +93,38 @@ def show(found: Surprisal, vocabulary: Vocabulary, where: str, output: Output) -
     }
 
 
-def _legend(colours: bool) -> str:
+def _legend(colours: bool) -> list[Piece]:
     if not colours:
-        return f"[in brackets]: {MARKED} bits and more"
+        return [(f"[in brackets]: {MARKED} bits and more", "")]
     pairs = itertools.pairwise([*LEVELS, (None, "")])
     names = [
         (f" {least}-{most} " if most is not None else f" {least} and more ", style)
         for (least, style), (most, _) in pairs
     ]
-    return "bits: " + "".join(styled(name, style, sys.stdout) for name, style in names)
+    return [("bits:", ""), *names]
 
 
-def _marked(found: Surprisal, colours: bool) -> str:
+def _marked(found: Surprisal, colours: bool) -> Iterator[Piece]:
     """The text with colours, or brackets around what is surprising. A marked line end is shown."""
     import numpy as np
 
-    parts = []
     bits = np.nan_to_num(found.bits)
-    if colours:
-        levels = np.searchsorted([least for least, _ in LEVELS], bits, side="right") - 1
-    else:
-        levels = (bits >= MARKED).astype(int)
+    levels = np.searchsorted([least for least, _ in LEVELS], bits, side="right") - 1
+    if not colours:
+        levels = (bits >= MARKED).astype(levels.dtype)
     start = 0
     for level, group in itertools.groupby(levels.tolist()):
         end = start + len([*group])
-        text = found.text[start:end]
-        start = end
+        text, start = found.text[start:end], end
         if not level:
-            parts.append(text)
-            continue
-        text = text.replace("\n", "\u21b5\n")
-        if colours:
-            lines = [styled(line, LEVELS[level][1], sys.stdout) for line in text.split("\n")]
-            parts.append("\n".join(lines))
+            yield text, ""
+        elif not colours:
+            yield "[" + text.replace("\n", "\u21b5\n") + "]", ""
         else:
-            parts.append(f"[{text}]")
-    return "".join(parts)
+            for line in text.splitlines(keepends=True):
+                content = line.removesuffix("\n")
+                yield (content if content == line else f"{content}\u21b5"), LEVELS[level][1]
+                yield line[len(content) :], ""  # a colour must not run on to the next line
 
 
 def _places(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -264,10 +267,7 @@ def test_surprisal_of_a_split_and_of_a_text(inspect, folder):
     assert inspect(*LSTM, "--text", "own.txt").code == 2
 
 
-def test_colours_and_brackets_keep_the_text(monkeypatch):
-    import re
-    import sys
-
+def test_colours_and_brackets_keep_the_text():
     import numpy as np
 
     from charlm.cli import surprisal as module
@@ -276,15 +276,39 @@ def test_colours_and_brackets_keep_the_text(monkeypatch):
     text = "abc\ndef\n\ng"
     bits = np.array([np.nan, 0.1, 1.5, 5.0, 9.0, 3.0, 0.2, 4.0, 8.0, 0.0])
     found = Surprisal(text, bits, None, np.zeros((10, 1), int), np.ones((10, 1)))
-    assert module._marked(found, False) == "abc[\u21b5\nd]ef[\u21b5\n\u21b5\n]g"
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    monkeypatch.setenv("TERM", "xterm-256color")
-    coloured = module._marked(found, True)
-    assert "\x1b[" in coloured
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", coloured)
-    assert plain.replace("\u21b5", "") == text
-    assert "0-1" in module._legend(True)
+    plain = [*module._marked(found, False)]
+    assert "".join(piece for piece, _ in plain) == "abc[\u21b5\nd]ef[\u21b5\n\u21b5\n]g"
+    assert not any(style for _, style in plain)
+    coloured = [*module._marked(found, True)]
+    assert "".join(piece for piece, _ in coloured).replace("\u21b5", "") == text
+    assert all(not style for piece, style in coloured if "\n" in piece)
+    levels = [style for _, style in module.LEVELS]
+    styled = [(piece, levels.index(style)) for piece, style in coloured if style]
+    assert styled == [("c", 1), ("\u21b5", 3), ("d", 4), ("e", 2), ("\u21b5", 3), ("\u21b5", 4)]
+    assert [piece for piece, _ in module._legend(True)][1:3] == [" 0-1 ", " 1-2 "]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal of Unix")
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_a_terminal_shows_colours_unless_told_not_to(folder, no_color):
+    import pty
+
+    words = ["inspect", "--surprisal", "--run", "checkpoints/lstm", "--length", "40", "--quiet"]
+    environment = {**os.environ, "TERM": "xterm-256color", "NO_COLOR": no_color}
+    controller, terminal = pty.openpty()
+    done = subprocess.Popen(
+        [sys.executable, "-m", "charlm", *words], stdout=terminal, env=environment
+    )
+    os.close(terminal)
+    printed = b""
+    with contextlib.suppress(OSError):  # the end
+        while part := os.read(controller, 4096):
+            printed += part
+    os.close(controller)
+    assert done.wait() == 0
+    assert (b"\x1b[30;48;5;" in printed) == (no_color == "")
+    assert b"x1b" not in printed
+    assert (b"[in brackets]" in printed) == (no_color == "1")
 
 
 def test_context_of_several_runs(inspect):
