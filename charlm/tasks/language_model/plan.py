@@ -20,17 +20,20 @@ from charlm.tasks.language_model.config import (
 MANY = 256  # characters in a vocabulary; more: most of them are rare
 LONG = 500_000  # characters in the train split; fewer are overfitted before they are learned
 SHORT = 50_000  # fewer are overfitted at once
-FEW_PASSES = 4  # through a long text; with more, two layers learn more than one and n-grams
+FEW_PASSES = 4.5  # through a long text; with more, two layers learn more than one and n-grams
 ORDER = 5  # characters in the longest n-gram that has an embedding
 
 SIZES = range(128, 1025, 64)  # hidden units that are planned
 LARGEST_FOR_SHORT = 384  # hidden units for fewer than LONG characters
-SEEN_PER_WEIGHT = 6.0  # characters of training for each recurrent weight
+SEEN_PER_WEIGHT = 5.5  # characters of training for each recurrent weight
 USED = 0.9  # of the budget of minutes, for steps
 EFFICIENCY = 0.57  # of the speed of the layers alone, in a whole step
 # Probabilities of dropout on input, output and recurrent weights, by the least number of passes
 # through a long text.
-LONG_DROPOUTS = ((24, (0.05, 0.4, 0.2)), (8, (0.0, 0.3, 0.1)), (0, (0.0, 0.1, 0.0)))
+LONG_DROPOUTS = (
+    *((24, (0.05, 0.4, 0.2)), (14, (0.0, 0.3, 0.1))),
+    *((8, (0.0, 0.2, 0.05)), (0, (0.0, 0.1, 0.0))),
+)
 
 
 class Text(NamedTuple):
