@@ -20,7 +20,7 @@ from charlm.tasks.language_model.config import (
 MANY = 256  # characters in a vocabulary; more: most of them are rare
 LONG = 500_000  # characters in the train split; fewer are overfitted before they are learned
 SHORT = 50_000  # fewer are overfitted at once
-FEW_PASSES = 4.5  # through a long text; with more, two layers learn more than one and n-grams
+FEW_PASSES = 4.2  # through a long text; with more, two layers learn more than one and n-grams
 ORDER = 5  # characters in the longest n-gram that has an embedding
 
 SIZES = range(128, 1025, 64)  # hidden units that are planned
@@ -82,9 +82,12 @@ def planned_settings(
             networks = [dataclasses.replace(network, hidden_size=size) for size in sizes]
             wanted = math.sqrt(seen / SEEN_PER_WEIGHT)
             network = min(networks, key=lambda each: abs(_recurrent_weights(each) - wanted))
+            weights = min(wanted, _recurrent_weights(networks[-1]))  # so that sizes make no jumps
+        else:
+            weights = _recurrent_weights(network)
         passes = float(given.training.epochs or math.inf)
         if seen is not None:
-            passes = min(passes, seen / _recurrent_weights(network) / text.train_characters)
+            passes = min(passes, seen / weights / text.train_characters)
         return network, passes
 
     network, passes = fitted(given.model)
