@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks.commands import charlm
 from benchmarks.harness import Options
-from benchmarks.results import describe, surroundings, table
+from benchmarks.results import describe, surroundings, table, write_between
 from charlm.strict_json import dumps
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -143,8 +143,6 @@ def main(arguments: list[str]) -> None:
         seeds = [seed for seed, run in enumerate(done) if (run / "scores.json").is_file()]
         if seeds:
             runs[minutes] = [trained(options.folder, minutes, seed) for seed in seeds]
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    after = rest.partition(END)[2]
-    PAGE.write_text("\n".join([before + BEGIN, "", *section(runs), "", END + after]))
+    write_between(PAGE, BEGIN, END, "\n".join(section(runs)))
     draw(runs)
     print(PAGE, PICTURE)

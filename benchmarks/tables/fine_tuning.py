@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.commands import charlm
-from benchmarks.results import table
+from benchmarks.results import table, write_between
 
 PAGE = Path(__file__).parents[2] / "docs" / "fine-tuning.md"
 BEGIN, END = (
@@ -113,8 +113,5 @@ def main(arguments: list[str]) -> None:
     if options.train:
         print(trained(options.folder, options.train)["valid_perplexity"])
         return
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    after = rest.partition(END)[2]
-    text = f"{before}{BEGIN}\n\n{section(options.folder)}\n\n{END}{after}"
-    PAGE.write_text(text, encoding="utf-8")
+    write_between(PAGE, BEGIN, END, section(options.folder))
     print(PAGE)

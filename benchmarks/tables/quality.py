@@ -24,7 +24,7 @@ from typing import Any
 
 from benchmarks.commands import CHARLM
 from benchmarks.harness import Options
-from benchmarks.results import describe, surroundings, table
+from benchmarks.results import describe, surroundings, table, write_between
 from charlm.strict_json import dumps
 
 PAGE = Path(__file__).parents[2] / "docs" / "quality.md"
@@ -192,8 +192,5 @@ def main(arguments: list[str]) -> None:
     studies = json.loads(options.results.read_text())
     done = [corpus for corpus in EPOCHS if corpus in studies]
     lines = [line for corpus in done for line in section(corpus, studies[corpus])]
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    after = rest.partition(END)[2]
-    page = "\n".join([before + BEGIN, "", *lines, END + after])
-    PAGE.write_text(page, encoding="utf-8")
+    write_between(PAGE, BEGIN, END, "\n".join(lines))
     print(PAGE)

@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charlm.cli.output import Output
 from charlm.corpus.splits import chosen_split
-from charlm.errors import CharlmError, CorpusError, shown
+from charlm.errors import shown
 
 if TYPE_CHECKING:
-    from charlm.runs import Run
     from charlm.tasks.language_model.corpus import Corpus
 
 SHOWN_PASSAGES = 10
 SHOWN_CHARACTERS = 40  # of a passage
-
-
-def corpus_of(run: Run, corpora_dir: Path | None) -> Corpus:
-    """The run's text.
-
-    Raises:
-        CorpusError: it has moved or changed.
-    """
-    try:
-        corpus: Corpus = run.load_corpus(corpora_dir)
-    except CharlmError as error:
-        raise CorpusError(
-            f"--show-copies compares with the run's text, but {error.message}",
-            "put the text back in its place, or leave out --show-copies",
-        ) from None
-    return corpus
 
 
 def show_copies(corpus: Corpus, texts: Sequence[str], output: Output) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from charlm.cli.copies import corpus_of, show_copies
+from charlm.cli.copies import show_copies
 from charlm.cli.files import check_file, check_not_read, write_whole
 from charlm.cli.lines import Wanted, check_options, write_lines
-from charlm.cli.options import CorporaDir, Device, GivenRun, open_run, takes_output
+from charlm.cli.options import CorporaDir, Device, GivenRun, compared_corpus, open_run, takes_output
 from charlm.cli.output import Output
 from charlm.cli.writer import Writer, blocks
 from charlm.config.seeds import LARGEST_SEED
@@ -146,7 +146,16 @@ def generate(
     if prefix is not None and prefix_file is not None:
         raise UsageError("--prefix and --prefix-file are both given", "give only one of them")
     if interactive:
-        _check_interactive(output.as_json, file, num_samples, prefix_file, new_only, copies)
+        _check_interactive(
+            {
+                "--json": output.as_json,
+                "--output": file is not None,
+                "--num-samples": num_samples > 1,
+                "--new-only": new_only,
+                "--show-copies": copies,
+                "--prefix-file -": prefix_file == "-",
+            }
+        )
     if file is not None:
         check_file("--output", file)
     from charlm.device import select_device
@@ -172,7 +181,7 @@ def generate(
             output.warn(f"{file} exists: the complete text replaces it; Ctrl-C before keeps it")
     others = {"--exact-length": exact_length, "--stop": bool(stop), "--show-copies": copies}
     check_options(opened, new_only=new_only, others=others)
-    corpus = corpus_of(opened, corpora_dir) if copies else None
+    corpus = compared_corpus(opened, corpora_dir, "--show-copies") if copies else None
     for text in stops:
         if unknown := opened.vocabulary.unknown_characters(text):
             characters = ", ".join(map(repr, unknown))
@@ -217,23 +226,8 @@ def _unescaped(text: str) -> str:
     return re.sub(r"\\([nt\\])", lambda found: _ESCAPES[found[1]], text)
 
 
-def _check_interactive(
-    as_json: bool,
-    file: Path | None,
-    num_samples: int,
-    prefix_file: str | None,
-    new_only: bool,
-    copies: bool,
-) -> None:
+def _check_interactive(given: dict[str, bool]) -> None:
     """Raise a UsageError for an option that has no meaning with --interactive."""
-    given = {
-        "--json": as_json,
-        "--output": file is not None,
-        "--num-samples": num_samples > 1,
-        "--new-only": new_only,
-        "--show-copies": copies,
-        "--prefix-file -": prefix_file == "-",
-    }
     for option, is_given in given.items():
         if is_given:
             raise UsageError(

@@ -115,11 +115,7 @@ def inspect(
     splits: dict[str, str] = {}
     memories: dict[str, Memory] = {}
     for label, each in runs.items():
-        _check_running_text(each, "--memory")
-        corpus = each.load_corpus(corpora_dir)
-        splits[label] = chosen_split(split, corpus.split_sizes, SHORTEST)
-        where = f"the {splits[label]} split of {corpus.name}"
-        tokens = corpus.split(splits[label])
+        tokens, splits[label], where = _read_split(each, "--memory", split, corpora_dir)
         memories[label] = _measure(each, label, tokens, where, distances, output)
     contents = [_content(runs[label], splits[label], memories[label]) for label in runs]
     output.json({"threshold": THRESHOLD, "runs": contents})
@@ -152,6 +148,16 @@ def _check_running_text(run: Run, option: str) -> None:
         )
 
 
+def _read_split(
+    run: Run, option: str, split: str | None, corpora_dir: Path | None
+) -> tuple[Any, str, str]:
+    """The ids of a split of the run's running text, its name, and a name for people."""
+    _check_running_text(run, option)
+    corpus = run.load_corpus(corpora_dir)
+    chosen = chosen_split(split, corpus.split_sizes, SHORTEST)
+    return corpus.split(chosen), chosen, f"the {chosen} split of {corpus.name}"
+
+
 def _show_context(
     runs: dict[str, Run], split: str | None, corpora_dir: Path | None, output: Output
 ) -> None:
@@ -161,11 +167,9 @@ def _show_context(
 
     contents = []
     for label, run in runs.items():
-        _check_running_text(run, "--context")
-        corpus = run.load_corpus(corpora_dir)
-        chosen = chosen_split(split, corpus.split_sizes, SHORTEST)
+        ids, chosen, where = _read_split(run, "--context", split, corpora_dir)
         with polled() as stop:
-            found = context(run.load_model(), id_tensor(corpus.split(chosen)), should_stop=stop)
+            found = context(run.load_model(), id_tensor(ids), should_stop=stop)
         contents.append(
             {
                 "run": str(run.folder),
@@ -176,7 +180,6 @@ def _show_context(
         )
         if len(contents) > 1:
             output.text("")
-        where = f"the {chosen} split of {corpus.name}"
         output.text(f"{_title(run, label)}: bits of the next character, {where}")
         rows = [
             (str(k), f"{cut:.3f}", f"{shuffled:.3f}")
@@ -202,6 +205,8 @@ def _show_surprisal(
     from charlm.cli.surprisal import measure, show
 
     _check_running_text(run, "--surprisal")
+    if text is not None and split is not None:
+        raise UsageError("--text and --split are both given", "give only one of them")
     corpus: Any = None
     try:
         corpus = run.load_corpus(corpora_dir)
@@ -210,8 +215,6 @@ def _show_surprisal(
             raise
         output.warn(f"no n-gram, because {error.message}")
     if text is not None:
-        if split is not None:
-            raise UsageError("--text and --split are both given", "give only one of them")
         other = LANGUAGE_MODEL.own_text(run, text, None)
         where = shown(text)
         found = measure(run, corpus, other, "train", length, where)

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from charlm.cli.interrupts import StopFlag, polled
+from charlm.cli.options import compared_corpus
 from charlm.cli.writer import Writer
 from charlm.corpus import SPLITS
-from charlm.errors import CharlmError, CorpusError, RunError, UsageError, counted
+from charlm.errors import CorpusError, RunError, UsageError, counted
 
 if TYPE_CHECKING:
     from charlm.runs import Run
@@ -51,15 +52,10 @@ def lines_of_text(run: Run, corpora_dir: Path | None) -> Container[str]:
     Raises:
         CorpusError: the text has moved or changed.
     """
-    try:
-        from charlm.tasks.language_model.lines import KnownLines
+    from charlm.tasks.language_model.lines import KnownLines
 
-        return KnownLines(run.load_corpus(corpora_dir).line_hashes(*SPLITS))
-    except CharlmError as error:
-        raise CorpusError(
-            f"--new-only compares with the run's text, but {error.message}",
-            "put the text back in its place, or leave out --new-only",
-        ) from None
+    corpus = compared_corpus(run, corpora_dir, "--new-only")
+    return KnownLines(corpus.line_hashes(*SPLITS))
 
 
 def write_lines(

@@ -14,7 +14,7 @@ from typer.core import TyperCommand, TyperOption
 from charlm.cli.output import Output
 from charlm.compiled import teller
 from charlm.corpus import read_text
-from charlm.errors import CorpusError, UsageError
+from charlm.errors import CharlmError, CorpusError, UsageError
 from charlm.home import is_path, with_home
 
 if TYPE_CHECKING:
@@ -192,6 +192,21 @@ DryRun = Annotated[
         "--dry-run", help="Show all settings and the size of the model, without training."
     ),
 ]
+
+
+def compared_corpus(run: Run, corpora_dir: Path | None, option: str) -> Any:
+    """The run's text, with which an option of ``charlm generate`` compares.
+
+    Raises:
+        CorpusError: it has moved or changed.
+    """
+    try:
+        return run.load_corpus(corpora_dir)
+    except CharlmError as error:
+        raise CorpusError(
+            f"{option} compares with the run's text, but {error.message}",
+            f"put the text back in its place, or leave out {option}",
+        ) from None
 
 
 def open_run(

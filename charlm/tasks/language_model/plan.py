@@ -30,10 +30,7 @@ USED = 0.9  # of the budget of minutes, for steps
 EFFICIENCY = 0.57  # of the speed of the layers alone, in a whole step
 # Probabilities of dropout on input, output and recurrent weights, by the least number of passes
 # through a long text.
-LONG_DROPOUTS = (
-    *((24, (0.05, 0.4, 0.2)), (14, (0.0, 0.3, 0.1))),
-    *((8, (0.0, 0.2, 0.05)), (0, (0.0, 0.1, 0.0))),
-)
+LONG_DROPOUTS = {24: (0.05, 0.4, 0.2), 14: (0.0, 0.3, 0.1), 8: (0.0, 0.2, 0.05), 0: (0.0, 0.1, 0.0)}
 
 
 class Text(NamedTuple):
@@ -136,7 +133,7 @@ def _dropouts(text: Text, passes: float) -> dict[str, float]:
     between = 0.3
     if text.train_lines is None and text.train_characters > LONG:
         of_input, of_output, of_weights = next(
-            probabilities for fewest, probabilities in LONG_DROPOUTS if passes >= fewest
+            probabilities for fewest, probabilities in LONG_DROPOUTS.items() if passes >= fewest
         )
         between = of_output
     elif text.train_lines is not None and text.train_characters > 200_000:
