@@ -38,7 +38,7 @@ def train(
     settings: Settings | str | Path | None = None,
     corpora_dir: str | Path | None = None,
     progress: bool = True,
-    log: Iterable[str] = (),
+    log: str | Iterable[str] = (),
     **keywords: Any,
 ) -> LanguageModelRun: ...
 
@@ -65,7 +65,7 @@ def train(
     settings: Settings | str | Path | None = None,
     corpora_dir: str | Path | None = None,
     progress: bool = True,
-    log: Iterable[str] = (),
+    log: str | Iterable[str] = (),
     **keywords: Any,
 ) -> Any:
     """Train a model as ``charlm train`` does, with the same defaults, and return the run.
@@ -86,7 +86,7 @@ def train(
         settings: a dictionary of sections, as in a TOML file, or the path of such a file.
         corpora_dir: a folder to look for corpora in first.
         progress: show a progress bar and, in a notebook, a curve that grows while the model learns.
-        log: programs to write the reports for too: ``["tensorboard"]``.
+        log: "tensorboard", to write the reports for TensorBoard too; or a list of such names.
         keywords: any setting of docs/settings.md: ``minutes=2``, ``hidden_size=512``,
             ``cell="gru"``, ``device="cpu"``.
 
@@ -110,7 +110,7 @@ def train(
 
     begun = time.monotonic()
     check_known(task, TASKS, "task")
-    kinds = find_loggers(log)
+    kinds = find_loggers([log] if isinstance(log, str) else log)
     chosen = TASKS[task]
     given = _given(chosen, corpus, preset, settings, keywords)
     warn = partial(warnings.warn, stacklevel=3)  # at the caller of this function

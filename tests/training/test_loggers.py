@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from charlm.runs import Run
 from charlm.training import Finished, Measured, Noticed, Sampled, train
 from charlm.training.loggers import METRICS_FILE, find_loggers
 
+PAGE = (Path(__file__).parents[2] / "docs/logs.md").read_text("utf-8")
 CPU = torch.device("cpu")
 
 
@@ -84,6 +86,7 @@ def test_a_line_is_there_as_soon_as_the_report(small):
         assert len(rows_of(run)[0]) == len(reports) if run.checkpoint else True
         assert (run.folder / METRICS_FILE).read_bytes().count(b"\n") == len(reports)
     written, kept = rows_of(run)
+    assert [key for key in written[0] if f"`{key}`" not in PAGE] == []
     assert written == kept
     assert written == [event.row(run.task) for event in reports]
 
@@ -118,7 +121,9 @@ def test_a_resumed_training_has_no_line_twice(make_small, follow, checkpoint_con
 def test_a_log_that_cannot_be_written_is_one_warning(make_small, checkpoint_content, name):
     small = make_small("language-model")
     undisturbed, run = small.new_run(), small.new_run()
-    assert not any(isinstance(each, Noticed) for each in with_tensorboard(undisturbed, small.corpus))
+    assert not any(
+        isinstance(each, Noticed) for each in with_tensorboard(undisturbed, small.corpus)
+    )
     if name == METRICS_FILE:
         (run.folder / name).mkdir()
     else:
