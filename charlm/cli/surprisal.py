@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from charlm.cli.interrupts import polled
+from charlm.cli.marked import Piece, has_colours, marked
 from charlm.cli.output import Output
 from charlm.errors import CorpusError, shown
 
@@ -26,7 +25,6 @@ LEVELS = (
     *((4, "black on color(215)"), (8, "black on color(203)")),
 )
 MARKED = 4  # bits from which a character is in brackets where there are no colours
-Piece = tuple[str, str]  # a text and its style
 PLACES = 10  # that are listed
 CONTEXT = 24  # characters before a place that are shown
 
@@ -67,7 +65,7 @@ def show(found: Surprisal, vocabulary: Vocabulary, where: str, output: Output) -
     import numpy as np
 
     bits, ngram = found.bits, found.ngram
-    colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    colours = has_colours()
     words = f"{where}: {np.nanmean(bits):.3f} bits per character"
     if ngram is not None:
         words += f", the n-gram {np.nanmean(ngram):.3f}"
@@ -105,26 +103,14 @@ def _legend(colours: bool) -> list[Piece]:
 
 
 def _marked(found: Surprisal, colours: bool) -> Iterator[Piece]:
-    """The text with colours, or brackets around what is surprising. A marked line end is shown."""
+    """The text with colours, or brackets around what is surprising."""
     import numpy as np
 
     bits = np.nan_to_num(found.bits)
-    levels = np.searchsorted([least for least, _ in LEVELS], bits, side="right") - 1
     if not colours:
-        levels = (bits >= MARKED).astype(levels.dtype)
-    start = 0
-    for level, group in itertools.groupby(levels.tolist()):
-        end = start + len([*group])
-        text, start = found.text[start:end], end
-        if not level:
-            yield text, ""
-        elif not colours:
-            yield "[" + text.replace("\n", "\u21b5\n") + "]", ""
-        else:
-            for line in text.splitlines(keepends=True):
-                content = line.removesuffix("\n")
-                yield (content if content == line else f"{content}\u21b5"), LEVELS[level][1]
-                yield line[len(content) :], ""  # a colour must not run on to the next line
+        return marked(found.text, (bits >= MARKED).tolist(), None)
+    levels = np.searchsorted([least for least, _ in LEVELS], bits, side="right") - 1
+    return marked(found.text, levels.tolist(), [style for _, style in LEVELS])
 
 
 def _places(

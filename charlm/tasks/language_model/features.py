@@ -42,6 +42,7 @@ class Feature(NamedTuple):
     name: str
     classes: Classes  # (T,) of each character, from 0
     labels: tuple[str, ...]  # of the classes
+    instant: bool = False  # whether the last character alone says it, so that nothing is remembered
 
     def words(self, number: int) -> str:
         """The name of a class with that of the feature, for people."""
@@ -60,12 +61,12 @@ def features(text: str) -> list[Feature]:
         *_brackets(text),
         *_lines(text),
         *_words(text),
-        _either("digit", [each.isdigit() for each in text]),
-        _either("capital letter", [each.isupper() for each in text]),
+        _either("digit", [each.isdigit() for each in text], instant=True),
+        _either("capital letter", [each.isupper() for each in text], instant=True),
     ]
     points = np.array([ord(each) for each in text])
     common = [each for each, _ in Counter(text).most_common(AFTER)]
-    every += [_either(f"after {shown(each)}", points == ord(each)) for each in common]
+    every += [_either(f"after {shown(each)}", points == ord(each), instant=True) for each in common]
     return [each for each in every if _is_common(each)]
 
 
@@ -77,8 +78,8 @@ def _is_common(feature: Feature) -> bool:
     )
 
 
-def _either(name: str, places: object) -> Feature:
-    return Feature(name, np.asarray(places, np.int64), ("no", "yes"))
+def _either(name: str, places: object, *, instant: bool = False) -> Feature:
+    return Feature(name, np.asarray(places, np.int64), ("no", "yes"), instant)
 
 
 def _counted(name: str, counts: list[int], most: int) -> Feature:
