@@ -5,11 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charlm.cli.interrupts import polled
 from charlm.cli.marked import Piece, has_colours, marked
 from charlm.cli.output import Output
+from charlm.cli.pictures import write_page
+from charlm.cli.text_source import Source
 from charlm.errors import CorpusError, shown
 
 if TYPE_CHECKING:
@@ -25,18 +28,13 @@ LEVELS = (
     *((4, "black on color(215)"), (8, "black on color(203)")),
 )
 MARKED = 4  # bits from which a character is in brackets where there are no colours
+LENGTH = 1000  # characters that are read
 PLACES = 10  # that are listed
 CONTEXT = 24  # characters before a place that are shown
 
 
-def measure(
-    run: Run, corpus: Corpus | None, text: Corpus, split: str, length: int, where: str
-) -> Surprisal:
-    """The surprisal of the first ``length`` characters of a split of a text.
-
-    Args:
-        corpus: the run's, for the n-gram; None: it is missing, or the text is its train split.
-        where: the text and the split, for people.
+def show_surprisal(run: Run, source: Source, html: Path | None, output: Output) -> None:
+    """Measure and print the surprisal of a text, or of a split of the run's corpus.
 
     Raises:
         CorpusError: there are fewer than two characters.
@@ -45,19 +43,33 @@ def measure(
 
     from charlm.tasks.language_model.surprisal import surprisal
 
-    ids, characters = text.read(split)
+    corpus: Corpus | None = None
+    try:
+        corpus = run.load_corpus(source.corpora_dir)
+    except CorpusError as error:
+        if source.text is None:
+            raise
+        output.warn(f"no n-gram, because {error.message}")
+    ids, characters, split, where = source.read(run, corpus, LENGTH)
     if len(ids) < 2:
         raise CorpusError(f"{where} has one character; surprisal needs at least two")
-    train = None if corpus is None else corpus.split("train")
+    train = None if corpus is None or split == "train" else corpus.split("train")
     with polled() as stop:
-        return surprisal(
-            run.load_model(),
-            run.vocabulary,
-            np.asarray(ids[:length]),
-            characters[:length],
-            train,
-            should_stop=stop,
+        found = surprisal(
+            run.load_model(), run.vocabulary, np.asarray(ids), characters, train, should_stop=stop
         )
+    content = show(found, run.vocabulary, where, output)
+    output.json({"run": str(run.folder), "split": split, **content})
+    if html:
+        from charlm.pages import page
+
+        made = page(
+            "surprisal.html",
+            title=f"Surprisal of {where}",
+            data={"run": run.folder.name, "where": where, **content},
+            scripts=["surprisal.js"],
+        )
+        write_page(html, made, output)
 
 
 def show(found: Surprisal, vocabulary: Vocabulary, where: str, output: Output) -> dict[str, Any]:

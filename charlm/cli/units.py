@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from charlm.cli.interrupts import polled
 from charlm.cli.marked import has_colours, marked
 from charlm.cli.output import Output
-from charlm.corpus.splits import chosen_split
+from charlm.cli.pictures import write_page
+from charlm.cli.text_source import Source
 from charlm.errors import CorpusError, UsageError, shown
-from charlm.tasks import LANGUAGE_MODEL
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,18 +35,17 @@ STEPS = len(STYLES) // 2  # of colour on each side
 
 def show_units(
     run: Run,
-    text: str | None,
-    split: str | None,
-    length: int | None,
+    source: Source,
     unit: str | None,
     clamp: float | None,
-    corpora_dir: Path | None,
+    html: Path | None,
     output: Output,
-) -> dict[str, Any]:
+) -> None:
     """Find and print the units that track something, or print what one unit does.
 
-    Returns:
-        The data of the page; the JSON is a part of it.
+    Args:
+        unit: the one; None: search.
+        clamp: the value at which it is held; None: its mean.
 
     Raises:
         CorpusError: the text is too short.
@@ -54,28 +53,33 @@ def show_units(
     """
     from charlm.tasks.language_model.batches import id_tensor
 
-    if text is not None:
-        corpus, part, where = LANGUAGE_MODEL.own_text(run, text, None), "train", shown(text)
-    else:
-        corpus = run.load_corpus(corpora_dir)
-        part = split = chosen_split(split, corpus.split_sizes, SHORTEST)
-        where = f"{corpus.name}, {split} split"
-    ids, characters = corpus.read(part)
+    corpus = None if source.text is not None else run.load_corpus(source.corpora_dir)
+    ids, text, split, where = source.read(run, corpus, LENGTH)
     if len(ids) < SHORTEST:
         raise CorpusError(
-            f"{where} has {len(ids):,} characters; --units needs {SHORTEST:,}",
+            f"{len(ids):,} characters of {where}: --units needs {SHORTEST:,}",
             "give a longer text with --text, or another split with --split",
         )
     model = run.load_model()
     chosen = None if unit is None else _parsed(unit, model)
-    read, content = id_tensor(ids[: length or LENGTH]), characters[: length or LENGTH]
-    about = {"run": str(run.folder), "split": split, "where": where}
+    output.note(f"reading {len(ids):,} characters of {where}")
     if chosen is None:
-        found = _search(run, model, read, content, where, output)
+        found = _search(run, model, id_tensor(ids), text, where, output)
     else:
-        found = _look(model, read, content, chosen, clamp, where, output)
-    output.json({**about, **{key: value for key, value in found.items() if key != "drawn"}})
-    return {**about, **found, "run": run.folder.name}
+        found = _look(model, id_tensor(ids), text, chosen, clamp, where, output)
+    about = {"run": str(run.folder), "split": split, "where": where}
+    drawn = found.pop("drawn")
+    output.json({**about, **found})
+    if html:
+        from charlm.pages import page
+
+        made = page(
+            "units.html",
+            title="Units that track something" if chosen is None else f"Unit {chosen}",
+            data={**about, **found, "drawn": drawn, "run": run.folder.name},
+            scripts=["units.js"],
+        )
+        write_page(html, made, output)
 
 
 def _parsed(given: str, model: LanguageModel) -> Unit:
@@ -104,7 +108,6 @@ def _search(
     from charlm.tasks.language_model.clamping import RANDOM
     from charlm.tasks.language_model.units import LEAST, find_units, untrained_model
 
-    output.note(f"reading {len(ids):,} characters of {where}")
     with polled() as stop:
         bare = untrained_model(run.config.model, len(run.vocabulary))
         bare = bare.to(model.head.weight.device)

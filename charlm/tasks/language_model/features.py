@@ -133,7 +133,8 @@ def _lines(text: str) -> Iterator[Feature]:
         lines.append(line)
     shares = np.linspace(0, 1, RANGES + 1)[:-1]
     starts = np.unique(np.quantile(places, shares, method="lower").astype(np.int64))
-    labels = [f"{start}-{end - 1}" for start, end in itertools.pairwise(starts)]
+    pairs = itertools.pairwise(starts.tolist())
+    labels = [f"{a}" if b == a + 1 else f"{a}-{b - 1}" for a, b in pairs]
     labels.append(f"{starts[-1]} and more")
     classes = np.searchsorted(starts, places, side="right") - 1
     yield Feature("place in the line", classes, tuple(labels))
