@@ -125,5 +125,4 @@ def _draw(text: str, bits: list[float], character: str, output: Output) -> None:
     else:
         legend = [("[in brackets]: raises it, by a quarter of the largest or more", "")]
         pieces = marked(text, [int(level >= 2) for level in levels], None)
-    end = ("" if text.endswith("\n") else "\n") + f"\u2192 {shown(character)}\n\n"
-    output.coloured([*legend, ("\n\n", ""), *pieces, (end, "")])
+    output.coloured([*legend, ("\n\n", ""), *pieces, (f"\n\u2192 {shown(character)}\n\n", "")])

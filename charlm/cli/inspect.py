@@ -172,7 +172,8 @@ def inspect(
         )
     (measurement,) = (name for name, wanted in asked.items() if wanted)
     several = run if run and len(run) > 1 else None
-    given = {"text": text, "length": length, "distances": distances, "plot": plot, "html": html}
+    given: dict[str, Any] = {"text": text, "length": length, "distances": distances}
+    given |= {"plot": plot, "html": html}
     given |= {"prefix": prefix, "place": place, "unit": unit, "clamp": clamp, "run": several}
     _check_options(measurement, given)
     if clamp is not None and (unit is None or not math.isfinite(clamp)):

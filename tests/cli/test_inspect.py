@@ -384,4 +384,4 @@ def test_attribution_in_colours(monkeypatch):
     assert c[0] == "c"
     assert module.STYLES.index(c[1]) == 1
     assert end[0] == "\u21b5"
-    assert target == ("\u2192 '\\x1b'\n\n", "")
+    assert target == ("\n\u2192 '\\x1b'\n\n", "")

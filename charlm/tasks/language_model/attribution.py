@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from numpy.polynomial.legendre import leggauss
 from torch import Tensor
 
@@ -78,8 +79,9 @@ def attribution(
     """
     mean, vectors = _vectors(model, ids.long().to(model.head.weight.device))  # (E,), (N, T, E)
     whole = vectors.sum(0)  # (T, E)
-    stack, head = (copy.deepcopy(part).requires_grad_(False) for part in (model.stack, model.head))
-    stack.eval()
+    stack, head = copy.deepcopy((model.stack, model.head))
+    stack.eval().requires_grad_(False)
+    head.requires_grad_(False)
 
     def logs(at: Tensor) -> tuple[Tensor, Tensor]:
         """The inputs at (A,) points of the path, (T, A, E), and (A, V) log2 probabilities."""
@@ -97,13 +99,15 @@ def attribution(
     begins = torch.arange(PARTS, dtype=torch.float64) / PARTS  # (P,)
     for halvings in range(HALVINGS + 1):
         width, wrong = 1 / PARTS / 2**halvings, []
-        for some in begins.split(max(1, LIMIT // whole.numel() // POINTS)):
+        for some in torch.split(begins, max(1, LIMIT // whole.numel() // POINTS)):
             if should_stop():
                 raise Stopped
             at = some.unsqueeze(1) + width * (nodes + 0.5)  # (P, A)
             read, found = logs(at.flatten().float())
             (slopes,) = torch.autograd.grad(found[:, chosen].sum(), read)
-            sums = torch.einsum("tpae,a->pte", slopes.double().unflatten(1, at.shape), weights)
+            sums = torch.einsum(
+                "tpae,a->pte", slopes.double().view(len(ids), *at.shape, -1), weights
+            )
             _, found = logs(torch.cat([some, some + width]).float())
             first, last = found[:, chosen].detach().chunk(2)
             errors = (sums * width * whole).sum((1, 2)) - (last - first)  # (P,)
@@ -117,7 +121,8 @@ def attribution(
             break
         begins = torch.cat([begins, begins + width / 2])
     bits = _divided((vectors * gradient).sum(-1))
-    return Attribution(bits.tolist(), chosen, *ends[:, chosen].tolist(), points)
+    with_text, without = ends[:, chosen].tolist()
+    return Attribution(bits.tolist(), chosen, with_text, without, points)
 
 
 @torch.no_grad()
@@ -127,11 +132,11 @@ def _vectors(model: LanguageModel, ids: Tensor) -> tuple[Tensor, Tensor]:
     The first part is of the character, and the others are of the n-grams that end with it.
     """
     if model.embedding is None:
-        table = torch.eye(model.vocabulary_size).to(model.head.weight)
+        own = F.one_hot(ids, model.vocabulary_size).to(model.head.weight)
+        mean = torch.full_like(own[0], 1 / model.vocabulary_size)
     else:
-        table = model.embedding.weight
-    mean = table.mean(0)
-    own = (table[ids] - mean).unsqueeze(0)
+        own, mean = model.embedding(ids), model.embedding.weight.mean(0)
+    own = (own - mean).unsqueeze(0)
     if model.ngrams is None:
         return mean, own
     rows, _ = model.ngrams.hashed(ids.unsqueeze(1), model.ngrams.initial_context(1))
