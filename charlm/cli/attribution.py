@@ -45,11 +45,10 @@ def show_attribution(run: Run, source: Source, prefix: str | None, output: Outpu
     rise = found.with_text - found.without
     if not abs(found.missing) <= ROUGH:
         output.warn(f"the bits are rough: their sum is wrong by {abs(found.missing):.2f}")
-    before = counted(len(ids), "character")
     output.text(f"{about.pop('words')}: {shown(character)}")
     output.text(
-        f"probability {_share(found.with_text)} after {before}; {_share(found.without)} with an "
-        "average character in place of each"
+        f"probability {_share(found.with_text)} after {counted(len(ids), 'character')}; "
+        f"{_share(found.without)} after {counted(len(ids), 'average character')}"
     )
     _draw(text, found.bits, character, output)
     order = sorted(range(len(ids)), key=lambda place: -abs(found.bits[place]))

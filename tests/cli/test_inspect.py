@@ -336,7 +336,7 @@ def test_attribution_of_a_character_of_a_text_and_of_a_prefix(inspect, folder):
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert lines[0].startswith("traveller, test split, character 150: ")
-    assert lines[1].endswith(" with an average character in place of each")
+    assert lines[1].endswith(" after 100 average characters")
     header = lines.index("what a character adds to log2 of the probability, in bits") + 1
     rows = [line.rsplit(maxsplit=1) for line in lines[header + 1 :]]
     assert [name for name, _ in rows[10:12]] == ["90 others", "together"]
