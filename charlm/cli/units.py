@@ -137,7 +137,9 @@ def _search(
         output.text("\nthe best units of the other features")
         rows = [(str(each.unit), each.words, *_shares(each)) for each in rest]
         output.table(("unit", "feature", "knows", "untrained"), rows, left=2)
-    output.text(f"\nfeatures of the shuffled text: the best unit knows {found.shuffled:.1%}")
+    chance = found.found[0].chance if found.found else None
+    if chance is not None:
+        output.text(f"\nfeatures of the shuffled text: the best unit knows {chance:.1%}")
     drawn = []
     for each in named:
         data = _drawn(found.recording, found.text, each.unit, each.places)
@@ -147,7 +149,7 @@ def _search(
     return {
         "characters": len(found.text),
         "units": number,
-        "shuffled": found.shuffled,
+        "shuffled": chance,
         "features": [_content(each) for each in found.found],
         "drawn": drawn,
     }

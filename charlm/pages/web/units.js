@@ -74,8 +74,8 @@ if (data.features) {
     ...(others.length ? [table(["unit", "feature", "knows", "untrained"],
       others.map((each) => [make("span", { class: "mono" }, each.unit), each.words,
         percent(each.knows), percent(each.untrained)]), 2)] : []),
-    make("p", { class: "note" }, "Of the features of the shuffled text, the best unit knows " +
-      `${(100 * data.shuffled).toFixed(1)}%.`));
+    ...(data.shuffled === null ? [] : [make("p", { class: "note" }, "Of the features of the " +
+      `shuffled text, the best unit knows ${(100 * data.shuffled).toFixed(1)}%.`)]));
 } else {
   const known = Object.entries(data.drawn[0].knows).slice(0, 8);
   find("#rest").append(make("h2", {}, "What the unit knows"),
