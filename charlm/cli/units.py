@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SHORTEST = 2000  # characters: in fewer, features are too rare
 LENGTH = 20_000  # characters that are read
+LARGEST = 400_000_000  # values that are recorded at once, of 4 bytes each
 DRAWN, STRETCH = 3, 360  # units that are drawn as text, and characters of it
 FEATURES = 6  # that are listed of a single unit
 # Rich's styles for low to high values: few colours, which any colour vision tells apart.
@@ -49,8 +50,9 @@ def show_units(
 
     Raises:
         CorpusError: the text is too short.
-        UsageError: there is no such unit.
+        UsageError: there is no such unit, or the values do not fit in the memory.
     """
+    from charlm.recurrent.states import state_tensors
     from charlm.tasks.language_model.batches import id_tensor
 
     corpus = None if source.text is not None else run.load_corpus(source.corpora_dir)
@@ -61,6 +63,12 @@ def show_units(
             "give a longer text with --text, or another split with --split",
         )
     model = run.load_model()
+    units = sum(each.shape[1] for each in state_tensors(model.stack.initial_state(1)))
+    if units * len(ids) > LARGEST:
+        raise UsageError(
+            f"{units:,} units of {len(ids):,} characters do not fit in the memory",
+            f"give --length {LARGEST // units} or less",
+        )
     chosen = None if unit is None else _parsed(unit, model)
     output.note(f"reading {len(ids):,} characters of {where}")
     if chosen is None:

@@ -356,7 +356,7 @@ def long_text(folder):
     return ("--units", "--run", "checkpoints/lstm", "--text", "long.txt")
 
 
-def test_units_of_a_text(inspect, long_text, folder):
+def test_units_of_a_text(inspect, long_text, folder, monkeypatch):
     code, out, err = inspect(*long_text)
     assert code == 0, err
     assert out.startswith("'long.txt', 2,")
@@ -371,7 +371,10 @@ def test_units_of_a_text(inspect, long_text, folder):
     assert all(0 <= each["knows"] <= 1 for each in content["features"])
     assert content["shuffled"] < 0.25
     assert "page: units.html" in found.err
-    assert b"text/javascript" not in (folder / "units.html").read_bytes()
+    assert (folder / "units.html").stat().st_size > 10_000
+    monkeypatch.setattr("charlm.cli.units.LARGEST", 16 * 2100)
+    refused = inspect(*long_text)
+    assert (refused.code, refused.hint) == (2, "give --length 2100 or less")
 
 
 def test_one_unit_of_a_text(inspect, long_text, folder):
