@@ -95,7 +95,7 @@ def _parsed(given: str, model: LanguageModel) -> Unit:
     from charlm.tasks.language_model.recording import Unit
 
     states = [each._asdict() for each in model.stack.initial_state(1)]
-    *before, number = given.split(".")
+    *before, number = given[:100].split(".")  # Python refuses to read thousands of digits
     layer = before[0] if before else str(len(states))
     known = layer.isdecimal() and 1 <= int(layer) <= len(states) and len(before) < 3
     parts = states[int(layer) - 1] if known else states[-1]
