@@ -13,7 +13,7 @@ from charlm.tasks.language_model.corpus import Corpus
 from charlm.tasks.language_model.repeats import Repeats
 from charlm.training.loss import perplexity
 
-COPIES_PER_SECOND = 500_000  # training characters that are searched for copies
+COPIES_PER_SECOND = 8_000_000  # training characters that are searched for copies
 
 
 def data_facts(run: Run, corpus: Corpus, prepared: Prepared | None = None) -> DataFacts:
