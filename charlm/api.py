@@ -140,12 +140,16 @@ def train(
                         display.measured(event)
                     case Noticed():
                         display.note(event.text)
+                        if event.is_warning:
+                            warnings.warn(event.text, stacklevel=2)
                     case Finished():
                         finished = event
         scores = score_test_split(trained, plan.corpus, device, finished, stop)
         _, about = write_summary(trained, plan.corpus, started, finished, scores)
         for block in about.blocks:
             display.note(str(block))
+        for warning in about.warnings:
+            warnings.warn(warning, stacklevel=2)
     if stop() and (finished.interrupted or None in scores.values()):
         raise KeyboardInterrupt(f"the run is saved: charlm.open({str(trained.folder)!r})")
     if not stepped:

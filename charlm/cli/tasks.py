@@ -183,7 +183,7 @@ def _follow(
                 case Sampled():
                     bar.sampled(event)
                 case Noticed():
-                    output.note(event.text)
+                    (output.warn if event.is_warning else output.note)(event.text)
                 case Finished():
                     if not stepped and not event.interrupted:
                         hint = "give more --epochs or --minutes to train longer"
@@ -207,6 +207,8 @@ def _conclude(
 
     task = run.task
     summary, about = write_summary(run, corpus, started, finished, scores)
+    for warning in about.warnings:
+        output.warn(warning)
     output.json(summary)
     how = "stopped" if finished.interrupted else "trained"
     if finished.out_of_patience:

@@ -5,8 +5,10 @@ A page of a training that goes on looks for a newer one by itself.
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
+import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -73,7 +75,9 @@ def run_page(states: Sequence[RunState]) -> bytes:
     runs = [_content(state, len(states)) for state in states]
     names = [run["name"] for run in runs]
     title = names[0] if len(names) == 1 else f"{len(names)} runs"
-    return page("report.html", title=title, data={"runs": runs}, scripts=[*CHARTS, "report.js"])
+    scripts = [*CHARTS, "report.js"]
+    style = ["uplot/uPlot.min.css"]
+    return page("report.html", title=title, data={"runs": runs}, scripts=scripts, styles=style)
 
 
 def _content(state: RunState, pages: int) -> dict[str, Any]:
@@ -92,7 +96,7 @@ def _content(state: RunState, pages: int) -> dict[str, Any]:
         "unit": task.unit,
         "headline": _headline(state),
         "notices": [*run.notices, *state.notices],
-        "words": [word for word in words if word],
+        "words": [word[0].upper() + word[1:] for word in words if word],
         "over": {
             f"{task.unit} seen": [row[task.unit] for row in rows],
             "seconds": [round(row["seconds"], 3) for row in rows],
@@ -175,7 +179,7 @@ def _charts(state: RunState, rows: Sequence[Mapping[str, Any]]) -> list[dict[str
     def curve(label: str, key: str) -> dict[str, Any]:
         return {"label": label, "values": [_number(row.get(key)) for row in rows]}
 
-    charts = {}
+    charts: dict[Metric, dict[str, Any]] = {}
     for split, key, metric in (
         ("train", train_key, task.train_metric),
         ("valid", valid_key, task.valid_metric),
@@ -207,12 +211,13 @@ def _chart(title: str, series: Sequence[Any], lines: Sequence[Any] = ()) -> dict
 
 def _speed(task: Task, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The items per second between two reports, with their validation."""
-    before = [{task.unit: 0, "seconds": 0.0}, *rows]
+    pairs = [*itertools.pairwise([{task.unit: 0, "seconds": 0.0}, *rows])]
+    done = [row[task.unit] - last[task.unit] for last, row in pairs]
+    # The last report may come soon after the one before: its time is that of the validation.
+    least = max(1, 0.2 * statistics.median(done)) if done else 1
     values = [
-        _number((row[task.unit] - last[task.unit]) / (row["seconds"] - last["seconds"]))
-        if row["seconds"] > last["seconds"] and row[task.unit] > last[task.unit]
-        else None
-        for last, row in zip(before, rows, strict=False)
+        _number(items / max(row["seconds"] - last["seconds"], 1e-6)) if items >= least else None
+        for items, (last, row) in zip(done, pairs, strict=True)
     ]
     return {"label": "between two reports", "values": values}
 
@@ -261,7 +266,6 @@ def _facts(state: RunState) -> list[tuple[str, list[tuple[str, str]]]]:
     about = {
         "task": run.task.name,
         "cell": f"{run.config.model.cell} ({run.config.model.backend})",
-        "parameters": "" if state.parameters is None else f"{state.parameters:,}",
         "device": state.device,
         "seed": str(run.config.training.seed),
         "time with the set-up": clock(summary["seconds_with_set_up"])

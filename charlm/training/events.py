@@ -92,6 +92,7 @@ class Noticed:
     """Something about the training that the user should know."""
 
     text: str
+    is_warning: bool = False
 
 
 Event = Started | Stepped | Measured | Sampled | Noticed | Finished

@@ -66,4 +66,10 @@ def sample_facts(run: Run, corpus: Corpus, budget: float) -> Sequence[str | Tabl
     last = run.samples[-1]["epoch"]
     texts = [each["text"][len(each["prefix"]) :] for each in run.samples if each["epoch"] == last]
     most = int(min(budget * COPIES_PER_SECOND, corpus.characters))
-    return copies_report(corpus, texts, most).blocks if any(texts) else ()
+    if not any(texts):
+        return ()
+    return (
+        "The share of the windows of the samples, without their prefixes, that also stand in the "
+        "training text, word for word, beside held-out text of the same length.",
+        *copies_report(corpus, texts, most).blocks,
+    )
