@@ -99,7 +99,7 @@ def _content(state: RunState, pages: int) -> dict[str, Any]:
         "words": [word[0].upper() + word[1:] for word in words if word],
         "over": {
             f"{task.unit} seen": [row[task.unit] for row in rows],
-            "seconds": [round(row["seconds"], 3) for row in rows],
+            "time": [round(row["seconds"], 3) for row in rows],
             "epochs": [_number(row["epoch"]) for row in rows],
         },
         "charts": _charts(state, rows),
@@ -185,9 +185,9 @@ def _charts(state: RunState, rows: Sequence[Mapping[str, Any]]) -> list[dict[str
         ("valid", valid_key, task.valid_metric),
     ):
         title = (metric.label or metric.name) + (" (%)" if metric.percent else "")
-        chart = charts.setdefault(metric, {"title": title, "bits": metric.bits, "lines": []})
-        chart["logarithmic"] = bool(metric.bits)
-        chart.setdefault("series", []).append(curve(split, key))
+        about = {"bits": metric.bits, "logarithmic": bool(metric.bits), "score": True}
+        charts.setdefault(metric, {**_chart(title, []), **about})
+        charts[metric]["series"].append(curve(split, key))
     valid = charts[task.valid_metric]
     if any(row.get(f"averaged_{valid_key}") is not None for row in rows):
         valid["series"].append(curve("valid, of the weights", f"raw_{valid_key}"))
@@ -205,8 +205,9 @@ def _charts(state: RunState, rows: Sequence[Mapping[str, Any]]) -> list[dict[str
     ]
 
 
-def _chart(title: str, series: Sequence[Any], lines: Sequence[Any] = ()) -> dict[str, Any]:
-    return {"title": title, "bits": "", "lines": lines, "logarithmic": False, "series": series}
+def _chart(title: str, series: list[Any], lines: Sequence[Any] = ()) -> dict[str, Any]:
+    about = {"title": title, "series": series, "lines": lines}
+    return {**about, "bits": "", "logarithmic": False, "score": False}
 
 
 def _speed(task: Task, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -139,10 +139,11 @@ function drawLines(plot, lines) {
   ctx.restore();
 }
 
-const digits = (value) => Number(value.toPrecision(4)).toLocaleString("en-US",
-  { maximumSignificantDigits: 4 });
+const tiny = (value) => value !== 0 && Math.abs(value) < 1e-5;
+const digits = (value) => (tiny(value) ? value.toExponential(2) :
+  value.toLocaleString("en-US", { maximumSignificantDigits: 4 }));
 const compact = (value) => (value === null || value === undefined ? "" :
-  Math.abs(value) > 0 && Math.abs(value) < 0.001 ? value.toExponential(0) :
+  tiny(value) ? value.toExponential(0) :
     value.toLocaleString("en-US", { notation: "compact", maximumSignificantDigits: 3 }));
 
 // Seconds as 0:07, 12:34 or 1:02:03.

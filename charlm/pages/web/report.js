@@ -42,8 +42,8 @@ function curves(run, section) {
     return;
   }
   const controls = make("div", { class: "screen controls" });
-  const first = make("div"), others = make("div", { class: "charts" });
-  section.append(controls, first, others);
+  const [scores, others] = [make("div", { class: "charts" }), make("div", { class: "charts" })];
+  section.append(controls, scores, others);
   const bits = run.charts.map((each) => each.bits).find(Boolean);
   const chosen = { over: Object.keys(run.over)[0], inBits: false };
   let drawn = null;
@@ -52,7 +52,7 @@ function curves(run, section) {
     const value = (number) => (number === null || number <= 0 ? null : Math.log2(number));
     return {
       title: log ? each.bits : each.title,
-      x: run.over[chosen.over], xLabel: chosen.over, yLabel: "", time: chosen.over === "seconds",
+      x: run.over[chosen.over], xLabel: chosen.over, yLabel: "", time: chosen.over === "time",
       logarithmic: each.logarithmic && !log,
       series: each.series.map((one) => ({ ...one, values: log ? one.values.map(value) : one.values })),
       lines: each.lines.map(([label, number]) => ({ label, value: log ? value(number) : number })),
@@ -67,8 +67,8 @@ function curves(run, section) {
     const names = [run.charts.find((each) => each.bits).title, bits];
     controls.append(choice("as", names, "as", (name) => choose({ inBits: name === bits })));
   }
-  drawn = run.charts.map((each, number) => chart(number ? others : first,
-    { ...shown(each), height: number ? 220 : 340, sync: run.name }));
+  drawn = run.charts.map((each) => chart(each.score ? scores : others,
+    { ...shown(each), height: each.score ? 320 : 220, sync: run.name }));
 }
 
 // The samples of one time, chosen with a slider. At the last set it stays with the newest one.
