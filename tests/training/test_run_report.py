@@ -224,7 +224,7 @@ def test_a_report_that_fails_is_told_once_and_stops_nothing(always, make_small, 
             broken, lambda path, data: (fail if path.name == FILE else write_atomic)(path, data)
         )
     events = [*train(run, small.corpus, device=CPU)]
-    warnings = [each.text for each in events if isinstance(each, Noticed) and each.is_warning]
+    warnings = [each.text for each in events if isinstance(each, Noticed) and each.warning]
     assert len(warnings) == 1
     assert str(error.args[-1]) in warnings[0]
     assert run.metrics[-1]["epoch"] == 3
