@@ -87,7 +87,7 @@ function yRange(options) {
   let low = Infinity, high = -Infinity;
   for (const value of values) { low = Math.min(low, value); high = Math.max(high, value); }
   if (options.logarithmic) {
-    const room = Math.max((high / low) ** 0.06, 1.02);
+    const room = Math.max((high / low) ** 0.08, 1.02);
     return [low / room, high * room];
   }
   const room = (high - low) * 0.06 || Math.abs(high) * 0.1 || 1;
@@ -118,23 +118,34 @@ function linearTicks(low, high) {
 
 // Horizontal lines with their names at the right end, which do not cover each other.
 function drawLines(plot, lines) {
-  const { ctx, bbox } = plot, scale = devicePixelRatio || 1;
+  const { ctx, bbox } = plot, scale = devicePixelRatio || 1, height = 14 * scale;
+  const right = bbox.left + bbox.width, bottom = bbox.top + bbox.height;
+  const pixel = (value) => plot.valToPos(value, "y", true);
+  const ends = plot.data.slice(1).flatMap((values) => measured(values).slice(-1)).map(pixel);
   ctx.save();
-  ctx.strokeStyle = ctx.fillStyle = colour("faint");
-  ctx.lineWidth = scale;
-  ctx.setLineDash([2 * scale, 3 * scale]);
+  ctx.fillStyle = colour("faint");
   ctx.font = `${12 * scale}px system-ui, sans-serif`;
   ctx.textAlign = "right";
   ctx.textBaseline = "bottom";
-  let lowest = Infinity;
-  const placed = lines.map((line) => [plot.valToPos(line.value, "y", true), line.label]);
+  let top = Infinity; // of the name below
+  const placed = lines.map((line) => [pixel(line.value), line.label]);
   for (const [y, label] of placed.sort(([a], [b]) => b - a)) {
+    ctx.strokeStyle = colour("faint");
+    ctx.lineWidth = scale;
+    ctx.setLineDash([2 * scale, 3 * scale]);
     ctx.beginPath();
     ctx.moveTo(bbox.left, y);
-    ctx.lineTo(bbox.left + bbox.width, y);
+    ctx.lineTo(right, y);
     ctx.stroke();
-    lowest = Math.min(y - 2 * scale, lowest - 14 * scale);
-    ctx.fillText(label, bbox.left + bbox.width - 4 * scale, lowest);
+    const taken = ends.some((end) => end < y && end > y - 1.5 * height);
+    const below = taken && y + height < Math.min(bottom, top);
+    const base = below ? y + height : Math.min(y - scale, top - scale);
+    top = base - height;
+    ctx.strokeStyle = colour("page"); // so that the name is readable over a curve
+    ctx.lineWidth = 4 * scale;
+    ctx.setLineDash([]);
+    ctx.strokeText(label, right - 4 * scale, base);
+    ctx.fillText(label, right - 4 * scale, base);
   }
   ctx.restore();
 }
