@@ -116,38 +116,51 @@ function linearTicks(low, high) {
   return ticks;
 }
 
-// Horizontal lines with their names at the right end, which do not cover each other.
+// Horizontal lines. Each name is where it covers the least of curves and of other names.
 function drawLines(plot, lines) {
   const { ctx, bbox } = plot, scale = devicePixelRatio || 1, height = 14 * scale;
-  const right = bbox.left + bbox.width, bottom = bbox.top + bbox.height;
-  const pixel = (value) => plot.valToPos(value, "y", true);
-  const ends = plot.data.slice(1).flatMap((values) => measured(values).slice(-1)).map(pixel);
+  const taken = curvePixels(plot, 8 * scale);
   ctx.save();
-  ctx.fillStyle = colour("faint");
+  ctx.fillStyle = ctx.strokeStyle = colour("faint");
+  ctx.lineWidth = scale;
+  ctx.setLineDash([2 * scale, 3 * scale]);
   ctx.font = `${12 * scale}px system-ui, sans-serif`;
-  ctx.textAlign = "right";
+  ctx.textAlign = "left";
   ctx.textBaseline = "bottom";
-  let top = Infinity; // of the name below
-  const placed = lines.map((line) => [pixel(line.value), line.label]);
-  for (const [y, label] of placed.sort(([a], [b]) => b - a)) {
-    ctx.strokeStyle = colour("faint");
-    ctx.lineWidth = scale;
-    ctx.setLineDash([2 * scale, 3 * scale]);
+  for (const { value, label } of lines) {
+    const y = plot.valToPos(value, "y", true);
     ctx.beginPath();
     ctx.moveTo(bbox.left, y);
-    ctx.lineTo(right, y);
+    ctx.lineTo(bbox.left + bbox.width, y);
     ctx.stroke();
-    const taken = ends.some((end) => end < y && end > y - 1.5 * height);
-    const below = taken && y + height < Math.min(bottom, top);
-    const base = below ? y + height : Math.min(y - scale, top - scale);
-    top = base - height;
-    ctx.strokeStyle = colour("page"); // so that the name is readable over a curve
-    ctx.lineWidth = 4 * scale;
-    ctx.setLineDash([]);
-    ctx.strokeText(label, right - 4 * scale, base);
-    ctx.fillText(label, right - 4 * scale, base);
+    const width = ctx.measureText(label).width, gap = 4 * scale;
+    const covers = ([x, base]) => taken.filter(([left, top]) => left > x - gap &&
+      left < x + width + gap && top > base - height - gap && top < base + gap).length;
+    const bases = [y - scale, y + height].filter((base) => base < bbox.top + bbox.height + gap);
+    const places = bases.flatMap((base) => [0.995, 0.005, 0.5].map((part) =>
+      [bbox.left + part * (bbox.width - width), base]));
+    const best = places.reduce((a, b) => (covers(b) < covers(a) ? b : a));
+    ctx.fillText(label, ...best);
+    for (let x = best[0]; x < best[0] + width; x += gap) taken.push([x, best[1] - height / 2]);
   }
   ctx.restore();
+}
+
+// Places on the canvas where curves are, one for each curve and step.
+function curvePixels(plot, step) {
+  const { left, width } = plot.bbox, found = [], [xs, ...curves] = plot.data;
+  for (let x = left; x <= left + width; x += step) {
+    const at = plot.posToVal(x, "x", true);
+    const after = Math.max(1, xs.findIndex((each) => each >= at));
+    for (const values of curves) {
+      const [a, b] = [values[after - 1], values[after] ?? values[after - 1]];
+      if (a === null || a === undefined || b === null) continue;
+      const share = (at - xs[after - 1]) / ((xs[after] - xs[after - 1]) || 1);
+      const [first, last] = [a, b].map((value) => plot.valToPos(value, "y", true));
+      found.push([x, first + share * (last - first)]);
+    }
+  }
+  return found;
 }
 
 const tiny = (value) => value !== 0 && Math.abs(value) < 1e-5;
