@@ -105,16 +105,22 @@ def show(
         write_picture(plot, learning_picture(epochs, series, opened.folder.name, kind), output)
 
 
-@app.command()
+@app.command("compare")
 @takes_output
-def compare(
+def compare_(
     runs: Annotated[
         list[str], typer.Argument(metavar="RUN", help=f"Two or more runs, each {RUN}.")
     ],
     *,
     output: Output,
 ) -> None:
-    """Compare runs: their metrics, and the settings that differ."""
+    """Compare runs: metrics, settings that differ, and groups of equal settings over seeds.
+
+    --plot draws the metrics of all groups over the trainings.
+    """
+    from charlm.report.comparison import comparison_report
+    from charlm.report.groups import compare, differing_settings
+
     if len(runs) < 2:
         raise UsageError("a comparison needs at least two runs", "charlm runs list shows the runs")
     opened = [_open(run) for run in runs]
@@ -127,28 +133,32 @@ def compare(
         }
         for run in opened
     ]
-    differing = {
-        key: [setting.get(key) for setting in settings]
-        for key in dict.fromkeys(key for setting in settings for key in setting)
-        if any(setting.get(key) != settings[0].get(key) for setting in settings)
-    }
-    output.json({"runs": rows, "differing": differing})
+    differing = differing_settings(settings)
+    comparison = compare(opened, rows)
+    report = comparison_report(comparison)
+    output.json({"runs": rows, "differing": differing, **report.content})
     numbers = [str(number) for number in range(1, len(opened) + 1)]
     output.numbered([run.folder.name for run in opened])
+    names = ("group", *(comparison.group_of(run).name for run in opened))
     columns = zip(_HEADER[1:], *(_cells(row)[1:] for row in rows), strict=True)
     settings_rows = [
         (key, *map(value_text, values)) for key, values in differing.items() if key != "model.cell"
     ]
     short = [row for row in settings_rows if max(map(len, row[1:])) <= WIDE]
-    output.table(("", *numbers), [*columns, *short])
+    output.table(("", *numbers), [names, *columns, *short])
     for key, *values in (row for row in settings_rows if row not in short):
         output.text(f"\n{key}")
         output.table(("", "value"), [*zip(numbers, values, strict=True)], left=2)
-    if len({run.corpus["sha256"] for run in opened}) > 1:
-        output.warn("the runs were trained on different data, so their metrics cannot be compared")
+    output.blocks(report.blocks)
+    if not comparison.comparable:
+        output.warn(DIFFERENT)
 
 
 SHOWN = 10  # the last reports that `show` prints
+DIFFERENT = (
+    "the runs were trained on different data, or it was split or cleaned otherwise, so their metrics "
+    "cannot be compared"
+)
 WIDE = 16  # longer values of `compare` do not go into columns side by side
 _HEADER = ("run", "cell", "parameters", "epochs", "train", "best valid", "time")
 

@@ -53,6 +53,21 @@ class TaskConfig:
             for key, reason in getattr(self, section).idle().items()
         }
 
+    def essential(self) -> dict[str, Any]:
+        """The settings that decide what a training learns, by ``section.key``.
+
+        Without those that are incidental (`Setting`), such as the seed, and without the idle ones:
+        runs that agree in the rest and in their data are repetitions of one training.
+        """
+        idle = self.idle()
+        return {
+            f"{section}.{key}": value
+            for section, values in self.to_dict().items()
+            for key, value in values.items()
+            if (section, key) not in idle
+            and not self.sections()[section].settings()[key].incidental
+        }
+
     def with_backend(self, backend: str) -> Self:
         """The configuration with another backend of the recurrent layers."""
         return dataclasses.replace(self, model=dataclasses.replace(self.model, backend=backend))
