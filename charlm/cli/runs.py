@@ -54,7 +54,7 @@ def show(
 ) -> None:
     """Describe a run: settings, versions, the last epochs and samples.
 
-    --plot draws the metrics over the whole training.
+    --plot draws metrics, learning rate and gradient norms over the whole training.
     """
     kind = picture_kind(plot) if plot else ""
     opened = _open(run)
@@ -97,12 +97,11 @@ def show(
     for sample in samples_by_prefix(opened.samples):
         output.text(f"\n{sample['text']}")
     if plot:
-        from charlm.report.plots import gradient_series, learning_picture, learning_series
+        from charlm.report.curves import learning_picture, training_axes, training_series
 
-        series = learning_series(opened.task, opened.metrics)
-        epochs = [line["epoch"] for line in opened.metrics]
-        series += gradient_series(opened.metrics, opened.config.training.clip_norm)
-        write_picture(plot, learning_picture(epochs, series, opened.folder.name, kind), output)
+        series = training_series(opened.task, opened.metrics, opened.config.training.clip_norm)
+        over = training_axes(opened.task, opened.metrics)
+        write_picture(plot, learning_picture(over, series, opened.folder.name, kind), output)
 
 
 @app.command("compare")
@@ -111,6 +110,7 @@ def compare_(
     runs: Annotated[
         list[str], typer.Argument(metavar="RUN", help=f"Two or more runs, each {RUN}.")
     ],
+    plot: Plot = None,
     *,
     output: Output,
 ) -> None:
@@ -121,6 +121,7 @@ def compare_(
     from charlm.report.comparison import comparison_report
     from charlm.report.groups import compare, differing_settings
 
+    kind = picture_kind(plot) if plot else ""
     if len(runs) < 2:
         raise UsageError("a comparison needs at least two runs", "charlm runs list shows the runs")
     opened = [_open(run) for run in runs]
@@ -152,12 +153,18 @@ def compare_(
     output.blocks(report.blocks)
     if not comparison.comparable:
         output.warn(DIFFERENT)
+    if plot:
+        from charlm.report.bundles import bundles
+        from charlm.report.curves import bundles_picture
+
+        title = f"{comparison.title}; thin: seeds, thick: their mean"
+        write_picture(plot, bundles_picture(bundles(comparison), title, kind), output)
 
 
 SHOWN = 10  # the last reports that `show` prints
 DIFFERENT = (
-    "the runs were trained on different data, or it was split or cleaned otherwise, so their metrics "
-    "cannot be compared"
+    "the runs were trained on different data, or it was split or cleaned otherwise, so their "
+    "metrics cannot be compared"
 )
 WIDE = 16  # longer values of `compare` do not go into columns side by side
 _HEADER = ("run", "cell", "parameters", "epochs", "train", "best valid", "time")

@@ -94,8 +94,6 @@ def group_table(comparison: Comparison) -> Table:
     "sd" is the standard deviation, with N - 1 below; a rank such as 1-2 says that no difference is
     shown between two groups.
     """
-    titles = {comparison.metric(task).title(comparison.split) for task in comparison.tasks}
-    title = titles.pop() if len(titles) == 1 else "metric"
     rows = []
     for group, rank in zip(comparison.groups, comparison.ranks, strict=True):
         metric, spread = comparison.metric(group.runs[0].task), group.spread
@@ -103,7 +101,7 @@ def group_table(comparison: Comparison) -> Table:
         numbers = (spread.mean, spread.deviation, *ends)
         cells = (group.name, group.label, str(len(spread.values)), *map(metric.text, numbers))
         rows.append((*cells, rank_text(rank)))
-    header = ("group", "settings", "seeds", f"mean {title}", "sd", "min", "max", "rank")
+    header = ("group", "settings", "seeds", f"mean {comparison.title}", "sd", "min", "max", "rank")
     return Table(header, rows, left=2)
 
 

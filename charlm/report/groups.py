@@ -62,6 +62,12 @@ class Comparison:
         """The tasks of the runs."""
         return [*dict.fromkeys(group.runs[0].task for group in self.groups)]
 
+    @property
+    def title(self) -> str:
+        """The metric, or the metrics, that are compared."""
+        titles = dict.fromkeys(self.metric(task).title(self.split) for task in self.tasks)
+        return " and ".join(titles)
+
     def metric(self, task: Task) -> Metric:
         """The metric of a task that is compared."""
         return task.valid_metric if self.split == "valid" else task.train_metric
