@@ -126,15 +126,7 @@ def compare_(
         raise UsageError("a comparison needs at least two runs", "charlm runs list shows the runs")
     opened = [_open(run) for run in runs]
     rows = [_row(run) for run in opened]
-    settings = [
-        {
-            f"{section}.{key}": value
-            for section, values in run.config.to_dict().items()
-            for key, value in values.items()
-        }
-        for run in opened
-    ]
-    differing = differing_settings(settings)
+    differing = differing_settings([run.config.by_name() for run in opened])
     comparison = compare(opened, rows)
     report = comparison_report(comparison)
     output.json({"runs": rows, "differing": differing, **report.content})

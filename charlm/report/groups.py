@@ -24,8 +24,8 @@ class Group:
     """Runs of equal data and settings: only the seed and other incidental settings may differ."""
 
     name: str  # A, B, ...
-    label: str  # the settings that other groups have not, in words; may be empty
-    settings: Mapping[str, Any]  # the same by ``section.key``, complete
+    label: str  # the settings that differ between the groups, in words; may be empty
+    settings: Mapping[str, Any]  # the same by ``section.key``, without those that are idle
     runs: Sequence[Run]
     values: Sequence[float | None]  # the metric of each run; None: it was not measured
 
@@ -115,7 +115,7 @@ def compare(runs: Sequence[Run], rows: Sequence[Mapping[str, Any]]) -> Compariso
     for place, key in enumerate(keys):
         alike = next((each for each in members if keys[each[0]] == key), None)
         members.append([place]) if alike is None else alike.append(place)
-    differing = differing_settings([settings[first] for first, *_ in members])
+    differing = _differing([settings[first] for first, *_ in members])
     groups = []
     for places in members:
         run, own = runs[places[0]], settings[places[0]]
@@ -144,6 +144,13 @@ def differing_settings(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[
         for key in dict.fromkeys(key for each in settings for key in each)
         if any(each.get(key) != settings[0].get(key) for each in settings)
     }
+
+
+def _differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The names of the settings with several values; it may be idle, and so missing, in some."""
+    names = dict.fromkeys(name for each in settings for name in each)
+    values = {name: [each[name] for each in settings if name in each] for name in names}
+    return [name for name, found in values.items() if any(value != found[0] for value in found)]
 
 
 def _data(run: Run) -> dict[str, Any]:
