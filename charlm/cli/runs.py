@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from charlm.cli.files import check_file
 from charlm.cli.options import RUN, command_group, takes_output
 from charlm.cli.output import Output
-from charlm.cli.pictures import Plot, picture_kind, write_picture
+from charlm.cli.pictures import Html, Plot, picture_kind, write_page, write_picture
 from charlm.config.settings import value_text
 from charlm.errors import CharlmError, UsageError
 from charlm.report.averages import average_summary, average_words
 from charlm.report.clipping import gradient_summary, gradient_words, share_text
 from charlm.report.words import clock
 from charlm.runs.fields import MEANS
-from charlm.task import TASKS, samples_by_prefix
+from charlm.task import TASKS, Table, samples_by_prefix
 
 if TYPE_CHECKING:
     from charlm.runs import Run
@@ -111,17 +112,21 @@ def compare_(
         list[str], typer.Argument(metavar="RUN", help=f"Two or more runs, each {RUN}.")
     ],
     plot: Plot = None,
+    html: Html = None,
     *,
     output: Output,
 ) -> None:
     """Compare runs: metrics, settings that differ, and groups of equal settings over seeds.
 
-    --plot draws the metrics of all groups over the trainings.
+    Groups are ranked only where their means differ by more than the spread of their seeds allows.
+    --plot draws the metric of all groups over the trainings; --html shows the last samples too.
     """
     from charlm.report.comparison import comparison_report
     from charlm.report.groups import compare, differing_settings
 
     kind = picture_kind(plot) if plot else ""
+    if html:
+        check_file("--html", html)
     if len(runs) < 2:
         raise UsageError("a comparison needs at least two runs", "charlm runs list shows the runs")
     opened = [_open(run) for run in runs]
@@ -143,8 +148,15 @@ def compare_(
         output.text(f"\n{key}")
         output.table(("", "value"), [*zip(numbers, values, strict=True)], left=2)
     output.blocks(report.blocks)
-    if not comparison.comparable:
-        output.warn(DIFFERENT)
+    warning = None if comparison.comparable else DIFFERENT
+    if warning:
+        output.warn(warning)
+    if html:
+        from charlm.report.comparison_page import comparison_page
+
+        cells = sorted((name, *_cells(row)) for name, row in zip(names[1:], rows, strict=True))
+        table = Table(("group", *_HEADER), cells, left=3)
+        write_page(html, comparison_page(comparison, table, warning), output)
     if plot:
         from charlm.report.bundles import bundles
         from charlm.report.curves import bundles_picture

@@ -66,7 +66,9 @@ class TaskConfig:
         """
         left_out = {f"{section}.{key}" for section, key in self.idle()}
         for section, kind in self.sections().items():
-            left_out |= {f"{section}.{k}" for k, about in kind.settings().items() if about.incidental}
+            left_out |= {
+                f"{section}.{k}" for k, about in kind.settings().items() if about.incidental
+            }
         return {name: value for name, value in self.by_name().items() if name not in left_out}
 
     def with_backend(self, backend: str) -> Self:

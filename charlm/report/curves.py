@@ -197,12 +197,13 @@ def _draw_lines(axes: Axes, number: int, name: str, lines: Sequence[Line], mean:
         "color": COLOURS[number % len(COLOURS)],
         "linestyle": LINES[number % len(LINES)],
     }
-    for line in lines:
-        axes.plot(*zip(*line, strict=True), linewidth=0.8, alpha=0.6, **look)
+    thin = {**look, "linewidth": 0.8, "alpha": 0.6}
+    drawn = [*(axes.plot(*zip(*line, strict=True), **thin)[0] for line in lines)]
     if mean:
-        marker = "." if len(mean) == 1 else ""
-        label = drawable(name)
-        axes.plot(*zip(*mean, strict=True), linewidth=2.4, marker=marker, label=label, **look)
+        thick = {**look, "linewidth": 2.4, "marker": "." if len(mean) == 1 else ""}
+        drawn += axes.plot(*zip(*mean, strict=True), **thick)
+    for last in drawn[-1:]:
+        last.set_label(drawable(name))
 
 
 def _finish_row(axes_row: Sequence[Axes], metric: Metric) -> None:
