@@ -196,6 +196,7 @@ def _row(run: Run) -> dict[str, Any]:
         "parameters": summary.get("parameters", run.training.get("parameters")),
         "epochs": summary.get("epochs", last.get("epoch")),
         "seconds": summary.get("seconds", last.get("seconds")),
+        "ended": bool(summary) and not summary.get("interrupted"),
         train: summary.get(train, last.get(train)),
         valid: summary.get(valid, run.training.get("progress", {}).get("best_valid")),
     }

@@ -219,6 +219,7 @@ def _finish_row(axes_row: Sequence[Axes], metric: Metric) -> None:
     first.set_ylabel(f"{metric.label or metric.name}{' (%)' if metric.percent else ''}")
     for axes in axes_row:
         style(axes)
+        axes.grid(color="0.9", which="both", axis="y")  # a log scale may have minor ticks alone
     if metric.bits:
         set_log_scale(first)
         set_bits(last, metric.bits)

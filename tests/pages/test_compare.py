@@ -31,7 +31,8 @@ def made(tmp_path):
     """Writes the page of some runs."""
 
     def make(runs, values):
-        rows = [{"train_perplexity": None, "valid_perplexity": value} for value in values]
+        about = {"train_perplexity": None, "ended": True}
+        rows = [{**about, "valid_perplexity": value} for value in values]
         comparison = compare(runs, rows)
         table = Table(
             ("group", "run"), [(comparison.group_of(r).name, r.folder.name) for r in runs]
