@@ -118,7 +118,7 @@ def compare_(
 ) -> None:
     """Compare runs: metrics, settings that differ, and groups of equal settings over seeds.
 
-    Groups are ranked only where their means differ by more than the spread of their seeds allows.
+    Groups are ranked only as far as the spread of their seeds allows.
     --plot draws the metric of all groups over the trainings; --html shows the last samples too.
     """
     from charlm.report.comparison import comparison_report

@@ -321,7 +321,7 @@ class Run(RunData):
         )
 
     def plot(self) -> Figure:
-        """A matplotlib figure of the metrics and the gradients; a notebook shows it.
+        """A matplotlib figure of metrics, learning rate and gradients; a notebook shows it.
 
         >>> run = charlm.open("novel")
         >>> figure = run.plot()
