@@ -64,11 +64,13 @@ class TaskConfig:
         Without those that are incidental (`Setting`), such as the seed, and without the idle ones:
         runs that agree in the rest and in their data are repetitions of one training.
         """
-        left_out = {f"{section}.{key}" for section, key in self.idle()}
-        for section, kind in self.sections().items():
-            left_out |= {
-                f"{section}.{k}" for k, about in kind.settings().items() if about.incidental
-            }
+        incidental = [
+            (section, key)
+            for section, kind in self.sections().items()
+            for key, about in kind.settings().items()
+            if about.incidental
+        ]
+        left_out = {f"{section}.{key}" for section, key in (*self.idle(), *incidental)}
         return {name: value for name, value in self.by_name().items() if name not in left_out}
 
     def with_backend(self, backend: str) -> Self:

@@ -41,7 +41,7 @@ LEARNING = {
 }
 
 
-@pytest.mark.parametrize(("kind", "name"), zip(KINDS, LEARNING, strict=True))
+@pytest.mark.parametrize(("kind", "name"), [*zip(KINDS, LEARNING, strict=True)])
 def test_learning_picture_is_a_whole_file(kind, name):
     series = LEARNING[name]
     data = learning_picture(OVER, series, "分 $x$ run", kind)
