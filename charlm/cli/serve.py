@@ -40,9 +40,7 @@ def serve(
             "and whoever has it may use the models. Nothing is encrypted.",
         ),
     ] = False,
-    browser: Annotated[
-        bool, typer.Option("--open", help="Open the page in a browser.")
-    ] = False,
+    browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     device: Device = "auto",
     corpora_dir: CorporaDir = None,
     *,
@@ -54,25 +52,25 @@ def serve(
     ends it.
     """
     from charlm.device import select_device
-    from charlm.serve.models import served
-    from charlm.serve.server import serve
+    from charlm.serve.models import Served
+    from charlm.serve.server import listen
 
     chosen = select_device(device)
     models = []
-    for name in runs or [None]:
+    names: list[str | None] = [*(runs or [None])]
+    for name in names:
         opened: Any = open_run(LANGUAGE_MODEL, name, output)
-        model, notice = served(opened, chosen, corpora_dir)
+        model, notice = Served.load(opened, chosen, corpora_dir)
         if notice is not None:
             output.warn(notice)
         models.append(model)
 
-    def tell(address: str) -> None:
-        output.json({"address": address, "runs": [str(each.run.folder) for each in models]})
-        output.text(address)
-        output.note("open this address in a browser; Ctrl-C ends the playground")
-        if browser:
-            import webbrowser
+    ready = listen(models, host, port, remote=remote)
+    output.json({"address": ready.address, "runs": [str(each.run.folder) for each in models]})
+    output.text(ready.address)
+    output.note("open this address in a browser; Ctrl-C ends the playground")
+    if browser:
+        import webbrowser
 
-            webbrowser.open(address)
-
-    serve(models, host, port, remote=remote, tell=tell)
+        webbrowser.open(ready.address)
+    ready.run()

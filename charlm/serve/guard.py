@@ -1,8 +1,9 @@
 """Which requests the playground answers.
 
 Any page that a browser shows can send requests to this machine, and after a change of its name's
-address (DNS rebinding) it can read the answers too. So the Host of a request must be this server, the
-Origin must be the playground's own page, and where other machines may ask, a token must be given.
+address (DNS rebinding) it can read the answers too. So the Host of a request must be this server,
+the Origin must be the playground's own page, and where other machines may ask, a token must be
+given.
 """
 
 from __future__ import annotations

@@ -15,17 +15,20 @@ from charlm.errors import CorpusError, UsageError, shown
 from charlm.serve.requests import Wanted
 from charlm.tasks.language_model.copies import SHORTEST, copies
 from charlm.tasks.language_model.lines import BOUNDARY
+from charlm.tasks.language_model.mixture import read_mixture
 from charlm.tasks.language_model.prefix import Prefix, text_start, unknown_notices
 from charlm.tasks.language_model.steps import Step, steps
 from charlm.tasks.language_model.surprisal import surprisal
 
 if TYPE_CHECKING:
+    import torch
+
     from charlm.tasks.language_model.mixture import Mixture
     from charlm.tasks.language_model.model import LanguageModel
     from charlm.tasks.language_model.run import LanguageModelRun
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(eq=False, kw_only=True)
 class Served:
     """A run whose model is in memory, in evaluation mode."""
 
@@ -34,6 +37,21 @@ class Served:
     model: LanguageModel
     mixture: Mixture | None = None
     corpora_dir: Path | None = field(default=None, repr=False)
+
+    @classmethod
+    def load(
+        cls, run: LanguageModelRun, device: torch.device, corpora_dir: Path | None = None
+    ) -> tuple[Served, str | None]:
+        """A run's model on a device, and what the user should know of it, if anything.
+
+        Raises:
+            RunError: the files of its mixture are damaged.
+        """
+        mixture, notice = read_mixture(run)
+        model = run.load_model().to(device).requires_grad_(False).eval()
+        name = run.folder.resolve().name
+        served = cls(name=name, run=run, model=model, mixture=mixture, corpora_dir=corpora_dir)
+        return served, notice
 
     def about(self) -> dict[str, Any]:
         """The facts that the page shows."""
@@ -70,12 +88,12 @@ class Served:
         """The character of an id."""
         return self.run.vocabulary.decode([token])
 
-    def distribution(self, step: Step) -> dict[str, Any]:
-        """The alternatives of a step, for JSON: the characters and their probabilities."""
+    def distribution(self, step: Step, most: int | None = None) -> dict[str, Any]:
+        """The first alternatives of a step, for JSON: characters and their probabilities."""
         return {
-            "likely": [self.character(token) for token in step.likely],
-            "drawn": [round(share, 6) for share in step.drawn],
-            "own": [round(share, 6) for share in step.own],
+            "likely": [self.character(token) for token in step.likely[:most]],
+            "drawn": [round(share, 6) for share in step.drawn[:most]],
+            "own": [round(share, 6) for share in step.own[:most]],
         }
 
     def surprisal(self, text: str, should_stop: Callable[[], bool]) -> dict[str, Any]:
@@ -94,9 +112,7 @@ class Served:
         if len(read) < 2:
             raise UsageError("surprisal needs at least two characters", "give a longer text")
         ids = self.run.vocabulary.encode(read)
-        found = surprisal(
-            self.model, self.run.vocabulary, ids, read, None, should_stop=should_stop
-        )
+        found = surprisal(self.model, self.run.vocabulary, ids, read, None, should_stop=should_stop)
         skip = len(before)
         pairs = zip(found.likely[skip:].tolist(), found.probabilities[skip:].tolist(), strict=True)
         return {

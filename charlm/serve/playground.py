@@ -14,7 +14,7 @@ from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -24,7 +24,7 @@ from charlm.serve.guard import Guard
 from charlm.serve.models import Served
 from charlm.serve.requests import MOST_BYTES, Wanted, read_text, read_wanted
 from charlm.tasks.language_model.prefix import Prefix
-from charlm.tasks.language_model.steps import Step
+from charlm.tasks.language_model.steps import ALTERNATIVES, Step
 
 FRAME = 1 / 30  # seconds between two parts of a text, at least
 MOST_TEXTS = 32  # that are written at once
@@ -44,7 +44,7 @@ class Playground:
         models: the models, which requests name by their number.
         page: the page and its Content-Security-Policy.
         is_host, token: as of `Guard`.
-        stop: set when the server ends: texts end, too.
+        should_stop: whether the server ends: texts end, too.
     """
 
     def __init__(
@@ -54,10 +54,10 @@ class Playground:
         *,
         is_host: Callable[[str], bool],
         token: str | None = None,
-        stop: threading.Event | None = None,
+        should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self.models, self.page = models, page
-        self.stop = stop or threading.Event()
+        self.should_stop = should_stop
         self.texts, self.measured = Places(MOST_TEXTS), Places(MOST_MEASURED)
         self._writer, self._measurer = CapacityLimiter(1), CapacityLimiter(1)
         routes = [
@@ -112,7 +112,7 @@ class Playground:
         yield _line({"text": start.text, "notices": start.notices, "seed": wanted.seed})
         growing, left = served.write(start, wanted), wanted.length
         ends = time.monotonic() + MOST_SECONDS
-        while not self.stop.is_set():
+        while not self.should_stop():
             began = time.monotonic()
             if began > ends:
                 yield _line({"end": "time"})
@@ -133,9 +133,9 @@ class Playground:
                 yield _line({"steps": [_written(served, step) for step in written]})
             if last < len(some):
                 end = "line" if served.ends(some[last]) else "length"
-                yield _line({"next": served.distribution(some[last]), "end": end})
+                yield _line({"next": served.distribution(some[last], ALTERNATIVES), "end": end})
                 return
-            await anyio.sleep(began + FRAME - time.monotonic())
+            await anyio.sleep(max(0, began + FRAME - time.monotonic()))
 
     async def _measure(
         self, request: Request, measure: Callable[[Callable[[], bool]], dict[str, Any]]
@@ -144,7 +144,7 @@ class Playground:
         gone = threading.Event()
 
         def should_stop() -> bool:
-            return gone.is_set() or self.stop.is_set()
+            return gone.is_set() or self.should_stop()
 
         async def watch() -> None:
             while (await request.receive())["type"] != "http.disconnect":

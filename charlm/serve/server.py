@@ -3,38 +3,57 @@
 from __future__ import annotations
 
 import errno
+import html
 import ipaddress
 import os
+import re
 import secrets
 import socket
-import threading
-from collections.abc import Callable, Sequence
-from types import FrameType
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from charlm.errors import CharlmError, UsageError, shown
+from charlm.pages import page
 from charlm.serve.models import Served
+from charlm.serve.requests import LENGTH, MOST_CHARACTERS, MOST_LENGTH
+from charlm.tasks.language_model.config import TEMPERATURE, TOP_P
+
+if TYPE_CHECKING:
+    import uvicorn
+
+    from charlm.serve.playground import Playground
 
 HOST, PORT = "127.0.0.1", 8642
 MOST_CONNECTIONS = 200
 _LOCAL = ("localhost", "127.0.0.1", "[::1]")
 
 
-def serve(
-    models: Sequence[Served],
-    host: str = HOST,
-    port: int = PORT,
-    *,
-    remote: bool = False,
-    tell: Callable[[str], None],
-) -> None:
-    """Serve the playground until a signal arrives.
+@dataclass(frozen=True, kw_only=True)
+class Listening:
+    """A playground that has an address."""
+
+    address: str  # of the page; it has the token, if there is one
+    playground: Playground
+    server: uvicorn.Server
+    socket: socket.socket
+
+    def run(self) -> None:
+        """Answer requests until a signal arrives, which is then passed on."""
+        with self.socket:
+            self.server.run(sockets=[self.socket])
+
+
+def listen(
+    models: Sequence[Served], host: str = HOST, port: int = PORT, *, remote: bool = False
+) -> Listening:
+    """A playground at an address.
 
     Args:
         models: at least one.
         host: a numeric address of this machine.
         port: 0: a free one.
         remote: whether ``host`` may be reached from other machines, which then need a token.
-        tell: called once, with the address of the page.
 
     Raises:
         UsageError: the host is no address, or other machines could reach it and ``remote`` is
@@ -51,39 +70,59 @@ def serve(
         raise CharlmError(
             "the playground needs starlette and uvicorn", 'pip install "charlm[serve]"'
         ) from None
+    bound = _bound(address, port)
+    port = bound.getsockname()[1]
+    token = None
+    is_host, name = known_hosts(port, _LOCAL), _in_url(str(address))
+    if not address.is_loopback:
+        token = secrets.token_urlsafe(24)
+        names = (*_LOCAL, socket.gethostname().lower())
+        is_host = any_address(port, names)
+        name = names[-1] if address.is_unspecified else name
+    playground = Playground(
+        models,
+        page_of(models),
+        is_host=is_host,
+        token=token,
+        should_stop=lambda: server.should_exit,
+    )
+    config = uvicorn.Config(
+        playground.app,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="critical",  # the playground tells of its own errors
+        access_log=False,  # it would have the token
+        proxy_headers=False,
+        server_header=False,
+        limit_concurrency=MOST_CONNECTIONS,
+        timeout_graceful_shutdown=1,
+    )
+    server = uvicorn.Server(config)
+    shown_address = f"http://{name}:{port}/" + (f"?token={token}" if token else "")
+    return Listening(address=shown_address, playground=playground, server=server, socket=bound)
 
-    class Server(uvicorn.Server):
-        """It tells the playground that it ends."""
 
-        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-            stop.set()
-            super().handle_exit(sig, frame)
-
-    stop = threading.Event()
-    with _bound(address, port) as listening:
-        port = listening.getsockname()[1]
-        token = None if address.is_loopback else secrets.token_urlsafe(24)
-        if address.is_loopback:
-            is_host, name = known_hosts(port, _LOCAL), _in_url(str(address))
-        else:
-            names = (*_LOCAL, socket.gethostname().lower())
-            is_host = any_address(port, names)
-            name = names[-1] if address.is_unspecified else _in_url(str(address))
-        playground = Playground(models, _page(models), is_host=is_host, token=token, stop=stop)
-        config = uvicorn.Config(
-            playground.app,
-            http="h11",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="critical",  # the playground tells of its own errors
-            access_log=False,  # it would have the token
-            server_header=False,
-            limit_concurrency=MOST_CONNECTIONS,
-            timeout_graceful_shutdown=1,
-        )
-        tell(f"http://{name}:{port}/" + (f"?token={token}" if token else ""))
-        Server(config).run(sockets=[listening])
+def page_of(models: Sequence[Served]) -> tuple[bytes, str]:
+    """The page, and its Content-Security-Policy as a header."""
+    data = {
+        "runs": [each.about() for each in models],
+        "most": {"characters": MOST_CHARACTERS, "length": MOST_LENGTH},
+        "settings": {"temperature": TEMPERATURE, "top_p": TOP_P, "length": LENGTH},
+    }
+    content = page(
+        "playground.html",
+        title="charlm playground",
+        data=data,
+        scripts=["playground.js", "own-text.js"],
+        styles=["playground.css"],
+        connects=True,
+    )
+    found = re.search(r'Content-Security-Policy" content="([^"]+)"', content.decode())
+    assert found is not None
+    # This one directive counts in a header only.
+    return content, f"{html.unescape(found[1])}; frame-ancestors 'none'"
 
 
 def _address(host: str, remote: bool) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
@@ -112,8 +151,8 @@ def _bound(address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) ->
     listening = socket.socket(family)
     try:
         # On Windows SO_REUSEADDR would let two servers have the same port.
-        option = socket.SO_REUSEADDR if os.name != "nt" else socket.SO_EXCLUSIVEADDRUSE
-        listening.setsockopt(socket.SOL_SOCKET, option, 1)
+        name = "SO_EXCLUSIVEADDRUSE" if os.name == "nt" else "SO_REUSEADDR"
+        listening.setsockopt(socket.SOL_SOCKET, getattr(socket, name), 1)
         listening.bind((str(address), port))
     except OSError as error:
         listening.close()

@@ -174,8 +174,8 @@ def generate_blocks(
     if model.vocabulary_size < 2:
         raise UsageError("the vocabulary is empty: there is no character to choose")
     generator = torch.Generator().manual_seed(seed)
-    for logits, state in read_prefix(model, prefix):
-        pass
+    for after in read_prefix(model, prefix):
+        logits, state = after
     logits = logits.expand(num_samples, -1)
     state = map_state(lambda tensor: tensor.expand(num_samples, -1).contiguous(), state)
     contexts: list[list[int]] = []

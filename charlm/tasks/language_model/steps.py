@@ -55,7 +55,8 @@ def steps(
     Raises:
         RunError: a logit is not finite.
     """
-    for logits, state in read_prefix(model, prefix, BLOCK):
+    for after in read_prefix(model, prefix, BLOCK):
+        logits, state = after
         yield None
     contexts = None if mixture is None else [mixture.start(prefix)]
     generator = torch.Generator().manual_seed(seed)
