@@ -16,8 +16,8 @@ async function measure(path, draw) {
     try {
       const answer = await ask(path, { run, text: find("#own").value }, signal);
       const found = await answer.json();
-      if (found.notices.length) tell(found.notices.join("; "));
-      sections.push(make("section", {}, make("h3", {}, column.run.name), ...draw(found)));
+      const notice = make("p", { class: "error" }, found.notices.join("; "));
+      sections.push(make("section", {}, make("h3", {}, column.run.name), notice, ...draw(found)));
     } catch (error) {
       if (signal.aborted) return;
       tell(error.message);
