@@ -16,7 +16,7 @@ async function measure(path, draw) {
     try {
       const answer = await ask(path, { run, text: find("#own").value }, signal);
       const found = await answer.json();
-      const notice = make("p", { class: "error" }, found.notices.join("; "));
+      const notice = make("p", { class: "notice" }, found.notices.join("; "));
       sections.push(make("section", {}, make("h3", {}, column.run.name), notice, ...draw(found)));
     } catch (error) {
       if (signal.aborted) return;
