@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from charlm.corpus import clean
-from charlm.errors import CorpusError, UsageError, shown
+from charlm.errors import CorpusError, UsageError, counted, shown
 from charlm.serve.requests import Wanted
+from charlm.tasks.language_model.batches import id_tensor
 from charlm.tasks.language_model.copies import SHORTEST, copies
 from charlm.tasks.language_model.lines import BOUNDARY
 from charlm.tasks.language_model.mixture import read_mixture
 from charlm.tasks.language_model.prefix import Prefix, text_start, unknown_notices
+from charlm.tasks.language_model.recording import Recording, Unit, record
 from charlm.tasks.language_model.steps import Step, steps
 from charlm.tasks.language_model.surprisal import surprisal
+from charlm.tasks.language_model.units import find_units, untrained_model
 
 if TYPE_CHECKING:
     import torch
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from charlm.tasks.language_model.mixture import Mixture
     from charlm.tasks.language_model.model import LanguageModel
     from charlm.tasks.language_model.run import LanguageModelRun
+
+LEAST_FOR_UNITS = 500  # characters: in fewer, features are too rare
 
 
 @dataclass(eq=False, kw_only=True)
@@ -126,6 +131,49 @@ class Served:
             "notices": notices,
         }
 
+    def units(self, text: str, wanted: str, should_stop: Callable[[], bool]) -> dict[str, Any]:
+        """The values of units at each character of a text, for JSON.
+
+        Args:
+            wanted: a unit, such as ``1.hidden.17``; empty: those that track something in the text,
+                found with the controls of `find_units`.
+
+        Raises:
+            UsageError: the text is too short, or there is no such unit.
+            Stopped: ``should_stop`` returned True.
+        """
+        if self.run.config.corpus.lines:
+            raise UsageError("units need a running text, and this model reads single lines")
+        cleaned, notices = self._cleaned(text)
+        least = 2 if wanted else LEAST_FOR_UNITS
+        if len(cleaned) < least:
+            raise UsageError(
+                f"the text has {counted(len(cleaned), 'character')}; units need {least:,}",
+                "give a longer text" + ("" if wanted else ", or name a unit"),
+            )
+        ids = id_tensor(self.run.vocabulary.encode(cleaned))
+        rows: list[dict[str, Any]]
+        if wanted:
+            recording = record(self.model, ids, should_stop=should_stop)
+            rows = [{"unit": wanted, "levels": _levels(recording, _unit(wanted, recording))}]
+        else:
+            bare = untrained_model(self.run.config.model, len(self.run.vocabulary))
+            bare = bare.to(self.model.head.weight.device).eval()
+            found = find_units(self.model, bare, ids, cleaned, should_stop=should_stop)
+            recording = found.recording
+            rows = [
+                {
+                    "unit": str(each.unit),
+                    "levels": _levels(recording, each.unit),
+                    "tracks": each.words,
+                    "knows": each.share,
+                    "untrained": each.untrained,
+                }
+                for each in found.named
+            ]
+        characters = [*cleaned[: len(recording.nats)]]
+        return {"characters": characters, "units": rows, "notices": notices}
+
     def copies(self, text: str) -> dict[str, Any]:
         """What a text has copied from the training text, for JSON.
 
@@ -163,3 +211,24 @@ class Served:
         changed = [f"the text was cleaned as the corpus was ({cleaning})"]
         notices = changed if cleaned != text else []
         return cleaned, notices + unknown_notices(cleaned, self.run.vocabulary)
+
+
+def _unit(wanted: str, recording: Recording) -> Unit:
+    """The unit of a name."""
+    known = {f"{layer}.{part}": (layer, part) for layer, part in recording.values}
+    name, _, number = wanted.rpartition(".")
+    if name in known and number.isascii() and number.isdecimal():
+        key = known[name]
+        if int(number[:9]) < recording.values[key].shape[1]:
+            return Unit(*key, int(number[:9]))
+    parts = [f"{name}.0 to {recording.values[key].shape[1] - 1}" for name, key in known.items()]
+    raise UsageError(f"there is no unit {shown(wanted)}", f"there are {', '.join(parts)}")
+
+
+def _levels(recording: Recording, unit: Unit) -> list[int]:
+    """The values of a unit in steps from the median, -3 to 3; of nearly the largest it is 3."""
+    values = recording.of(unit).astype(np.float64)
+    distance = values - np.median(values)
+    largest = max(float(np.quantile(np.abs(distance), 0.98)), 1e-9)
+    steps: list[int] = np.rint(3 * np.clip(distance / largest, -1, 1)).astype(int).tolist()
+    return steps

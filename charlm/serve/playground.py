@@ -65,6 +65,7 @@ class Playground:
             Route("/api/runs", self.runs),
             Route("/api/generate", self.generate, methods=["POST"]),
             Route("/api/surprisal", self.surprisal, methods=["POST"]),
+            Route("/api/units", self.units, methods=["POST"]),
             Route("/api/copies", self.copies, methods=["POST"]),
         ]
         handlers: dict[Any, Any] = {
@@ -93,13 +94,21 @@ class Playground:
 
     async def surprisal(self, request: Request) -> Response:
         """The surprisal of each character of a text."""
-        number, text = read_text(await _body(request))
+        number, text, _ = read_text(await _body(request))
         served = self._model(number)
         return await self._measure(request, lambda should_stop: served.surprisal(text, should_stop))
 
+    async def units(self, request: Request) -> Response:
+        """The units that track something in a text, or one unit."""
+        number, text, unit = read_text(await _body(request))
+        served = self._model(number)
+        return await self._measure(
+            request, lambda should_stop: served.units(text, unit, should_stop)
+        )
+
     async def copies(self, request: Request) -> Response:
         """What a text has copied from the training text."""
-        number, text = read_text(await _body(request))
+        number, text, _ = read_text(await _body(request))
         served = self._model(number)
         return await self._measure(request, lambda _: served.copies(text))
 

@@ -18,7 +18,7 @@ MOST_LENGTH = 5_000  # characters that are written
 LENGTH = 300
 
 _KINDS: dict[str, type] = {
-    "run": int, "prefix": str, "written": str, "text": str, "length": int,
+    "run": int, "prefix": str, "written": str, "text": str, "unit": str, "length": int,
     "temperature": float, "top_k": int, "top_p": float, "seed": int,
 }  # fmt: skip
 _WORDS = {int: "a whole number", float: "a number", str: "a text"}
@@ -62,12 +62,12 @@ def read_wanted(body: bytes) -> Wanted:
     )
 
 
-def read_text(body: bytes) -> tuple[int, str]:
-    """The number of a run, and a text to measure; a UsageError says what is wrong with them."""
-    given = _read(body, "run", "text")
+def read_text(body: bytes) -> tuple[int, str, str]:
+    """The number of a run, a text to measure, and a unit; a UsageError says what is wrong."""
+    given = _read(body, "run", "text", "unit")
     text = given.get("text", "")
     _check_size("text", text)
-    return given.get("run", 0), text
+    return given.get("run", 0), text, given.get("unit", "")
 
 
 def _number(value: float) -> float:

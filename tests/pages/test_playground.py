@@ -177,6 +177,10 @@ def test_surprisal_and_copies_of_the_own_text(page):
     assert "bits; the network had expected" in page.locator("#measured .expected").inner_text()
     page.locator("#measured .text").press("ArrowRight")
     assert page.locator("#measured .chosen").get_attribute("data-place") == "9"
+    page.locator("#unit").fill("1.hidden.3")
+    page.locator("#units").click()
+    page.locator("#measured .high3").first.wait_for()
+    assert page.locator("#measured .text").inner_text() == "xx <b>One day</b> he sat & zz"
     page.locator("#copies").click()
     page.get_by_text("<b>One␣day</b>␣he␣sat␣&␣").wait_for()
     assert page.locator("#measured .bits2").inner_text() == "<b>One day</b> he sat & "

@@ -159,11 +159,31 @@ def test_the_surprisal_of_a_text_is_that_of_the_library(ask, served_runs):
     found = json.loads(body)
     assert status == 200
     assert "".join(found["characters"]) == text
-    score = Run.open(served_runs[0]).score(text)
+    with pytest.warns(UserWarning, match="not in the vocabulary"):
+        score = Run.open(served_runs[0]).score(text)
     assert found["bits"][0] is None
     np.testing.assert_allclose(found["bits"][1:], score.surprisal[1:], rtol=1e-4)
     assert math.isclose(found["bits_per_char"], score.bits_per_char, rel_tol=1e-4)
     assert "U+4E16" in found["notices"][0]
+
+
+def test_the_units_of_a_text_are_those_of_the_library(ask, served_runs):
+    text = '<b>One day</b> he sat & "thought".\n' * 30
+
+    def unit(**wanted):
+        status, _, body = ask("POST", "/api/units", {"text": text, **wanted})
+        assert status == 200
+        return json.loads(body)
+
+    found = unit(unit="1.hidden.3")
+    assert "".join(found["characters"]) == text[: len(found["characters"])]
+    levels = np.array(found["units"][0]["levels"])
+    assert {*levels.tolist()} <= {*range(-3, 4)}
+    values = Run.open(served_runs[0]).hidden(text)[: len(levels), 0, 3]
+    above = np.sign(values - np.median(values))
+    assert (np.sign(levels) * above >= 0).all()
+    assert unit(unit="1.cell.3")["units"][0]["levels"] != levels.tolist()
+    assert all(row["knows"] >= 0.25 for row in unit()["units"])
 
 
 def test_copies_of_the_training_text_are_found(ask):
@@ -206,6 +226,11 @@ def test_copies_of_the_training_text_are_found(ask):
         ("surprisal", {"text": ""}, 400, "no character"),
         ("surprisal", {"text": "a"}, 400, "two characters"),
         ("surprisal", {"text": "a" * (MOST_CHARACTERS + 1)}, 400, "at most"),
+        ("units", {"text": "a" * 499}, 400, "499 characters"),
+        ("units", {"text": "abc", "unit": "1.hidden.16"}, 400, "no unit"),
+        ("units", {"text": "abc", "unit": "2.hidden.0"}, 400, "no unit"),
+        ("units", {"text": "abc", "unit": "1.hidden." + "9" * 5000}, 400, "no unit"),
+        ("units", {"text": "abc", "unit": "<b>"}, 400, "no unit"),
         ("copies", {"text": ""}, 400, "no character"),
         ("copies", {"text": 5}, 400, "a text"),
         ("nothing", {}, 404, "Not Found"),

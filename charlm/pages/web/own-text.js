@@ -5,7 +5,7 @@ let measuring = null;
 const tell = (message) => { find("#own-error").textContent = message; };
 
 // Ask each model in turn, and show what `draw` makes of its answer.
-async function measure(path, draw) {
+async function measure(path, draw, more = {}) {
   measuring?.abort();
   const { signal } = measuring = new AbortController();
   tell("");
@@ -14,7 +14,7 @@ async function measure(path, draw) {
   for (const column of columns) {
     const run = data.runs.indexOf(column.run);
     try {
-      const answer = await ask(path, { run, text: find("#own").value }, signal);
+      const answer = await ask(path, { run, text: find("#own").value, ...more }, signal);
       const found = await answer.json();
       const notice = make("p", { class: "notice" }, found.notices.join("; "));
       sections.push(make("section", {}, make("h3", {}, column.run.name), notice, ...draw(found)));
@@ -67,6 +67,34 @@ function drawSurprisal({ characters, bits, expected, bits_per_char }) {
   return [mean, legend, panel, text];
 }
 
+// The text coloured by the values of a unit; buttons choose one of several.
+function drawUnits({ characters, units }) {
+  if (!units.length) return [make("p", {}, "no unit tracks anything in this text")];
+  const spans = characters.map((character) => make("span", {}, character));
+  const buttons = units.map(({ unit }, number) => {
+    const button = make("button", { type: "button", class: "mono" }, unit);
+    button.addEventListener("click", () => choose(number));
+    return button;
+  });
+  const choose = (number) => {
+    buttons.forEach((button, each) => button.setAttribute("aria-pressed", String(each === number)));
+    units[number].levels.forEach((level, place) => {
+      spans[place].className = level ? `${level < 0 ? "low" : "high"}${Math.abs(level)}` : "";
+      // A line end has no width of its own; its sign carries the colour.
+      if (characters[place] === "\n") spans[place].textContent = level ? "↵\n" : "\n";
+    });
+  };
+  choose(0);
+  const percent = (share) => `${(100 * share).toFixed(0)}%`;
+  const rows = units.map(({ tracks, knows, untrained }, number) =>
+    [buttons[number], tracks, percent(knows), percent(untrained)]);
+  const legend = ["low3", "low2", "low1", "", "high1", "high2", "high3"].map((name) =>
+    make("span", { class: name }, "\u00a0"));
+  return [...(units[0].tracks ? [table(["unit", "tracks", "knows", "untrained"], rows, 2)] : []),
+    make("p", { class: "legend" }, "low ", ...legend, " high"),
+    make("div", { class: "text" }, ...spans)];
+}
+
 // The text with its copied passages marked, and a table of them.
 function drawCopies({ characters, copied_windows, passages, shortest, train_characters }) {
   const copied = characters.map(() => false);
@@ -90,6 +118,8 @@ function drawCopies({ characters, copied_windows, passages, shortest, train_char
 }
 
 find("#surprisal").addEventListener("click", () => measure("/api/surprisal", drawSurprisal));
+find("#units").addEventListener("click", () =>
+  measure("/api/units", drawUnits, { unit: find("#unit").value.trim() }));
 find("#copies").addEventListener("click", () => measure("/api/copies", drawCopies));
 find("#take").addEventListener("click", () => {
   const { given, steps } = columns[0];

@@ -149,7 +149,8 @@ class Column {
     if (part.next) this.next = part.next;
     if (part.end) {
       const ends = { length: "", line: ", the line has ended", time: ", the time is over" };
-      this.status.textContent = `${thousands(this.steps.length)} characters${ends[part.end]}`;
+      const count = this.steps.length;
+      this.status.textContent = count ? `${thousands(count)} characters${ends[part.end]}` : "";
     }
     if (this.place === null) this.draw();
   }
