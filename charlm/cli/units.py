@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 SHORTEST = 2000  # characters: in fewer, features are too rare
 LENGTH = 20_000  # characters that are read
-DRAWN, STRETCH = 3, 480  # units that are drawn as text, and characters of it
+LARGEST = 400_000_000  # values that are recorded at once, of 4 bytes each
+DRAWN, STRETCH = 3, 360  # units that are drawn as text, and characters of it
 FEATURES = 6  # that are listed of a single unit
 # Rich's styles for low to high values: few colours, which any colour vision tells apart.
 STYLES = (
@@ -49,8 +50,9 @@ def show_units(
 
     Raises:
         CorpusError: the text is too short.
-        UsageError: there is no such unit.
+        UsageError: there is no such unit, or the values do not fit in the memory.
     """
+    from charlm.recurrent.states import state_tensors
     from charlm.tasks.language_model.batches import id_tensor
 
     corpus = None if source.text is not None else run.load_corpus(source.corpora_dir)
@@ -61,6 +63,12 @@ def show_units(
             "give a longer text with --text, or another split with --split",
         )
     model = run.load_model()
+    units = sum(each.shape[1] for each in state_tensors(model.stack.initial_state(1)))
+    if units * len(ids) > LARGEST:
+        raise UsageError(
+            f"{units:,} units of {len(ids):,} characters do not fit in the memory",
+            f"give --length {LARGEST // units} or less",
+        )
     chosen = None if unit is None else _parsed(unit, model)
     output.note(f"reading {len(ids):,} characters of {where}")
     if chosen is None:
@@ -127,6 +135,7 @@ def _search(
                 "there, elsewhere: what the next character costs more, in bits, while the unit is "
                 "held at its mean: where the text is as the unit shows, and where it is not. "
                 f"random: the median of {RANDOM} random units, there.",
+                _mattering(named),
             ]
         )
     else:
@@ -136,7 +145,9 @@ def _search(
         output.text("\nthe best units of the other features")
         rows = [(str(each.unit), each.words, *_shares(each)) for each in rest]
         output.table(("unit", "feature", "knows", "untrained"), rows, left=2)
-    output.text(f"\nfeatures of the shuffled text: the best unit knows {found.shuffled:.1%}")
+    chance = found.found[0].chance if found.found else None
+    if chance is not None:
+        output.text(f"\nfeatures of the shuffled text: the best unit knows {chance:.1%}")
     drawn = []
     for each in named:
         data = _drawn(found.recording, found.text, each.unit, each.places)
@@ -146,7 +157,7 @@ def _search(
     return {
         "characters": len(found.text),
         "units": number,
-        "shuffled": found.shuffled,
+        "shuffled": chance,
         "features": [_content(each) for each in found.found],
         "drawn": drawn,
     }
@@ -209,6 +220,14 @@ def _shares(each: Tracked) -> tuple[str, str]:
     return f"{each.share:.0%}", f"{each.untrained:.0%}"
 
 
+def _mattering(named: list[Tracked]) -> str:
+    """Which of the units the prediction uses, as a sentence."""
+    used = [str(each.unit) for each in named if each.cost and each.cost.matters]
+    if not used:
+        return "held, none of them costs more there than each of the random units."
+    return f"held, these cost more there than each of the random units: {', '.join(used)}."
+
+
 def _content(each: Tracked) -> dict[str, Any]:
     """A row in JSON."""
     return {
@@ -220,6 +239,7 @@ def _content(each: Tracked) -> dict[str, Any]:
         "untrained": each.untrained,
         "more_units": each.others,
         "cost": None if each.cost is None else each.cost._asdict(),
+        "matters": bool(each.cost and each.cost.matters),
     }
 
 
@@ -237,8 +257,9 @@ def _drawn(
     half = len(text) // 2
     sums = np.concatenate([[0], np.cumsum(places)])
     size = min(STRETCH, len(values) - half)
-    begins = [0, *(at + 1 for at in range(half, len(values) - size) if text[at] == "\n")]
-    begins = [at for at in begins if at >= half] or [*range(half, len(values) - size + 1, 40)]
+    last = len(values) - size
+    begins = [at for at in range(half, last + 1) if text[at - 1] == "\n" != text[at]]
+    begins = begins or [*range(half, last + 1, 40)]
     counts = [int(sums[at + size] - sums[at]) for at in begins]
     begin = begins[int(np.argmax([min(count, size - count) for count in counts]))]
     distance = values - np.median(values)

@@ -2,7 +2,8 @@
 "use strict";
 
 const percent = (share) => `${(100 * share).toFixed(0)}%`;
-const signed = (bits) => bits === null ? "–" : `${bits < 0 ? "−" : "+"}${Math.abs(bits).toFixed(3)}`;
+const decimal = (number) => `${number < 0 ? "−" : ""}${Math.abs(number).toFixed(3)}`;
+const signed = (bits) => bits === null ? "–" : `${bits < 0 ? "" : "+"}${decimal(bits)}`;
 
 // The characters of a unit in runs of the same colour: three steps to each side of the median.
 function coloured({ text, levels }) {
@@ -33,7 +34,7 @@ function facts({ cost, words, knows, untrained }) {
                `${percent(untrained)}.`);
   }
   if (cost) {
-    parts.push(`Held at ${cost.held_at.toFixed(3)}, the next character costs ` +
+    parts.push(`Held at ${decimal(cost.held_at)}, the next character costs ` +
       `${signed(cost.everywhere)} bits more: ${signed(cost.there)} there, ` +
       `${signed(cost.elsewhere)} elsewhere, and ${signed(cost.random)} there with a random unit.`);
   }
@@ -47,16 +48,18 @@ find("#about").textContent = `${data.where}: ${thousands(data.characters)} chara
   data.run + (data.units ? `, ${thousands(data.units)} units` : "");
 if (named.length) {
   find("#found").append(
-    make("h2", {}, "Units that track something"),
+    make("h2", {}, "What they know, and whether it matters"),
     table(["unit", "tracks", "knows", "untrained", "more units", "there", "elsewhere", "random"],
       named.map((each) => [make("span", { class: "mono" }, each.unit), each.words,
         percent(each.knows), percent(each.untrained), String(each.more_units),
-        ...["there", "elsewhere", "random"].map((key) => signed(each.cost?.[key] ?? null))]), 2),
+        make(each.matters ? "strong" : "span", {}, signed(each.cost?.there ?? null)),
+        ...["elsewhere", "random"].map((key) => signed(each.cost?.[key] ?? null))]), 2),
     make("p", { class: "note" },
       "Knows: the share of the feature's entropy that the value of the unit shows. Untrained: the " +
       "same of the best unit of a network with random weights. There, elsewhere: what the next " +
       "character costs more, in bits, while the unit is held at its mean, where the text is as " +
-      "the unit shows and where it is not. Random: the median of random units, there."));
+      "the unit shows and where it is not. Random: the median of random units, there. In bold: " +
+      "more than each of the random units."));
 } else if (data.features) {
   find("#found").append(make("p", {}, "No unit tracks anything."));
 }
@@ -71,8 +74,8 @@ if (data.features) {
     ...(others.length ? [table(["unit", "feature", "knows", "untrained"],
       others.map((each) => [make("span", { class: "mono" }, each.unit), each.words,
         percent(each.knows), percent(each.untrained)]), 2)] : []),
-    make("p", { class: "note" }, "Of the features of the shuffled text, the best unit knows " +
-      `${(100 * data.shuffled).toFixed(1)}%.`));
+    ...(data.shuffled === null ? [] : [make("p", { class: "note" }, "Of the features of the " +
+      `shuffled text, the best unit knows ${(100 * data.shuffled).toFixed(1)}%.`)]));
 } else {
   const known = Object.entries(data.drawn[0].knows).slice(0, 8);
   find("#rest").append(make("h2", {}, "What the unit knows"),

@@ -77,7 +77,7 @@ def clamped_nats(
     """
     chosen = torch.tensor(rows, device=recording.ids.device)
     ids = recording.ids[:, chosen]  # (L + 1, R)
-    starts = map_state(lambda each: each[chosen.to(each.device)], recording.starts)
+    starts = map_state(lambda each: each[chosen], recording.starts)
     at_once = max(1, WIDE // len(rows))
     found = []
     for begin in range(0, len(clamps), at_once):

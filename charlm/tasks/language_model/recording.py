@@ -21,6 +21,7 @@ from torch import Tensor
 from charlm.errors import Stopped
 from charlm.models.recurrent_model import evaluating
 from charlm.recurrent.states import StackState, map_state, named_tensors
+from charlm.tasks.language_model.batches import PADDING
 from charlm.tasks.language_model.model import LanguageModel
 
 ROWS = 32  # that are read side by side
@@ -81,7 +82,9 @@ def record(
                 raise Stopped
             states.append(model.read(rows[:, row : row + 1], states[-1]))
         starts = map_state(lambda *each: torch.cat(each), *states)
-        following = torch.cat([rows[0, 1:], rows.new_full((1,), -100)])  # the next rows' first ids
+        following = torch.cat(
+            [rows[0, 1:], rows.new_full((1,), PADDING)]
+        )  # the next rows' first ids
         targets = torch.cat([rows, following.unsqueeze(0)])  # (L + 1, R)
         state, nats = starts, []
         for step in range(length):

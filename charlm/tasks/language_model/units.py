@@ -42,14 +42,15 @@ class Tracked(NamedTuple):
     unit: Unit  # the best in the first half of the text
     share: float  # of the feature's entropy that it knows, in the second half
     untrained: float  # the same of the best unit of a network without training
+    chance: float  # the same of the best unit and feature, if the features are of the shuffled text
     others: int  # more units that know at least `LEAST`
     speaks: int  # the class that the unit shows most
     cost: Cost | None = None  # of holding the unit
 
     @property
     def knows(self) -> bool:
-        """Whether the unit shows the feature, and more than without training."""
-        return self.share >= max(LEAST, self.untrained + GAIN)
+        """Whether the unit shows the feature, and more than without training and by chance."""
+        return self.share >= max(LEAST, self.untrained + GAIN, self.chance + GAIN)
 
     @property
     def named(self) -> bool:
@@ -78,7 +79,6 @@ class Units(NamedTuple):
     text: str  # T characters
     recording: Recording
     found: list[Tracked]  # the best unit of each feature: what is named comes first
-    shuffled: float  # the largest share with the features of the shuffled text
 
     @property
     def named(self) -> list[Tracked]:
@@ -110,11 +110,9 @@ def find_units(
     """
     recording = record(model, ids, should_stop=should_stop)
     text = text[: len(recording.nats)]
-    order = np.random.default_rng(seed).permutation(len(text))
-    control = features("".join(text[place] for place in order))
-    found = _tracked(recording, record(untrained, ids, should_stop=should_stop), text)
-    shuffled = float(max(_best(*_shares(recording, control)), default=0)) if control else 0.0
-    known = [each for each in found if each.knows and each.share > shuffled]
+    bare = record(untrained, ids, should_stop=should_stop)
+    found = _tracked(recording, bare, text, np.random.default_rng(seed))
+    known = [each for each in found if each.knows]
     known = sorted(known, key=lambda each: (each.feature.instant, -each.share))[:MOST]
     if known:
         wanted = [(each.unit, each.places) for each in known]
@@ -122,7 +120,7 @@ def find_units(
         by_name = {each.feature.name: cost for each, cost in zip(known, paid, strict=True)}
         found = [each._replace(cost=by_name.get(each.feature.name)) for each in found]
     found.sort(key=lambda each: (not each.named, -each.share))
-    return Units(text, recording, found, shuffled)
+    return Units(text, recording, found)
 
 
 def untrained_model(config: LanguageModelSection, vocabulary_size: int) -> LanguageModel:
@@ -132,23 +130,34 @@ def untrained_model(config: LanguageModelSection, vocabulary_size: int) -> Langu
         return build_language_model(config, vocabulary_size)
 
 
-def _tracked(recording: Recording, untrained: Recording, text: str) -> list[Tracked]:
+def _tracked(
+    recording: Recording, untrained: Recording, text: str, generator: np.random.Generator
+) -> list[Tracked]:
+    """The best unit of each feature of a text, without costs."""
     every = features(text)
     if not every:
         return []
+    control = features("".join(text[place] for place in generator.permutation(len(text))))
     parts = recording.values.items()
     units = [Unit(*key, number) for key, part in parts for number in range(part.shape[1])]
-    first, second = _shares(recording, every)
-    bare = _best(*_shares(untrained, every))
+    first, second = _shares(recording, [*every, *control])
+    best = first.argmax(axis=0)  # (F,)
+    shares = np.take_along_axis(second, best[None], axis=0)[0]
+    bare = _shares(untrained, every)
+    without = np.take_along_axis(bare[1], bare[0].argmax(axis=0)[None], axis=0)[0]
     many = (np.minimum(first, second) >= LEAST).sum(axis=0)
-    found = []
-    for number, feature in enumerate(every):
-        best = int(first[:, number].argmax())
-        speaks = _speaks(recording.of(units[best]), feature)
-        shares = float(second[best, number]), float(bare[number])
-        others = max(0, int(many[number]) - 1)
-        found.append(Tracked(feature, units[best], *shares, others, speaks))
-    return found
+    return [
+        Tracked(
+            feature,
+            units[best[number]],
+            share=float(shares[number]),
+            untrained=float(without[number]),
+            chance=float(shares[len(every) :].max(initial=0)),
+            others=max(0, int(many[number]) - 1),
+            speaks=_speaks(recording.of(units[best[number]]), feature),
+        )
+        for number, feature in enumerate(every)
+    ]
 
 
 class Look(NamedTuple):
@@ -207,12 +216,6 @@ def _shares(recording: Recording, features: Sequence[Feature]) -> tuple[Floats, 
     parts = [explained(part, features) for part in recording.values.values()]
     first, second = zip(*parts, strict=True)
     return np.concatenate(first), np.concatenate(second)
-
-
-def _best(first: Floats, second: Floats) -> Floats:
-    """(F,) shares in the second half of the units that are best in the first."""
-    best: Floats = np.take_along_axis(second, first.argmax(axis=0)[None], axis=0)[0]
-    return best
 
 
 def _speaks(values: NDArray[np.float32], feature: Feature) -> int:
