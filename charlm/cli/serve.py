@@ -17,7 +17,7 @@ def serve(
     runs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[RUN]...",
+            metavar="RUN",
             help=f"The runs: {RUN}. Two can write side by side. [default: the newest run]",
             show_default=False,
         ),
@@ -28,7 +28,8 @@ def serve(
     host: Annotated[
         str,
         typer.Option(
-            metavar="ADDRESS", help="Listen at this address. Another one than this needs --remote."
+            metavar="ADDRESS",
+            help="The address to listen at. One that other machines can reach needs --remote.",
         ),
     ] = HOST,
     remote: Annotated[

@@ -186,6 +186,12 @@ def test_surprisal_and_copies_of_the_own_text(page):
     assert page.locator("#measured .bits2").inner_text() == "<b>One day</b> he sat & "
 
 
+def test_the_page_gives_the_token_of_its_address(playground, visit, monkeypatch):
+    monkeypatch.setattr(playground.playground.app, "token", "secret")
+    page = ready(visit(f"{playground.address}?token=secret"))
+    assert len(write(page)) > 40
+
+
 def test_what_the_server_refuses_is_said(browser, playground):
     """Chromium tells the console of a refusal too, so this page is not watched."""
     context = browser.new_context()

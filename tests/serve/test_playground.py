@@ -243,6 +243,19 @@ def test_what_cannot_be_answered_is_refused_in_a_sentence(ask, path, content, st
     assert headers["X-Content-Type-Options"] == "nosniff"
 
 
+def test_a_request_that_does_not_end_is_refused(port, monkeypatch):
+    monkeypatch.setattr(playground_module, "BODY_SECONDS", 0.05)
+    head = f"POST /api/generate HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
+    head += "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for status, parts in (
+        (b"408", [b"1\r\n{\r\n"]),
+        (b"413", [b"10000\r\n", b" " * 2**16, b"\r\n"] * 3),
+    ):
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(head.encode() + b"".join(parts))
+            assert connection.recv(100).split()[1] == status
+
+
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
 def test_a_request_must_be_json(ask, kind):
     assert ask("POST", "/api/generate", b"{}", {"Content-Type": kind})[0] == 415
