@@ -122,11 +122,13 @@ class Column {
       written: this.steps.map((step) => step.character).join(""),
     };
     try {
+      let ended = false;
       for await (const part of lines(await ask("/api/generate", content, running.signal))) {
         if (running.signal.aborted) break;
         this.take(part);
+        ended ||= Boolean(part.end);
       }
-      if (!this.next) this.status.textContent = "stopped";
+      if (!ended && this.running === running) this.status.textContent = "stopped";
     } catch (error) {
       if (!running.signal.aborted) this.tell(error.message, "error");
       if (this.running === running) this.status.textContent = "stopped";
