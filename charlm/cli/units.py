@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SHORTEST = 2000  # characters: in fewer, features are too rare
 LENGTH = 20_000  # characters that are read
 LARGEST = 400_000_000  # values that are recorded at once, of 4 bytes each
-DRAWN, STRETCH = 3, 360  # units that are drawn as text, and characters of it
+STRETCH = 360  # characters of the text that is drawn
 FEATURES = 6  # that are listed of a single unit
 # Rich's styles for low to high values: few colours, which any colour vision tells apart.
 STYLES = (
@@ -95,7 +95,7 @@ def _parsed(given: str, model: LanguageModel) -> Unit:
     from charlm.tasks.language_model.recording import Unit
 
     states = [each._asdict() for each in model.stack.initial_state(1)]
-    *before, number = given.split(".")
+    *before, number = given[:100].split(".")  # Python refuses to read thousands of digits
     layer = before[0] if before else str(len(states))
     known = layer.isdecimal() and 1 <= int(layer) <= len(states) and len(before) < 3
     parts = states[int(layer) - 1] if known else states[-1]
@@ -152,7 +152,7 @@ def _search(
     for each in named:
         data = _drawn(found.recording, found.text, each.unit, each.places)
         drawn.append({**_content(each), **data})
-    for each, data in zip(named[:DRAWN], drawn, strict=False):
+    for each, data in zip(named, drawn, strict=True):
         _draw(f"{each.unit}, {each.words}", data, output)
     return {
         "characters": len(found.text),

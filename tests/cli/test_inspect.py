@@ -388,7 +388,7 @@ def test_one_unit_of_a_text(inspect, long_text, folder):
     assert "held at 0.250, the next character costs " in out
     assert "[in brackets]: " in out
     assert r"\u003cb\u003elate" in (folder / "u.html").read_text()  # the text is data
-    for given in ("9", "2.5", "1.state.5", "1.cell.8", "a", "-1", "1.cell.2.3", ""):
+    for given in ("9", "2.5", "1.state.5", "1.cell.8", "a", "-1", "1.cell.2.3", "", "9" * 5000):
         refused = inspect(*long_text, f"--unit={given}")
         assert refused.code == 2
         assert "is no unit of this model" in refused.error

@@ -6,9 +6,9 @@ side, T = R L characters, H units of a part of a layer's state.
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -83,13 +83,14 @@ def clamped_nats(
     for begin in range(0, len(clamps), at_once):
         group = clamps[begin : begin + at_once]
         nats = []
-        with torch.no_grad(), evaluating(model), _held(model, group, len(rows)):
+        held = _holding(model, group, len(rows))
+        with torch.no_grad(), evaluating(held):
             state = map_state(lambda each: each.repeat(len(group), 1), starts)  # noqa: B023
             both = ids.repeat(1, len(group))  # (L + 1, B)
             for step in range(len(ids) - 1):
                 if should_stop():
                     raise Stopped
-                logits, state = model(both[step : step + 1], state)
+                logits, state = held(both[step : step + 1], state)
                 nats.append(next_nats(logits[0], both[step + 1]))
         found.append(torch.stack(nats, dim=1).view(len(group), -1))
     return torch.cat(found).double().numpy()
@@ -150,25 +151,22 @@ def costs(
     return found
 
 
-@contextmanager
-def _held(model: LanguageModel, clamps: Sequence[Clamp], rows: int) -> Iterator[None]:
-    """Hold the unit of each clamp inside the block, in ``rows`` rows of the batch each."""
-    handles = []
-    try:
-        for number, layer in enumerate(model.stack.layers, 1):
-            held: dict[str, list[tuple[int, int, float]]] = {}
-            for at, (unit, value) in enumerate(clamps):
-                if unit.layer == number:
-                    batch = range(at * rows, (at + 1) * rows)
-                    held.setdefault(unit.part, []).extend(
-                        (row, unit.number, value) for row in batch
-                    )
-            if held:
-                handles.append(layer.register_forward_hook(partial(_hold, held)))
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+def _holding(model: LanguageModel, clamps: Sequence[Clamp], rows: int) -> LanguageModel:
+    """The model with the unit of each clamp held, in ``rows`` rows of the batch each.
+
+    It is another module with the same weights: others may use the model meanwhile.
+    """
+    weights = {id(each): each for each in (*model.parameters(), *model.buffers())}
+    held = copy.deepcopy(model, weights)
+    for number, layer in enumerate(held.stack.layers, 1):
+        places: dict[str, list[tuple[int, int, float]]] = {}
+        for at, (unit, value) in enumerate(clamps):
+            if unit.layer == number:
+                batch = range(at * rows, (at + 1) * rows)
+                places.setdefault(unit.part, []).extend((row, unit.number, value) for row in batch)
+        if places:
+            layer.register_forward_hook(partial(_hold, places))
+    return held
 
 
 def _hold(

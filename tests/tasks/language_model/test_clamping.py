@@ -64,6 +64,9 @@ def test_many_clamps_side_by_side_are_one_after_the_other(cell, backend, parts):
     nats = clamped_nats(model, found, [0, 2], clamps)
     assert nats.shape == (len(clamps), 40)
     assert not any(each._forward_hooks for each in model.stack.layers)
+    held = module._holding(model, clamps, 2)
+    pairs = zip(held.parameters(), model.parameters(), strict=True)
+    assert all(one is other for one, other in pairs)
     for clamp, each in zip(clamps, nats, strict=True):
         expected = [by_hand(model, found, row, *clamp) for row in (0, 2)]
         np.testing.assert_allclose(each, np.concatenate(expected), rtol=1e-4, atol=1e-5)
