@@ -1,0 +1,274 @@
+"""A step of a model as a list of plain operations on arrays, for programs without torch.
+
+`charlm.recurrent.plain_numpy` says what each operation is, and computes it. Those of a cell are
+found by tracing its ``step``: every cell has them whose step is made of these operations.
+
+Symbols in shapes: B rows, I input, N output.
+"""
+
+from __future__ import annotations
+
+import itertools
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, fx, nn
+from torch.func import functional_call
+
+from charlm.errors import UsageError
+from charlm.recurrent.stack import Stack
+from charlm.recurrent.stepping import cell_and_weights
+
+_aten = torch.ops.aten
+
+
+class Value(NamedTuple):
+    """A (B, size) array, or the (B,) ids, which is known when the operations run."""
+
+    name: str
+    size: int
+
+
+class Operation(NamedTuple):
+    """``output = name(*inputs, *numbers)``. The inputs are names of values and of arrays."""
+
+    name: str
+    output: str
+    size: int  # N of the (B, N) output
+    inputs: tuple[str, ...]
+    numbers: tuple[float, ...]
+
+
+class Operations:
+    """Operations in the order in which they run, and the constant arrays that they read.
+
+    Attributes:
+        listed: the operations.
+        arrays: the constants by name, in float32.
+    """
+
+    def __init__(self) -> None:
+        self.listed: list[Operation] = []
+        self.arrays: dict[str, NDArray[np.float32]] = {}
+        self._names: dict[tuple[Any, ...], str] = {}  # of tensors, by their numbers in memory
+        self._known: set[tuple[Any, ...]] = set()  # those of `arrays`
+        self._kept: list[Tensor] = []  # the tensors, so that no other one gets their memory
+
+    def add(
+        self, name: str, size: int, inputs: Sequence[Value | str], numbers: Sequence[float] = ()
+    ) -> Value:
+        """The output of one more operation; an input is a value or the name of an array."""
+        value = Value(f"v{len(self.listed)}", size)
+        names = tuple(each.name if isinstance(each, Value) else each for each in inputs)
+        self.listed.append(Operation(name, value.name, size, names, tuple(numbers)))
+        return value
+
+    def name(self, tensors: Mapping[str, Tensor], where: str = "") -> None:
+        """Say what constants are called once an operation reads them."""
+        for name, tensor in tensors.items():
+            self._names.setdefault(_key(tensor), where + name)
+            self._kept.append(tensor)
+
+    def array(self, constant: Tensor | float) -> str:
+        """The name of a constant, which is an array from now on."""
+        if not isinstance(constant, Tensor):
+            constant = torch.tensor(float(constant))
+            self._names[_key(constant)] = f"number {constant:g}"
+        key = _key(constant)
+        name = self._names.setdefault(key, f"array {len(self.arrays)}")
+        if key not in self._known:
+            self.arrays[name] = constant.detach().float().cpu().contiguous().numpy()
+            self._known.add(key)
+            self._kept.append(constant)
+        return name
+
+    def input(self, given: Value | Tensor | float) -> Value | str:
+        """What `add` takes, of a value or a constant."""
+        return given if isinstance(given, Value) else self.array(given)
+
+    def linear(self, x: Value, weight: Tensor, bias: Tensor | Value | None = None) -> Value:
+        """x W + b for (B, I), (I, N), and (N,) or (B, N). Tied weights are kept once."""
+        tied = _key(weight.T) in self._known
+        inputs = [x, self.array(weight.T if tied else weight)]
+        inputs += [] if bias is None else [self.input(bias)]
+        return self.add("linear_t" if tied else "linear", weight.shape[1], inputs)
+
+    def slice(self, x: Value, start: int, end: int) -> Value:
+        """The columns of x from ``start`` on, before ``end``."""
+        end = min(end, x.size)
+        return self.add("slice", end - start, [x], [start, end]) if end - start < x.size else x
+
+    def concat(self, values: Sequence[Value]) -> Value:
+        """The values side by side."""
+        size = sum(each.size for each in values)
+        return self.add("concat", size, values) if len(values) > 1 else values[0]
+
+    def stack(self, stack: Stack, x: Value, states: Sequence[Value]) -> tuple[Value, list[Value]]:
+        """A step of a stack in evaluation mode: its output, and the next states of all layers.
+
+        Raises:
+            UsageError: a cell computes something that is not in the list of operations.
+        """
+        outputs: list[Value] = []
+        after: list[Value] = []
+        for number, (layer, first) in enumerate(
+            zip(stack.layers, stack.initial_state(1), strict=True)
+        ):
+            below = outputs[-1] if outputs else None
+            given = x if below is None else self.concat([below, x]) if stack.skip else below
+            state = states[len(after) : len(after) + len(first)]
+            output, *new = self._cell(layer, type(first), [given, *state], f"layers.{number}.")
+            if stack.residual and below is not None and below.size == output.size:
+                output = self.add("add", output.size, [output, below])
+            outputs.append(output)
+            after += new
+        return self.concat(outputs) if stack.skip else outputs[-1], after
+
+    def _cell(
+        self, layer: nn.Module, state_type: Any, values: Sequence[Value], where: str
+    ) -> list[Value]:
+        """The output and the next state of a layer's cell; the values are input and state."""
+        cell, weights = cell_and_weights(layer)
+        if cell is None:
+            raise UsageError(f"a layer of the type {type(layer).__name__} cannot be exported")
+        cell.eval()
+
+        def step(weights: dict[str, Tensor], x: Tensor, *state: Tensor) -> list[Tensor]:
+            output, new = functional_call(cell, weights, (x, state_type(*state)))
+            return [output, *new]
+
+        self.name(weights, where)
+        try:
+            return self.traced(step, weights, values)
+        except _UnknownError as error:
+            raise UsageError(
+                f"the cell {type(cell).__name__} cannot be exported: its step computes {error}",
+                "docs/export.md lists the operations that a step may have",
+            ) from None
+
+    def traced(
+        self,
+        function: Callable[..., list[Tensor]],
+        weights: Mapping[str, Tensor],
+        values: Sequence[Value],
+    ) -> list[Value]:
+        """The values of ``function(weights, *values)``; what depends on weights alone is constant.
+
+        Raises:
+            _UnknownError: it computes something that is not in the list of operations.
+        """
+        from torch.fx.experimental.proxy_tensor import make_fx
+
+        count = len(weights)
+
+        def flat(*given: Tensor) -> list[Tensor]:
+            return function(dict(zip(weights, given, strict=False)), *given[count:])
+
+        examples = [torch.zeros(2, value.size) for value in values]
+        with torch.no_grad():
+            graph = make_fx(flat)(*weights.values(), *examples).graph
+        graph.eliminate_dead_code()
+        inputs: list[Any] = [*weights.values(), *values]
+        found: dict[fx.Node, Any] = {}
+        for node in graph.nodes:
+            if node.op == "placeholder":
+                found[node] = inputs.pop(0)
+            elif node.op == "output":
+                return [found[each] for each in node.args[0]]
+            else:
+                arguments = fx.node.map_arg(node.args, found.__getitem__)
+                found[node] = self._call(node, arguments)
+        raise AssertionError("a graph ends with its output")
+
+    def _call(self, node: fx.Node, arguments: Any) -> Any:
+        """What a node of a graph gives: a value, a constant, or several of them."""
+        target: Any = node.target
+        if target is operator.getitem or (node.all_input_nodes and not _has_value(arguments)):
+            with torch.no_grad():
+                constant = target(*arguments, **node.kwargs)
+            if isinstance(constant, Tensor):  # a part of a weight, say
+                first = arguments[0]
+                where = self._names.get(_key(first), "") if isinstance(first, Tensor) else ""
+                self.name({f"{where} {node.name}".strip(): constant})
+            return constant
+        if target not in _PLAIN or node.kwargs:
+            raise _UnknownError(target)
+        return _PLAIN[target](self, *arguments)
+
+    def _layer_norm(
+        self, x: Value, shape: list[int], gain: Tensor, bias: Tensor | None, eps: float
+    ) -> tuple[Value]:
+        if shape != [x.size] or bias is not None:
+            raise _UnknownError("a layer normalisation with a bias, or of several dimensions")
+        return (self.add("layer_norm", x.size, [x, self.array(gain)], [eps]),)
+
+    def _lerp(self, start: Value, end: Value, weight: Value | Tensor | float) -> Value:
+        """start + weight (end - start)."""
+        change = _elementwise("mul")(self, weight, _elementwise("sub")(self, end, start))
+        return _elementwise("add")(self, start, change)
+
+    def _split(self, x: Value, sizes: int | list[int], dim: int) -> list[Value]:
+        if isinstance(sizes, int):
+            sizes = [sizes] * -(-x.size // sizes)
+        ends = itertools.accumulate(sizes)
+        return [self._slice(x, dim, end - size, end) for size, end in zip(sizes, ends, strict=True)]
+
+    def _slice(self, x: Value, dim: int, start: int, end: int) -> Value:
+        if dim not in (1, -1):
+            raise _UnknownError("a part of the rows")
+        return self.slice(x, start, end)
+
+    def _cat(self, values: list[Value], dim: int) -> Value:
+        if dim not in (1, -1) or not all(isinstance(each, Value) for each in values):
+            raise _UnknownError("rows or constants under each other")
+        return self.concat(values)
+
+
+def _elementwise(name: str) -> Callable[..., Value]:
+    """An operation on (B, N) values, of which all but one may be (N,) or single constants."""
+
+    def add(self: Operations, *inputs: Value | Tensor | float) -> Value:
+        size = max(each.size for each in inputs if isinstance(each, Value))
+        return self.add(name, size, [self.input(each) for each in inputs])
+
+    return add
+
+
+# What torch calls the operations of a step.
+_PLAIN: dict[Any, Callable[..., Any]] = {
+    _aten.addmm.default: lambda self, bias, x, weight: self.linear(x, weight, bias),
+    _aten.mm.default: Operations.linear,
+    _aten.add.Tensor: _elementwise("add"),
+    _aten.sub.Tensor: _elementwise("sub"),
+    _aten.mul.Tensor: _elementwise("mul"),
+    _aten.sigmoid.default: _elementwise("sigmoid"),
+    _aten.tanh.default: _elementwise("tanh"),
+    _aten.relu.default: _elementwise("relu"),
+    _aten.log_sigmoid_forward.default: lambda self, x: (_elementwise("log_sigmoid")(self, x),),
+    _aten.neg.default: lambda self, x: _elementwise("mul")(self, x, -1.0),
+    _aten.detach.default: lambda self, x: x,
+    _aten.lerp.Tensor: Operations._lerp,
+    _aten.native_layer_norm.default: Operations._layer_norm,
+    _aten.split.Tensor: Operations._split,
+    _aten.split_with_sizes.default: Operations._split,
+    _aten.slice.Tensor: Operations._slice,
+    _aten.cat.default: Operations._cat,
+}
+
+
+class _UnknownError(Exception):
+    """An operation of torch that has no plain form."""
+
+
+def _has_value(arguments: Any) -> bool:
+    if isinstance(arguments, list | tuple) and not isinstance(arguments, Value):
+        return any(map(_has_value, arguments))
+    return isinstance(arguments, Value)
+
+
+def _key(tensor: Tensor) -> tuple[Any, ...]:
+    return tensor.data_ptr(), tensor.shape, tensor.stride()
