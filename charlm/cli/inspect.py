@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from charlm.cli.files import check_file, check_not_read
 from charlm.cli.interrupts import polled
 from charlm.cli.options import RUN, CorporaDir, Split, open_run, takes_output
 from charlm.cli.output import Output
-from charlm.cli.pictures import Plot, picture_kind, write_picture
+from charlm.cli.pictures import Html, Plot, picture_kind, write_page, write_picture
 from charlm.corpus.splits import chosen_split
 from charlm.errors import CorpusError, RunError, UsageError, shown
 from charlm.tasks import LANGUAGE_MODEL
@@ -75,6 +76,7 @@ def inspect(
     ] = 100,
     split: Split = None,
     plot: Plot = None,
+    html: Html = None,
     corpora_dir: CorporaDir = None,
     *,
     output: Output,
@@ -89,6 +91,7 @@ def inspect(
     before it, and if those before the last k are shuffled.
 
     --surprisal colours a text by the bits of each character, and lists the most surprising ones.
+    On the page of --html, pointing at a character shows what the model had expected.
     """
     if memory + context + surprisal != 1:
         raise UsageError(
@@ -98,9 +101,14 @@ def inspect(
     if surprisal:
         if plot or len(run or ()) > 1:
             raise UsageError("--surprisal takes one run and no --plot", "leave the others out")
+        if html:
+            check_file("--html", html)
+            check_not_read("--html", html, [text])
         opened = open_run(LANGUAGE_MODEL, run[0] if run else None, output)
-        _show_surprisal(opened, text, split, length, corpora_dir, output)
+        _show_surprisal(opened, text, split, length, html, corpora_dir, output)
         return
+    if html:
+        raise UsageError("--html is for --surprisal", "leave it out, or give --surprisal")
     if text is not None:
         raise UsageError("--text is for --surprisal", "leave it out, or give --surprisal")
     if context:
@@ -198,6 +206,7 @@ def _show_surprisal(
     text: str | None,
     split: str | None,
     length: int,
+    html: Path | None,
     corpora_dir: Path | None,
     output: Output,
 ) -> None:
@@ -225,6 +234,16 @@ def _show_surprisal(
         found = measure(run, known, corpus, split, length, where)
     content = show(found, run.vocabulary, where, output)
     output.json({"run": str(run.folder), "split": split, **content})
+    if html:
+        from charlm.pages import page
+
+        made = page(
+            "surprisal.html",
+            title=f"Surprisal of {where}",
+            data={"run": run.folder.name, "where": where, **content},
+            scripts=["surprisal.js"],
+        )
+        write_page(html, made, output)
 
 
 def _open(given: list[str] | None, output: Output) -> dict[str, Run]:

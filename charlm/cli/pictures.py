@@ -1,4 +1,4 @@
-"""The option ``--plot``: check the name of the picture, and write the picture."""
+"""The options ``--plot`` and ``--html``: check the name of the file, and write it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,14 @@ Plot = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE.png|.svg|.pdf", help="Also draw the result, as a picture in this file."
+    ),
+]
+
+
+Html = Annotated[
+    Path | None,
+    typer.Option(
+        "--html", metavar="FILE.html", help="Also write a page, in one file that needs no network."
     ),
 ]
 
@@ -37,3 +45,9 @@ def write_picture(plot: Path, data: bytes, output: Output) -> None:
     """Write the picture, or raise a CharlmError and leave an older picture as it is."""
     write_whole(plot, data)
     output.note(f"picture: {plot}")
+
+
+def write_page(html: Path, data: bytes, output: Output) -> None:
+    """Write the page, or raise a CharlmError and leave an older page as it is."""
+    write_whole(html, data)
+    output.note(f"page: {html}")

@@ -249,8 +249,12 @@ def test_surprisal_of_a_split_and_of_a_text(inspect, folder):
     (folder / "own.txt").write_text("a b\u00e9<script>\n" * 3, encoding="utf-8")
     own = inspect("--surprisal", "--run", "checkpoints/lstm", "--text", "own.txt", "--json").json
     assert own["text"].count("\u00e9") == 3
-    marked = inspect("--surprisal", "--run", "checkpoints/lstm", "--text", "own.txt").out
-    assert "'\u00e9'" in marked
+    words = ("--text", "own.txt", "--html", "page.html")
+    marked = inspect("--surprisal", "--run", "checkpoints/lstm", *words)
+    assert "'\u00e9'" in marked.out
+    assert "page: page.html" in marked.err
+    content = (folder / "page.html").read_text(encoding="utf-8")
+    assert r"\u003cscript\u003e" in content  # the text is data, not markup
     train = inspect("--surprisal", "--run", "checkpoints/lstm", "--split", "train", "--json").json
     assert train["ngram_bits"] is None
     (folder / "one.txt").write_text("a", encoding="utf-8")

@@ -22,7 +22,7 @@ from charlm.tasks.language_model.baselines import LEARNED, best_order
 from charlm.tasks.language_model.model import LanguageModel
 from charlm.tasks.language_model.ngram import Floats, Ids
 
-LIKELY = 5  # characters of each distribution that are kept
+LIKELY = 10  # characters of each distribution that are kept
 BLOCK = 512  # characters that are read at once
 
 

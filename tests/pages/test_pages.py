@@ -1,0 +1,95 @@
+"""Pages as such: one file, safe whatever their data are."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from charlm.pages import CHARTS, page
+
+HOSTILE = [
+    *("</script><script>alert(1)</script>", "<img src=x onerror=alert(1)>", "<!--<script>"),
+    *("{{ 7 * 7 }}", "\u2028\u2029", "]]>", "&lt;b&gt;", "\x00\x1b[31m", "时间旅行者", "'\"`\\"),
+]
+
+
+def made(**data):
+    return page(
+        "surprisal.html",
+        title=data["where"],
+        data=data,
+        scripts=["surprisal.js"],
+    )
+
+
+def surprisal(text, where="a text"):
+    count = len(text)
+    return {
+        "run": "a run",
+        "where": where,
+        "text": text,
+        "bits": [None, *(place % 11 for place in range(1, count))],
+        "ngram_bits": [None, *(place % 3 for place in range(1, count))],
+        "expected": [None, *([["e", 0.5], [" ", 0.25]] for _ in range(1, count))],
+    }
+
+
+@pytest.fixture
+def file(tmp_path):
+    def write(content):
+        path = tmp_path / "page.html"
+        path.write_bytes(content)
+        return path
+
+    return write
+
+
+def test_a_page_names_no_other_address():
+    content = page("surprisal.html", title="t", data={}, scripts=[*CHARTS]).decode()
+    addresses = set(re.findall(r"https?://[\w./-]+", content))
+    assert addresses <= {"https://github.com/leeoniya/uPlot"}  # in the comment of its licence
+    assert not re.search(r"(?:src|href)=\"(?!data:)", content)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_data_stays_text(visit, file, text):
+    text = "ab" + text
+    shown = visit(file(made(**surprisal(text, where=text))))
+    title = shown.locator("title").evaluate("element => element.textContent")
+    assert title == text.replace("\x00", "\ufffd")
+    pieces = shown.locator("#text span").all_text_contents()
+    assert "".join(pieces).replace("\u21b5", "") == text
+    assert shown.locator("img").count() == 0
+    assert shown.locator("main script").count() == 0
+
+
+def test_pointing_at_a_character_shows_what_was_expected(visit, file):
+    shown = visit(file(made(**surprisal("time traveller"))))
+    shown.locator("#text span").nth(5).hover()
+    words = shown.locator("#expected").inner_text()
+    assert "time\u2423" in words
+    assert "network 5.00, n-gram 2.00" in words
+    assert shown.locator("#expected .number").all_inner_texts() == [
+        *("50.0%", "25.0%", "25.0%")  # the last is all others
+    ]
+    shown.locator("#text").focus()
+    shown.keyboard.press("ArrowRight")
+    assert "network 6.00" in shown.locator("#expected").inner_text()
+
+
+def test_the_colours_are_of_the_network_or_of_the_n_gram(visit, file):
+    shown = visit(file(made(**surprisal("time traveller"))))
+    span = shown.locator("#text span").nth(8)
+    assert span.get_attribute("class") == "bits4"
+    shown.get_by_role("button", name="n-gram").click()
+    assert span.get_attribute("class") == "bits2"
+
+
+def test_the_page_on_desktop_and_phone(picture, file):
+    text = "The Time Traveller (for so it will be convenient to speak of him)\n" * 8
+    picture(
+        file(made(**surprisal(text + "时间旅行者向我们解释一个深奥的问题。\n" * 6))),
+        "surprisal",
+        lambda shown: shown.locator("#text span").nth(10).hover(),
+    )
