@@ -63,7 +63,7 @@ def export(
         raise UsageError("--float32 is for --html", "leave out --float32")
     for option, file in given.items():
         check_file(option, file)
-    from charlm.tasks.language_model import mixture, onnx_file, plain
+    from charlm.tasks.language_model import mixture, model_page, onnx_file, plain
 
     opened = open_run(LANGUAGE_MODEL, run, output)
     if (opened.folder / mixture.MANIFEST).exists():
@@ -78,6 +78,10 @@ def export(
         elif option == "--onnx":
             data = onnx_file.onnx_file(exported)
             step = onnx_file.onnx_step(data)
+        else:
+            packed = model_page.packed(exported, float32=float32)
+            data = model_page.model_page(exported, packed)
+            step = model_page.unpacked(exported, packed).step
         difference = plain.largest_difference(model, exported, step)
         write_whole(file, data)
         output.text(

@@ -47,14 +47,6 @@ class PlainModel(NamedTuple):
         logits, states = plain_numpy.step(self.about, self.arrays, ids, states)
         return logits, states
 
-    def in_float16(self) -> PlainModel:
-        """The same with the matrices rounded to float16. Vectors stay, they are small."""
-        arrays = {
-            name: array.astype(np.float16).astype(np.float32) if array.ndim > 1 else array
-            for name, array in self.arrays.items()
-        }
-        return self._replace(arrays=arrays)
-
 
 def plain_model(run: LanguageModelRun, model: LanguageModel) -> PlainModel:
     """The plain data of a run's model.
