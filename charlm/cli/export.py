@@ -69,7 +69,7 @@ def export(
     if (opened.folder / mixture.MANIFEST).exists():
         output.warn("the n-gram of --mix-ngram is left out: the file has the network alone")
     model = opened.load_model()
-    exported = plain.plain_model(opened, model)
+    exported = plain.plain_run(opened, model)
     content: dict[str, Any] = {"run": str(opened.folder)}
     for option, file in given.items():
         if option == "--numpy":

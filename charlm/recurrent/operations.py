@@ -9,15 +9,15 @@ Symbols in shapes: B rows, I input, N output.
 from __future__ import annotations
 
 import itertools
-import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.func import functional_call
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from charlm.errors import UsageError
 from charlm.recurrent.stack import Stack
@@ -72,6 +72,11 @@ class Operations:
         for name, tensor in tensors.items():
             self._names.setdefault(_key(tensor), where + name)
             self._kept.append(tensor)
+
+    def name_part(self, part: Tensor, whole: Tensor) -> None:
+        """Call a constant after the one that it was made from."""
+        number = len(self._kept)
+        self.name({f"{self._names.get(_key(whole), '')} {number}".strip(): part})
 
     def array(self, constant: Tensor | float) -> str:
         """The name of a constant, which is an array from now on."""
@@ -161,43 +166,11 @@ class Operations:
         Raises:
             _UnknownError: it computes something that is not in the list of operations.
         """
-        from torch.fx.experimental.proxy_tensor import make_fx
-
-        count = len(weights)
-
-        def flat(*given: Tensor) -> list[Tensor]:
-            return function(dict(zip(weights, given, strict=False)), *given[count:])
-
-        examples = [torch.zeros(2, value.size) for value in values]
-        with torch.no_grad():
-            graph = make_fx(flat)(*weights.values(), *examples).graph
-        graph.eliminate_dead_code()
-        inputs: list[Any] = [*weights.values(), *values]
-        found: dict[fx.Node, Any] = {}
-        for node in graph.nodes:
-            if node.op == "placeholder":
-                found[node] = inputs.pop(0)
-            elif node.op == "output":
-                return [found[each] for each in node.args[0]]
-            else:
-                arguments = fx.node.map_arg(node.args, found.__getitem__)
-                found[node] = self._call(node, arguments)
-        raise AssertionError("a graph ends with its output")
-
-    def _call(self, node: fx.Node, arguments: Any) -> Any:
-        """What a node of a graph gives: a value, a constant, or several of them."""
-        target: Any = node.target
-        if target is operator.getitem or (node.all_input_nodes and not _has_value(arguments)):
-            with torch.no_grad():
-                constant = target(*arguments, **node.kwargs)
-            if isinstance(constant, Tensor):  # a part of a weight, say
-                first = arguments[0]
-                where = self._names.get(_key(first), "") if isinstance(first, Tensor) else ""
-                self.name({f"{where} {node.name}".strip(): constant})
-            return constant
-        if target not in _PLAIN or node.kwargs:
-            raise _UnknownError(target)
-        return _PLAIN[target](self, *arguments)
+        examples = [torch.zeros(1, value.size) for value in values]
+        tracer = _Tracer(self, zip(examples, values, strict=True))
+        with torch.no_grad(), tracer:
+            results = function(weights, *examples)
+        return [tracer.value(each) for each in results]
 
     def _layer_norm(
         self, x: Value, shape: list[int], gain: Tensor, bias: Tensor | None, eps: float
@@ -264,8 +237,51 @@ class _UnknownError(Exception):
     """An operation of torch that has no plain form."""
 
 
+class _Tracer(TorchDispatchMode):
+    """Adds the operations that torch runs, on examples of the values, to a list.
+
+    Operations on weights alone are run and not added: the result is a constant.
+    """
+
+    def __init__(self, operations: Operations, known: Iterable[tuple[Tensor, Value]]) -> None:
+        super().__init__()
+        self.operations = operations
+        self._known = {id(tensor): (tensor, value) for tensor, value in known}
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # else torch imports its compiler, which takes seconds
+
+    def value(self, tensor: Tensor) -> Value:
+        """The value that a tensor is an example of."""
+        return self._known[id(tensor)][1]
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Run an operation of torch, and add it if it depends on a value."""
+        results = func(*args, **(kwargs or {}))
+        inputs = self._values(args)
+        if not _has_value(inputs):
+            if isinstance(results, Tensor) and args and isinstance(args[0], Tensor):
+                self.operations.name_part(results, args[0])
+            return results
+        if func not in _PLAIN or kwargs:
+            raise _UnknownError(func)
+        found = _PLAIN[func](self.operations, *inputs)
+        pairs = [(results, found)] if isinstance(found, Value) else zip(results, found, strict=False)
+        self._known |= {id(tensor): (tensor, value) for tensor, value in pairs}
+        return results
+
+    def _values(self, arguments: Any) -> Any:
+        """The arguments with values in place of their examples."""
+        if isinstance(arguments, list | tuple):
+            return [self._values(each) for each in arguments]
+        return self._known.get(id(arguments), (None, arguments))[1]
+
+
 def _has_value(arguments: Any) -> bool:
-    if isinstance(arguments, list | tuple) and not isinstance(arguments, Value):
+    if isinstance(arguments, list):
         return any(map(_has_value, arguments))
     return isinstance(arguments, Value)
 

@@ -108,9 +108,8 @@ class PlainModel {
     this.run = [];
     for (const [name, output, size, inputs, numbers] of about.operations) {
       const given = inputs.map((input) => {
-        const value = values.get(input); // a single number stands for as many as there are
-        return value.length === 1 && size > 1 && input !== "ids" ?
-          new Float32Array(size).fill(value[0]) : value;
+        const value = values.get(input), single = arrays.get(input)?.shape.length === 0;
+        return single ? new Float32Array(size).fill(value[0]) : value;
       });
       if (name === "slice") { values.set(output, given[0].subarray(...numbers)); continue; }
       const out = new Float32Array(size), compute = OPERATIONS[name];

@@ -63,13 +63,17 @@ def unpacked(plain: PlainModel, content: Packed) -> PlainModel:
     return plain._replace(arrays=arrays)
 
 
+def page_data(plain: PlainModel, content: Packed) -> dict[str, Any]:
+    """What the scripts of the page read, as JSON."""
+    weights = base64.b64encode(content.data).decode()
+    return {"model": plain.about, "layout": content.layout, "weights": weights}
+
+
 def model_page(plain: PlainModel, content: Packed) -> bytes:
     """The page as the bytes of its file."""
-    data: dict[str, Any] = {"model": plain.about, "layout": content.layout}
-    data["weights"] = base64.b64encode(content.data).decode()
     return pages.page(
         "offline.html",
         title=f"{plain.about['run']}: a model that writes",
-        data=data,
+        data=page_data(plain, content),
         scripts=["model.js", "offline.js"],
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 CHECKED = 200  # steps that a file is compared with the model on
 MOST = 0.1  # of a difference between logits; more is no rounding
+FORMAT = "charlm 1"  # of the JSON
 NUMPY_JSON = "model.json"  # the name of the JSON among the arrays
 
 Step = Callable[[NDArray[np.int64], list[Any]], tuple[Any, list[Any]]]
@@ -48,36 +49,45 @@ class PlainModel(NamedTuple):
         return logits, states
 
 
-def plain_model(run: LanguageModelRun, model: LanguageModel) -> PlainModel:
-    """The plain data of a run's model.
+def plain_run(run: LanguageModelRun, model: LanguageModel) -> PlainModel:
+    """The plain data of a run's model, and what is needed to read and write text with it.
 
     Raises:
         UsageError: its cell computes something that is not in the list of operations.
     """
+    corpus = run.corpus
+    return plain_model(
+        model,
+        {
+            "run": run.folder.name,
+            "corpus": corpus["name"],
+            "cleaning": corpus["cleaning"],
+            "cell": run.config.model.cell,
+            "parameters": model.num_parameters(),
+            "characters": run.vocabulary.to_json(),
+            "spelling_nats": run.vocabulary.spelling_nats,
+            "prefix": next(iter(run.config.training.prefixes), ""),
+            "before": BOUNDARY if run.config.corpus.lines else "",
+            "start": [*text_start(run, model, "").ids],
+        },
+    )
+
+
+def plain_model(model: LanguageModel, about: Mapping[str, Any]) -> PlainModel:
+    """The plain data of a model, with more that is said about it; errors as in `plain_run`."""
     operations = Operations()
     operations.name(dict(model.named_parameters()))
-    states = {name: tensor.shape[1] for name, tensor in named_tensors(model.initial_state(1)).items()}
+    first = named_tensors(model.initial_state(1))
+    states = {name: tensor.shape[1] for name, tensor in first.items()}
     with evaluating(model):
         logits, after = _step(model, operations, [Value(*each) for each in states.items()])
-    corpus, lines = run.corpus, run.config.corpus.lines
-    about = {
-        "format": "charlm 1",
-        "run": run.folder.name,
-        "corpus": corpus["name"],
-        "cleaning": corpus["cleaning"],
-        "cell": run.config.model.cell,
-        "parameters": model.num_parameters(),
-        "characters": run.vocabulary.to_json(),
-        "spelling_nats": run.vocabulary.spelling_nats,
-        "prefix": next(iter(run.config.training.prefixes), ""),
-        "before": BOUNDARY if lines else "",
-        "start": [*text_start(run, model, "").ids],
+    step = {
         "states": states,
         "operations": [list(each) for each in operations.listed],
         "logits": logits.name,
         "next": [value.name for value in after],
     }
-    return PlainModel(about, operations.arrays)
+    return PlainModel({"format": FORMAT, **about, **step}, operations.arrays)
 
 
 def _step(

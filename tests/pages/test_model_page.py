@@ -1,0 +1,89 @@
+"""The page that is a model gives the model's logits, in Chromium; and it writes, offline."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from charlm.tasks.language_model.decoding import Decoding
+from charlm.tasks.language_model.model_page import model_page, packed, page_data, unpacked
+from charlm.tasks.language_model.plain import plain_model
+
+STEPS = 200
+LOGITS = """([given, ids]) => {
+    const { model: about, layout, weights } = given ?? data;
+    const model = new PlainModel(about, unpack(layout, weights));
+    let states = model.first();
+    return ids.map((id) => {
+        const found = model.step(id, states);
+        states = found.states;
+        return [...found.logits];
+    });
+}"""
+ABOUT = {
+    **{"run": "a run", "corpus": "a text", "cleaning": "letters", "cell": "lstm", "before": ""},
+    **{"characters": list("abcdefghijklmnopqrs "), "start": [20], "prefix": "a dog"},
+    **{"spelling_nats": 13.0, "parameters": 1234},
+}
+
+
+@pytest.fixture
+def page_of(tmp_path):
+    """Writes the page of a model."""
+
+    def write(model, *, float32=False, **about):
+        plain = plain_model(model, {**ABOUT, **about})
+        file = tmp_path / f"model{float32}.html"
+        file.write_bytes(model_page(plain, packed(plain, float32=float32)))
+        return file
+
+    return write
+
+
+@pytest.fixture
+def small():
+    from charlm.tasks.language_model.config import LanguageModelSection
+    from charlm.tasks.language_model.model import build_language_model
+
+    model = build_language_model(LanguageModelSection(cell="gru", hidden_size=8), 21)
+    torch.nn.init.normal_(model.head.bias)
+    return model.eval()
+
+
+@pytest.mark.parametrize(("float32", "most"), [(False, 1e-3), (True, 1e-5)])
+def test_the_page_gives_the_logits_of_the_model(exportables, page_of, visit, float32, most):
+    """Its own for the first model; those of the others on the same page, which is quicker."""
+    page = visit(page_of(exportables["rnn"], float32=float32))
+    for name, model in exportables.items():
+        ids = torch.randint(0, model.vocabulary_size, (STEPS, 1))
+        with torch.no_grad():
+            expected, _ = model(ids, model.initial_state(1))
+        plain = plain_model(model, ABOUT)
+        given = None if name == "rnn" else page_data(plain, packed(plain, float32=float32))
+        found = np.array(page.evaluate(LOGITS, [given, ids[:, 0].tolist()]))
+        assert np.abs(found - expected[:, 0].numpy()).max() < most, name
+
+
+def test_numpy_unpacks_what_the_page_unpacks(small, page_of, visit):
+    plain = plain_model(small, ABOUT)
+    arrays = unpacked(plain, packed(plain, float32=False)).arrays
+    page = visit(page_of(small))
+    for name, array in arrays.items():
+        script = "(name) => [...unpack(data.layout, data.weights).get(name).values]"
+        np.testing.assert_array_equal(page.evaluate(script, name), array.ravel())
+
+
+def test_the_page_draws_with_the_same_probabilities(small, page_of, visit):
+    page = visit(page_of(small))
+    logits = torch.randn(1, 21).mul(3)
+    logits[0, 5] = logits[0, 7]  # equal ones are ranked by their ids
+    choices = [(1.0, None, None), (0.7, 5, None), (1.5, None, 0.8), (0.5, 9, 0.5), (0.0, 1, 0.1)]
+    for temperature, top_k, top_p in choices:
+        decoding = Decoding(temperature=temperature, top_k=top_k, top_p=top_p)
+        found = page.evaluate(
+            "([logits, decoding]) => [...probabilities(logits, decoding)]",
+            [logits[0].tolist(), {"temperature": temperature, "topK": top_k, "topP": top_p}],
+        )
+        expected = decoding.probabilities(logits)[0]
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-15)
