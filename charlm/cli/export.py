@@ -65,11 +65,12 @@ def export(
         check_file(option, file)
     from charlm.tasks.language_model import mixture, model_page, onnx_file, plain
 
-    opened = open_run(LANGUAGE_MODEL, run, output)
+    opened: Any = open_run(LANGUAGE_MODEL, run, output)
     if (opened.folder / mixture.MANIFEST).exists():
         output.warn("the n-gram of --mix-ngram is left out: the file has the network alone")
     model = opened.load_model()
     exported = plain.plain_run(opened, model)
+    step: plain.Step
     content: dict[str, Any] = {"run": str(opened.folder)}
     for option, file in given.items():
         if option == "--numpy":

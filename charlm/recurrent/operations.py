@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +27,8 @@ from charlm.recurrent.stepping import cell_and_weights
 _aten = torch.ops.aten
 
 
-class Value(NamedTuple):
+@dataclass(frozen=True)
+class Value:
     """A (B, size) array, or the (B,) ids, which is known when the operations run."""
 
     name: str
@@ -98,14 +100,14 @@ class Operations:
     def linear(self, x: Value, weight: Tensor, bias: Tensor | Value | None = None) -> Value:
         """x W + b for (B, I), (I, N), and (N,) or (B, N). Tied weights are kept once."""
         tied = _key(weight.T) in self._known
-        inputs = [x, self.array(weight.T if tied else weight)]
+        inputs: list[Value | str] = [x, self.array(weight.T if tied else weight)]
         inputs += [] if bias is None else [self.input(bias)]
         return self.add("linear_t" if tied else "linear", weight.shape[1], inputs)
 
     def slice(self, x: Value, start: int, end: int) -> Value:
         """The columns of x from ``start`` on, before ``end``."""
-        end = min(end, x.size)
-        return self.add("slice", end - start, [x], [start, end]) if end - start < x.size else x
+        size = end - start
+        return self.add("slice", size, [x], [start, end]) if size < x.size else x
 
     def concat(self, values: Sequence[Value]) -> Value:
         """The values side by side."""
@@ -184,20 +186,33 @@ class Operations:
         change = _elementwise("mul")(self, weight, _elementwise("sub")(self, end, start))
         return _elementwise("add")(self, start, change)
 
-    def _split(self, x: Value, sizes: int | list[int], dim: int) -> list[Value]:
+    def _product(self, x: Any, weight: Any, bias: Tensor | Value | None = None) -> Value:
+        if not isinstance(x, Value) or isinstance(weight, Value):
+            raise _UnknownError("a product of something else than values and weights")
+        return self.linear(x, weight, bias)
+
+    def _split(self, x: Value, sizes: int | list[int], dim: int = 0) -> list[Value]:
         if isinstance(sizes, int):
             sizes = [sizes] * -(-x.size // sizes)
         ends = itertools.accumulate(sizes)
         return [self._slice(x, dim, end - size, end) for size, end in zip(sizes, ends, strict=True)]
 
-    def _slice(self, x: Value, dim: int, start: int, end: int) -> Value:
-        if dim not in (1, -1):
-            raise _UnknownError("a part of the rows")
-        return self.slice(x, start, end)
+    def _slice(
+        self,
+        x: Value,
+        dim: int = 0,
+        start: int | None = None,
+        end: int | None = None,
+        step: int = 1,
+    ) -> Value:
+        columns = range(x.size)[start:end:step]
+        if dim not in (1, -1) or step != 1:
+            raise _UnknownError("a part of the rows, or columns with gaps")
+        return self.slice(x, columns.start, columns.stop)
 
-    def _cat(self, values: list[Value], dim: int) -> Value:
+    def _cat(self, values: list[Value], dim: int = 0) -> Value:
         if dim not in (1, -1) or not all(isinstance(each, Value) for each in values):
-            raise _UnknownError("rows or constants under each other")
+            raise _UnknownError("rows under each other, or a constant beside a value")
         return self.concat(values)
 
 
@@ -213,8 +228,8 @@ def _elementwise(name: str) -> Callable[..., Value]:
 
 # What torch calls the operations of a step.
 _PLAIN: dict[Any, Callable[..., Any]] = {
-    _aten.addmm.default: lambda self, bias, x, weight: self.linear(x, weight, bias),
-    _aten.mm.default: Operations.linear,
+    _aten.addmm.default: lambda self, bias, x, weight: self._product(x, weight, bias),
+    _aten.mm.default: Operations._product,
     _aten.add.Tensor: _elementwise("add"),
     _aten.sub.Tensor: _elementwise("sub"),
     _aten.mul.Tensor: _elementwise("mul"),
@@ -237,14 +252,14 @@ class _UnknownError(Exception):
     """An operation of torch that has no plain form."""
 
 
-class _Tracer(TorchDispatchMode):
+class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds the operations that torch runs, on examples of the values, to a list.
 
     Operations on weights alone are run and not added: the result is a constant.
     """
 
     def __init__(self, operations: Operations, known: Iterable[tuple[Tensor, Value]]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.operations = operations
         self._known = {id(tensor): (tensor, value) for tensor, value in known}
 
@@ -254,6 +269,8 @@ class _Tracer(TorchDispatchMode):
 
     def value(self, tensor: Tensor) -> Value:
         """The value that a tensor is an example of."""
+        if id(tensor) not in self._known:
+            raise _UnknownError("a constant state")
         return self._known[id(tensor)][1]
 
     def __torch_dispatch__(
@@ -269,7 +286,9 @@ class _Tracer(TorchDispatchMode):
         if func not in _PLAIN or kwargs:
             raise _UnknownError(func)
         found = _PLAIN[func](self.operations, *inputs)
-        pairs = [(results, found)] if isinstance(found, Value) else zip(results, found, strict=False)
+        pairs = (
+            [(results, found)] if isinstance(found, Value) else zip(results, found, strict=False)
+        )
         self._known |= {id(tensor): (tensor, value) for tensor, value in pairs}
         return results
 

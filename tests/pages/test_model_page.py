@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from charlm.tasks.language_model.decoding import Decoding
+from charlm.corpus import Vocabulary
+from charlm.corpus.cleaning import CLEANINGS, clean
+from charlm.tasks.language_model.decoding import Decoding, generate
 from charlm.tasks.language_model.model_page import model_page, packed, page_data, unpacked
 from charlm.tasks.language_model.plain import plain_model
+from charlm.tasks.language_model.surprisal import surprisal
 
 STEPS = 200
 LOGITS = """([given, ids]) => {
@@ -83,7 +86,83 @@ def test_the_page_draws_with_the_same_probabilities(small, page_of, visit):
         decoding = Decoding(temperature=temperature, top_k=top_k, top_p=top_p)
         found = page.evaluate(
             "([logits, decoding]) => [...probabilities(logits, decoding)]",
-            [logits[0].tolist(), {"temperature": temperature, "topK": top_k, "topP": top_p}],
+            [logits[0].tolist(), {"temperature": temperature, "top_k": top_k, "top_p": top_p}],
         )
         expected = decoding.probabilities(logits)[0]
         np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("name", CLEANINGS)
+def test_the_page_cleans_a_text_as_charlm_does(name, small, page_of, visit):
+    texts = [
+        "",
+        "Ab, c\r\nD\n\n  e f \n",
+        " \ta\rb ",
+        "Zeit\u00e9 \u65f6\u95f4 x\U0001f600y",
+        "--",
+        "A--b",
+    ]
+    page = visit(page_of(small))
+    found = page.evaluate("([name, texts]) => texts.map(CLEANINGS[name])", [name, texts])
+    assert found == [clean(text, name) for text in texts]
+
+
+def parts(page, **wanted):
+    """What the page's engine answers."""
+    wanted = {"prefix": "a dog", "written": "", "seed": 1, "length": 30, **wanted}
+    wanted = {"temperature": 1.0, "top_k": None, "top_p": 1.0, **wanted}
+    script = """async (wanted) => {
+        const parts = [];
+        for await (const part of charlm.engine.write(wanted)) parts.push(part);
+        return parts;
+    }"""
+    return page.evaluate(script, wanted)
+
+
+def written(answer):
+    return "".join(step["character"] for part in answer for step in part.get("steps", ()))
+
+
+def test_the_page_writes_a_text(small, page_of, visit):
+    page = visit(page_of(small))
+    first, *_, last = answer = parts(page)
+    assert (first["text"], first["notices"], first["seed"]) == ("a dog", [], 1)
+    assert len(written(answer)) == 30
+    assert last["end"] == "length"
+    assert abs(sum(last["next"]["own"])) <= 1 + 1e-9
+    assert written(parts(page)) == written(answer)  # the seed decides
+    assert written(parts(page, seed=2)) != written(answer)
+    # With what is written already, the text goes on; the most probable characters are charlm's.
+    ids = [ABOUT["characters"].index(each) + 1 for each in "a doge"]
+    expected = [int(each) for each in generate(small, ids, length=20)]
+    greedy = parts(page, written="e", temperature=0, length=20)
+    assert greedy[0]["text"] == "a doge"
+    assert written(greedy) == "".join(ABOUT["characters"][id - 1] for id in expected)
+    cleaned = parts(page, prefix="A  D\u00f6g z", length=1)[0]
+    assert cleaned["text"] == "a d g z"
+    assert cleaned["notices"] == [
+        "the prefix was cleaned as the corpus was (letters)",
+        "not in the vocabulary, the model reads <unk> instead: z",
+    ]
+
+
+def test_a_model_of_lines_ends_with_the_line(small, page_of, visit):
+    characters = [*ABOUT["characters"][:-1], "\n"]
+    with torch.no_grad():
+        small.head.bias[20] += 3  # of the line end
+    about = {"before": "\n", "characters": characters, "cleaning": "none"}
+    *_, last = answer = parts(visit(page_of(small, **about)), prefix="", length=500)
+    assert last["end"] == "line"
+    assert len(written(answer)) < 500
+    assert "\n" not in written(answer)
+
+
+def test_the_surprisal_of_a_text_is_charlms(small, page_of, visit):
+    text = "a fond dog rakes"
+    found = visit(page_of(small)).evaluate("(text) => charlm.engine.surprisal({ text })", text)
+    vocabulary = Vocabulary(tuple(ABOUT["characters"]))
+    expected = surprisal(small, vocabulary, vocabulary.encode(text), text, None)
+    np.testing.assert_allclose(found["bits"][1:], expected.bits[1:], atol=1e-3)
+    assert found["characters"] == [*text]
+    first = [vocabulary.decode([id]) for id in expected.likely[3]]
+    assert [character for character, _ in found["expected"][3]] == first

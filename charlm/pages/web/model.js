@@ -145,18 +145,17 @@ const ranked = (numbers) => Array.from(numbers, (_, id) => id)
   .sort((a, b) => numbers[b] - numbers[a] || a - b);
 
 // The probabilities that a character is drawn from; charlm's `Decoding` is the same.
-function probabilities(logits, { temperature = 1, topK = null, topP = null }) {
+function probabilities(logits, { temperature, top_k, top_p }) {
   const known = Float64Array.from(logits);
   known[0] = -Infinity; // <unk> is not a character
-  const order = ranked(known);
-  if (temperature === 0) return known.map((_, id) => Number(id === order[0]));
-  if (topK !== null) for (const id of order.slice(topK)) known[id] = -Infinity;
-  const found = softmax(known, temperature);
-  if (topP !== null && topP < 1) {
+  if (temperature === 0) top_k = 1;
+  if (top_k !== null) for (const id of ranked(known).slice(top_k)) known[id] = -Infinity;
+  const found = softmax(known, temperature || 1);
+  if (top_p !== null && top_p < 1) {
     let before = 0;
     for (const id of ranked(found)) {
       const share = found[id];
-      if (before >= topP) found[id] = 0;
+      if (before >= top_p) found[id] = 0;
       before += share;
     }
   }

@@ -148,12 +148,11 @@ class _Graph:
             self.node("Cast", [column], output, to=self._onnx.TensorProto.FLOAT)
         else:
             assert name == "ngrams"
-            self._ngrams(output, *inputs, *map(int, numbers))
+            self._ngrams(output, inputs, *map(int, numbers))
 
-    def _ngrams(
-        self, output: str, table: str, ids: str, previous: str, lengths: int, rows: int
-    ) -> None:
+    def _ngrams(self, output: str, inputs: list[str], lengths: int, rows: int) -> None:
         """Its twin is `charlm.recurrent.plain_numpy.ngrams`. ONNX has no shift of an int64."""
+        table, ids, previous = inputs
         before = self.node("Cast", [previous], to=self._onnx.TensorProto.INT64)
         value, vectors = ids, []
         for n in range(lengths):

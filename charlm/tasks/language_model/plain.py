@@ -104,7 +104,7 @@ def _step(
     context: list[Value] = []
     if ngrams is not None:
         *states, previous = states
-        inputs = [operations.array(ngrams.table), ids, previous]
+        inputs: list[Value | str] = [operations.array(ngrams.table), ids, previous]
         sums = operations.add("ngrams", x.size, inputs, [previous.size, ngrams.rows])
         x = operations.add("add", x.size, [x, sums])
         both = operations.concat([previous, operations.add("column", 1, [ids])])
@@ -141,7 +141,7 @@ def largest_difference(model: LanguageModel, plain: PlainModel, step: Step) -> f
     if not largest <= MOST:
         raise CharlmError(
             f"the logits of the file differ from those of the model by {largest:.1g}",
-            "no file was written; please report this",
+            "the file was not written; please report this",
         )
     return largest
 

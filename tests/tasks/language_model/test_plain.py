@@ -75,7 +75,9 @@ def test_a_cell_without_an_export_is_refused(one_line):
     stack = Stack([Unrolled(SineCell(2, 3, nonlinearity="tanh"))], dropout=0)
     with pytest.raises(UsageError) as error:
         Operations().stack(stack, Value("x", 2), [Value("h", 3)])
-    assert "the cell SineCell cannot be exported: its step computes aten.sin" in one_line(error.value)
+    assert "the cell SineCell cannot be exported: its step computes aten.sin" in one_line(
+        error.value
+    )
 
 
 def test_a_layer_of_another_kind_is_refused():
