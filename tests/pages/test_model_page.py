@@ -113,7 +113,7 @@ def parts(page, **wanted):
     wanted = {"temperature": 1.0, "top_k": None, "top_p": 1.0, **wanted}
     script = """async (wanted) => {
         const parts = [];
-        for await (const part of charlm.engine.write(wanted)) parts.push(part);
+        for await (const part of engine.write(wanted)) parts.push(part);
         return parts;
     }"""
     return page.evaluate(script, wanted)
@@ -159,7 +159,7 @@ def test_a_model_of_lines_ends_with_the_line(small, page_of, visit):
 
 def test_the_surprisal_of_a_text_is_charlms(small, page_of, visit):
     text = "a fond dog rakes"
-    found = visit(page_of(small)).evaluate("(text) => charlm.engine.surprisal({ text })", text)
+    found = visit(page_of(small)).evaluate("(text) => engine.surprisal({ text })", text)
     vocabulary = Vocabulary(tuple(ABOUT["characters"]))
     expected = surprisal(small, vocabulary, vocabulary.encode(text), text, None)
     np.testing.assert_allclose(found["bits"][1:], expected.bits[1:], atol=1e-3)

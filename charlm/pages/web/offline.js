@@ -106,5 +106,3 @@ const engine = {
              bits_per_char: bits.reduce((sum, each) => sum + each, 0) / (bits.length - 1) };
   },
 };
-
-window.charlm = { model, engine };

@@ -5,7 +5,7 @@ let measuring = null;
 const tell = (message) => { find("#own-error").textContent = message; };
 
 // Ask each model in turn, and show what `draw` makes of its answer.
-async function measure(path, draw) {
+async function measure(ask, draw) {
   measuring?.abort();
   const { signal } = measuring = new AbortController();
   tell("");
@@ -14,8 +14,7 @@ async function measure(path, draw) {
   for (const column of columns) {
     const run = data.runs.indexOf(column.run);
     try {
-      const answer = await ask(path, { run, text: find("#own").value }, signal);
-      const found = await answer.json();
+      const found = await ask({ run, text: find("#own").value }, signal);
       if (found.notices.length) tell(found.notices.join("; "));
       sections.push(make("section", {}, make("h3", {}, column.run.name), ...draw(found)));
     } catch (error) {
@@ -89,8 +88,9 @@ function drawCopies({ characters, copied_windows, passages, shortest, train_char
       : [make("p", { class: "note" }, `no passage of ${shortest} or more characters is copied`)])];
 }
 
-find("#surprisal").addEventListener("click", () => measure("/api/surprisal", drawSurprisal));
-find("#copies").addEventListener("click", () => measure("/api/copies", drawCopies));
+find("#surprisal").addEventListener("click", () => measure(engine.surprisal, drawSurprisal));
+find("#copies").addEventListener("click", () => measure(engine.copies, drawCopies));
+find("#copies").hidden = !engine.copies; // without the training text
 find("#take").addEventListener("click", () => {
   const { given, steps } = columns[0];
   const text = given.textContent + steps.map((step) => step.character).join("");

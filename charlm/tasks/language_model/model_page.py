@@ -8,8 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from charlm import pages
+from charlm.tasks.language_model.config import TEMPERATURE, TOP_P
 from charlm.tasks.language_model.plain import PlainModel
 
+LENGTH = 300  # characters to write, if the user does not say
+MOST = {"characters": 10_000, "length": 5_000}  # that are read and written
 _LARGEST = 2**15 - 1  # of a whole number with 16 bits
 
 
@@ -65,8 +68,17 @@ def unpacked(plain: PlainModel, content: Packed) -> PlainModel:
 
 def page_data(plain: PlainModel, content: Packed) -> dict[str, Any]:
     """What the scripts of the page read, as JSON."""
-    weights = base64.b64encode(content.data).decode()
-    return {"model": plain.about, "layout": content.layout, "weights": weights}
+    about = plain.about
+    run = {key: about[key] for key in ("cell", "parameters", "corpus", "prefix")}
+    run |= {"name": about["run"], "characters": len(about["characters"]), "mixture": None}
+    return {
+        "runs": [run],
+        "settings": {"temperature": TEMPERATURE, "top_p": TOP_P, "length": LENGTH},
+        "most": MOST,
+        "model": about,
+        "layout": content.layout,
+        "weights": base64.b64encode(content.data).decode(),
+    }
 
 
 def model_page(plain: PlainModel, content: Packed) -> bytes:
@@ -75,5 +87,6 @@ def model_page(plain: PlainModel, content: Packed) -> bytes:
         "offline.html",
         title=f"{plain.about['run']}: a model that writes",
         data=page_data(plain, content),
-        scripts=["model.js", "offline.js"],
+        scripts=["model.js", "offline.js", "playground.js", "own-text.js"],
+        styles=["playground.css"],
     )
