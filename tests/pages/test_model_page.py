@@ -166,3 +166,78 @@ def test_the_surprisal_of_a_text_is_charlms(small, page_of, visit):
     assert found["characters"] == [*text]
     first = [vocabulary.decode([id]) for id in expected.likely[3]]
     assert [character for character, _ in found["expected"][3]] == first
+
+
+def write(page, length=40):
+    """The text after a click on the button."""
+    page.locator("#length").fill(str(length))
+    page.locator("#write").click()
+    page.locator(".status", has_text=f"{length} characters").wait_for()
+    return page.locator(".written").inner_text()
+
+
+def shares(page):
+    return [float(each.get_attribute("data-share")) for each in page.locator(".track").all()]
+
+
+def test_a_text_grows_and_goes_on_from_another_character(small, page_of, visit):
+    page = visit(page_of(small))
+    page.locator("#seed").fill("7")
+    first = write(page)
+    assert first.startswith("a dog")
+    assert len(first) >= 40
+    spans = page.locator(".written [data-place]")
+    spans.nth(10).click()
+    assert abs(sum(shares(page)) - 1) < 1e-6
+    other = page.locator('.alternatives button[aria-pressed="false"]').nth(3)
+    character = other.inner_text().replace("\u2423", " ")
+    other.click()
+    page.locator(".status", has_text="51 characters").wait_for()
+    assert "".join(spans.all_text_contents()[:11]) == first[5:15] + character
+    assert write(page) == first  # of the same seed
+    page.locator("#temperature").fill("0")
+    page.locator("#temperature-value", has_text="the most probable").wait_for()
+    assert write(page, 41) != first
+    assert max(shares(page)) == 1
+
+
+def test_ones_own_text_is_coloured(small, page_of, visit):
+    page = visit(page_of(small))
+    page.locator("#own").fill("<b>a dog</b>")
+    page.locator("#surprisal").click()
+    text = page.locator("#measured .text")
+    text.wait_for()
+    assert text.inner_text() == "b a dog b"  # the letters that the cleaning leaves
+    assert "cleaned as the corpus was" in page.locator("body").inner_text()
+    assert text.locator(".bits3").count()
+    text.locator("span").nth(2).click()
+    assert "cost" in page.locator("#measured .expected").inner_text()
+    assert page.locator("#copies").is_hidden()
+
+
+@pytest.mark.parametrize(
+    "markup", ["</script><script>alert(1)</script>", "<img src=x onerror=a()>"]
+)
+def test_markup_stays_text(small, page_of, visit, markup):
+    characters = sorted({*markup, *"abcdefghijklmnopqrstuvwx"})[:20]
+    about = {"run": markup, "prefix": markup, "characters": characters, "cleaning": "none"}
+    page = visit(page_of(small, corpus=markup, **about))
+    assert page.title() == f"{markup}: a model that writes"
+    assert markup in write(page)
+    assert page.locator("h2").first.inner_text() == markup
+    assert page.locator("main script, img").count() == 0
+
+
+def test_the_page_on_desktop_and_phone(small, page_of, picture):
+    characters = list("时间旅行者说，这是一个深奥的问题。你知")
+    chinese = {"characters": [*characters, "\n"], "prefix": "时间", "cleaning": "none"}
+
+    def ready(page):
+        page.locator("#colours").check()
+        page.locator("#seed").fill("1")
+        write(page, 300)
+        page.locator("#take").click()
+        page.locator("#surprisal").click()
+        page.locator("#measured .text span").nth(12).click()
+
+    picture(page_of(small, **chinese), "model", ready)
