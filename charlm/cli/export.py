@@ -87,7 +87,7 @@ def export(
         write_whole(file, data)
         output.text(
             f"{file}: {len(data) / 1e6:.1f} MB; over {plain.CHECKED} characters, the logits are "
-            f"those of the model within {difference:.0e}"
+            f"those of the model within {difference:.1e}"
         )
         content[option[2:]] = {
             "file": str(file),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import json
 import re
 import shutil
 import subprocess
@@ -13,6 +14,9 @@ import pytest
 
 from charlm.cli import run
 from charlm.recurrent import plain_numpy
+from charlm.tasks.language_model.config import LanguageModelSection
+from charlm.tasks.language_model.model import build_language_model
+from charlm.tasks.language_model.plain import plain_model
 
 DOCS = Path(__file__).parents[2] / "docs/export.md"
 FORMATS = {"html": "page.html", "onnx": "novel.onnx", "numpy": "novel.npz"}
@@ -49,7 +53,7 @@ def test_all_files_at_once(charlm, folder):
 
 def test_float32_is_more_exact(charlm, folder):
     said = charlm("export", "--html", "page.html", "--float32").out
-    assert re.fullmatch(r"page.html: 0\.\d MB; .* those of the model within \de-0[678]\n", said)
+    assert re.fullmatch(r"page.html: 0\.\d MB; .* those of the model within \d\.\de-0[678]\n", said)
 
 
 def test_the_file_for_numpy_runs_without_charlm(charlm, folder):
@@ -74,6 +78,17 @@ def test_the_example_for_onnx_runs_without_torch(charlm, folder):
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("The ")
     assert len(done.stdout) == len("The ") + 300 + 1
+
+
+def test_the_page_of_the_docs_shows_the_operations_of_an_lstm():
+    section = LanguageModelSection(cell="lstm", hidden_size=4, embedding_size=3)
+    about = plain_model(build_language_model(section, 21), {}).about
+    shown = [
+        json.loads(line) for line in re.findall(r"^    (\[.*)$", DOCS.read_text("utf-8"), re.M)
+    ]
+    assert json.loads(json.dumps(about["operations"])) == shown
+    page = DOCS.read_text("utf-8")
+    assert [name for name in plain_numpy.OPERATIONS if f"`{name}`" not in page] == []
 
 
 @pytest.mark.parametrize(

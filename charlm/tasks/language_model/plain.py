@@ -76,7 +76,7 @@ def plain_run(run: LanguageModelRun, model: LanguageModel) -> PlainModel:
 def plain_model(model: LanguageModel, about: Mapping[str, Any]) -> PlainModel:
     """The plain data of a model, with more that is said about it; errors as in `plain_run`."""
     operations = Operations()
-    operations.name(dict(model.named_parameters()))
+    operations.name({**dict(model.named_parameters()), "head.weight": model.head.weight.T})
     first = named_tensors(model.initial_state(1))
     states = {name: tensor.shape[1] for name, tensor in first.items()}
     with evaluating(model):
