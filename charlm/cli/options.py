@@ -186,6 +186,15 @@ Resume = Annotated[
         "may change.",
     ),
 ]
+Log = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--log",
+        metavar="tensorboard",
+        help="Also write the reports and samples for this program, in the run folder; resuming may "
+        "switch it on or off.",
+    ),
+]
 DryRun = Annotated[
     bool,
     typer.Option(

@@ -6,18 +6,19 @@ import dataclasses
 import inspect
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from charlm.cli.interrupts import StopFlag, polled
+from charlm.cli.interrupts import polled
 from charlm.cli.options import (
     CorporaDir,
     Device,
     DryRun,
     GivenRun,
     GivenRuns,
+    Log,
     NewRun,
     Resume,
     Split,
@@ -39,10 +40,8 @@ from charlm.report.words import clock, epochs_text
 from charlm.task import EvalOptions, Plan, Task
 
 if TYPE_CHECKING:
-    import torch
-
     from charlm.runs import Run
-    from charlm.training import Finished, Started
+    from charlm.training import Event, Finished, Started
 
 
 LONG_SET_UP = 5  # seconds from which the time with the set-up is shown
@@ -63,6 +62,7 @@ def _train_command(task: Task) -> Any:
         given: dict[str, Settings],
         run: NewRun = None,
         resume: Resume = False,
+        log: Log = None,
         dry_run: DryRun = False,
         corpora_dir: CorporaDir = None,
         *,
@@ -71,6 +71,11 @@ def _train_command(task: Task) -> Any:
         from charlm.runs import Run
 
         begun = time.monotonic()
+        kinds = []
+        if log:
+            from charlm.training.loggers import find_loggers
+
+            kinds = find_loggers(log)
         opened = Run.open_to_resume(task, run, given.values(), output.warn) if resume else None
         if opened is None:
             plan = task.plan([*given.values()], corpora_dir, progress=not output.quiet)
@@ -97,10 +102,19 @@ def _train_command(task: Task) -> Any:
             return
         trained = opened or Run.create(run, config, plan.corpus)
         trained.config = config
+        from charlm.training import train as training
         from charlm.training.summary import score_test_split
 
         with polled() as stop:
-            started, finished = _follow(trained, plan.corpus, device, stop, output, begun)
+            events = training(
+                trained,
+                plan.corpus,
+                device=device,
+                should_stop=stop,
+                begun=begun,
+                loggers=[kind(trained) for kind in kinds],
+            )
+            started, finished = _follow(trained, plan.corpus, events, output)
             scores = score_test_split(trained, plan.corpus, device, finished, stop)
             _conclude(trained, plan.corpus, started, finished, scores, output)
             output.text(f"next: {task.next_command(trained)}{run_option(trained)}")
@@ -154,14 +168,14 @@ def _parameters_text(number: int, in_tables: int) -> str:
 
 
 def _follow(
-    run: Run, corpus: Any, device: torch.device, stop: StopFlag, output: Output, begun: float
+    run: Run, corpus: Any, events: Iterable[Event], output: Output
 ) -> tuple[Started, Finished]:
     """Train, and show the events: a progress bar on a terminal, metrics and samples."""
-    from charlm.training import Finished, Measured, Noticed, Sampled, Started, Stepped, train
+    from charlm.training import Finished, Measured, Noticed, Sampled, Started, Stepped
 
     stepped = False
     with ProgressBar(output, run.task) as bar:
-        for event in train(run, corpus, device=device, should_stop=stop, begun=begun):
+        for event in events:
             match event:
                 case Started():
                     started, bar.words.best = event, event.best
@@ -184,7 +198,7 @@ def _follow(
                 case Sampled():
                     bar.sampled(event)
                 case Noticed():
-                    output.note(event.text)
+                    (output.warn if event.warning else output.note)(event.text)
                 case Finished():
                     if not stepped and not event.interrupted:
                         hint = "give more --epochs or --minutes to train longer"
