@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import hypothesis
 import pytest
@@ -143,6 +146,41 @@ def write_tagged():
         return folder
 
     return write
+
+
+@pytest.fixture(scope="session")
+def served_runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two small runs for the playground: of a text with markup, and of one in Chinese."""
+    from charlm.cli import run
+
+    folder = tmp_path_factory.mktemp("served")
+    texts = {
+        "markup": '<b>One day</b> he sat & "thought".\n' * 80,
+        "chinese": "时间旅行者说，" * 200,
+    }
+    for name, text in texts.items():
+        (folder / f"{name}.txt").write_text(text, encoding="utf-8")
+        words = ["train", "--corpus", str(folder / f"{name}.txt"), "--run", str(folder / name)]
+        sizes = "--hidden-size 16 --batch-size 8 --seq-len 20 --device cpu --epochs 2 --quiet"
+        assert run([*words, *sizes.split()]) == 0
+    return [folder / name for name in texts]
+
+
+@pytest.fixture(scope="session")
+def playground(served_runs: list[Path]) -> Iterator[Any]:
+    """A playground of these runs, which listens in a thread of its own."""
+    from charlm.serve.models import Served
+    from charlm.serve.server import listen
+
+    runs = [Run.open(folder, weights="best") for folder in served_runs]
+    ready = listen([Served.load(run, torch.device("cpu"))[0] for run in runs], port=0)
+    thread = threading.Thread(target=ready.run)
+    thread.start()
+    while not ready.server.started:
+        time.sleep(0.01)
+    yield ready
+    ready.server.should_exit = True
+    thread.join()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +48,7 @@ def read_wanted(body: bytes) -> Wanted:
     if not 0 <= length <= MOST_LENGTH:
         raise UsageError(f"length is {shown(length)}; it must be from 0 to {MOST_LENGTH:,}")
     decoding = Decoding(
-        temperature=given.get("temperature", TEMPERATURE),
+        temperature=_number(given.get("temperature", TEMPERATURE)),
         top_k=given.get("top_k"),
         top_p=given.get("top_p", TOP_P),
     )
@@ -67,6 +68,14 @@ def read_text(body: bytes) -> tuple[int, str]:
     text = given.get("text", "")
     _check_size("text", text)
     return given.get("run", 0), text
+
+
+def _number(value: float) -> float:
+    """A number of JSON; one that is too large is infinite."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def _check_size(name: str, text: str) -> None:

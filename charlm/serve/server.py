@@ -148,7 +148,8 @@ def _in_url(address: str) -> str:
 def _bound(address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) -> socket.socket:
     """A socket at an address."""
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
-    listening = socket.socket(family)
+    # With the protocol named, asyncio sends small parts at once (TCP_NODELAY).
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         # On Windows SO_REUSEADDR would let two servers have the same port.
         name = "SO_EXCLUSIVEADDRUSE" if os.name == "nt" else "SO_REUSEADDR"

@@ -15,8 +15,8 @@ async function measure(ask, draw) {
     const run = data.runs.indexOf(column.run);
     try {
       const found = await ask({ run, text: find("#own").value }, signal);
-      if (found.notices.length) tell(found.notices.join("; "));
-      sections.push(make("section", {}, make("h3", {}, column.run.name), ...draw(found)));
+      const notice = make("p", { class: "error" }, found.notices.join("; "));
+      sections.push(make("section", {}, make("h3", {}, column.run.name), notice, ...draw(found)));
     } catch (error) {
       if (signal.aborted) return;
       tell(error.message);
