@@ -32,6 +32,9 @@ const CLEANINGS = {
 // A text as it is read: cleaned, as characters, with what the user should know of it.
 function cleaned(given, what) {
   const text = CLEANINGS[about.cleaning](given), notices = [];
+  if (about.before && text.includes(about.before)) {
+    throw new Error(`this model reads single lines, and the ${what} has a line end`);
+  }
   if (text !== given) notices.push(`the ${what} was cleaned as the corpus was (${about.cleaning})`);
   const characters = Array.from(text);
   const unknown = [...new Set(characters.filter((character) => !ids.has(character)))];
@@ -56,9 +59,6 @@ const engine = {
   // Continue a prefix and what is written after it; the parts of the answer as they come.
   async* write({ prefix, written, seed, length, ...decoding }, signal) {
     const given = cleaned(prefix, "prefix");
-    if (about.before && given.text.includes(about.before)) {
-      throw new Error("this model writes single lines: give the start of one line");
-    }
     yield { text: given.text + written, notices: given.notices, seed };
     const start = about.before + given.text;
     const read = [...(start ? encode(start) : about.start), ...encode(written)];
