@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from charlm.serve.playground import Playground
 
 HOST, PORT = "127.0.0.1", 8642
-MOST_CONNECTIONS = 200
+MOST_CONNECTIONS, BACKLOG = 200, 128
 _LOCAL = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -155,6 +155,7 @@ def _bound(address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) ->
         name = "SO_EXCLUSIVEADDRUSE" if os.name == "nt" else "SO_REUSEADDR"
         listening.setsockopt(socket.SOL_SOCKET, getattr(socket, name), 1)
         listening.bind((str(address), port))
+        listening.listen(BACKLOG)  # from now on a browser may come; it waits a moment
     except OSError as error:
         listening.close()
         if error.errno == errno.EADDRINUSE:
