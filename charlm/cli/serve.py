@@ -8,9 +8,8 @@ import typer
 
 from charlm.cli.options import RUN, CorporaDir, Device, open_run, takes_output
 from charlm.cli.output import Output
+from charlm.serve import HOST, PORT
 from charlm.tasks import LANGUAGE_MODEL
-
-HOST, PORT = "127.0.0.1", 8642
 
 
 @takes_output

@@ -4,3 +4,5 @@
 `playground.py` answers over HTTP, `guard.py` refuses requests of other pages and machines, and
 `server.py` listens.
 """
+
+HOST, PORT = "127.0.0.1", 8642

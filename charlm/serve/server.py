@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from charlm.errors import CharlmError, UsageError, shown
 from charlm.pages import page
+from charlm.serve import HOST, PORT
 from charlm.serve.models import Served
 from charlm.serve.requests import LENGTH, MOST_CHARACTERS, MOST_LENGTH
 from charlm.tasks.language_model.config import TEMPERATURE, TOP_P
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from charlm.serve.playground import Playground
 
-HOST, PORT = "127.0.0.1", 8642
 MOST_CONNECTIONS, BACKLOG = 200, 128
 _LOCAL = ("localhost", "127.0.0.1", "[::1]")
 

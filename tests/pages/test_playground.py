@@ -167,7 +167,7 @@ def test_two_runs_side_by_side(visit, playground):
     assert page.locator("#columns h2").all_inner_texts() == ["markup", "chinese"]
     assert page.locator("#columns .status").all_inner_texts() == ["40 characters"] * 2
     assert "行" in page.locator("#columns .written").nth(1).inner_text()
-    assert "U+65F6" in page.locator("#columns .error").first.inner_text()
+    assert "U+65F6" in page.locator("#columns .notice").first.inner_text()
 
 
 def test_surprisal_and_copies_of_the_own_text(page):

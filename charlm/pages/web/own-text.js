@@ -15,7 +15,7 @@ async function measure(ask, draw) {
     const run = data.runs.indexOf(column.run);
     try {
       const found = await ask({ run, text: find("#own").value }, signal);
-      const notice = make("p", { class: "error" }, found.notices.join("; "));
+      const notice = make("p", { class: "notice" }, found.notices.join("; "));
       sections.push(make("section", {}, make("h3", {}, column.run.name), notice, ...draw(found)));
     } catch (error) {
       if (signal.aborted) return;

@@ -47,7 +47,7 @@ class Column {
     this.length = 0;  // that was wanted
     this.title = make("h2");
     this.facts = make("p", { class: "note" });
-    this.message = make("p", { class: "error", role: "alert" });
+    this.message = make("p", { role: "alert" });
     this.given = make("span", { class: "given" });
     this.text = make("div", { class: "text written", tabindex: "0", role: "group" }, this.given);
     this.status = make("p", { class: "note status", role: "status" });
@@ -71,6 +71,11 @@ class Column {
                               ...(mixture ? [mixture] : [])].join(", ");
   }
 
+  tell(message, kind = "notice") {
+    this.message.textContent = message;
+    this.message.className = kind;
+  }
+
   stop() { this.running?.abort(); }
 
   // Go on after the first `kept` steps with `length` characters; 0: only the next distribution.
@@ -79,7 +84,7 @@ class Column {
     clearTimeout(timer);
     const running = this.running = new AbortController();
     this.length = length;
-    this.message.textContent = "";
+    this.tell("");
     this.cut(kept);
     this.status.textContent = length ? "writing" : "";
     this.text.setAttribute("aria-busy", "true");
@@ -95,7 +100,7 @@ class Column {
       }
       if (!this.next) this.status.textContent = "stopped";
     } catch (error) {
-      if (!running.signal.aborted) this.message.textContent = error.message;
+      if (!running.signal.aborted) this.tell(error.message, "error");
       if (this.running === running) this.status.textContent = "stopped";
     }
     if (this.running === running) {
@@ -109,7 +114,7 @@ class Column {
     if (part.text !== undefined) {
       const written = this.steps.map((step) => step.character).join("");
       this.given.textContent = part.text.slice(0, part.text.length - written.length);
-      this.message.textContent = part.notices.join("; ");
+      this.tell(part.notices.join("; "));
     }
     for (const step of part.steps ?? []) this.add(step);
     if (part.next) this.next = part.next;
