@@ -150,7 +150,8 @@ def numpy_file(plain: PlainModel) -> bytes:
     """The bytes of a .npz file; it is read without pickle."""
     file = io.BytesIO()
     about = np.frombuffer(json.dumps(plain.about).encode(), np.uint8)
-    np.savez(file, **{NUMPY_JSON: about}, **plain.arrays)
+    arrays: dict[str, Any] = {NUMPY_JSON: about, **plain.arrays}
+    np.savez(file, **arrays)
     return file.getvalue()
 
 
