@@ -56,8 +56,7 @@ def serve(
 
     chosen = select_device(device)
     models = []
-    names: list[str | None] = [*(runs or [None])]
-    for name in names:
+    for name in runs or (None,):
         opened: Any = open_run(LANGUAGE_MODEL, name, output)
         model, notice = Served.load(opened, chosen, corpora_dir)
         if notice is not None:

@@ -93,8 +93,10 @@ class Guard:
             return "the Host is not this server"
         if any(each != f"http://{hosts[0]}" for each in headers.getlist("origin")):
             return "the Origin is another page"
-        # A browser says so of an address that is typed, and of the page's own requests.
-        if not {*headers.getlist("sec-fetch-site")} <= {"none", "same-origin"}:
+        # A browser says so of an address that is typed, and of the page's own requests. A link that
+        # opens the page may be anywhere.
+        opens = scope["method"] == "GET" and headers.getlist("sec-fetch-dest") == ["document"]
+        if not (opens or {*headers.getlist("sec-fetch-site")} <= {"none", "same-origin"}):
             return "the request comes from another page"
         if self.token is not None and not self._has_token(scope, headers):
             return "the token is missing or wrong; it is in the address that charlm serve prints"

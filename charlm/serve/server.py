@@ -56,8 +56,7 @@ def listen(
         remote: whether ``host`` may be reached from other machines, which then need a token.
 
     Raises:
-        UsageError: the host is no address, or other machines could reach it and ``remote`` is
-            not set.
+        UsageError: the host is no address, or ``remote`` does not fit to it.
         CharlmError: the port is in use, or a package is missing.
     """
     address = _address(host, remote)
@@ -73,7 +72,8 @@ def listen(
     bound = _bound(address, port)
     port = bound.getsockname()[1]
     token = None
-    is_host, name = known_hosts(port, _LOCAL), _in_url(str(address))
+    name = _in_url(str(address))
+    is_host = known_hosts(port, (*_LOCAL, name))
     if not address.is_loopback:
         token = secrets.token_urlsafe(24)
         names = (*_LOCAL, socket.gethostname().lower())
@@ -133,6 +133,10 @@ def _address(host: str, remote: bool) -> ipaddress.IPv4Address | ipaddress.IPv6A
         raise UsageError(
             f"--host {shown(host)} is not an address", f"give one such as {HOST} or 0.0.0.0"
         ) from None
+    if address.is_loopback and remote:
+        raise UsageError(
+            f"other machines cannot reach {address}", "add --host 0.0.0.0, or leave --remote out"
+        )
     if not (address.is_loopback or remote):
         raise UsageError(
             f"at {address} other machines can reach the playground",

@@ -74,6 +74,7 @@ def test_a_port_in_use_is_a_clear_line(charlm, served_runs):
     [
         (("--host", "0.0.0.0"), "other machines can reach"),
         (("--host", "evil.example"), "is not an address"),
+        (("--remote",), "cannot reach 127.0.0.1"),
         (("--port", "70000"), "65535"),
     ],
 )

@@ -290,10 +290,10 @@ def test_two_hosts_are_refused(port):
         assert connection.recv(100).split()[1] in (b"400", b"403")
 
 
-def refused(guard, headers, query=b"", kind="http"):
+def refused(guard, headers, query=b"", kind="http", method="GET"):
     """Whether a guard refuses a request, and what it sent."""
     sent = []
-    scope = {"type": kind, "query_string": query}
+    scope = {"type": kind, "query_string": query, "method": method}
     scope["headers"] = [(name.encode(), value.encode()) for name, value in headers.items()]
 
     async def send(message):
@@ -325,6 +325,14 @@ def test_other_machines_need_the_token():
     assert refused(guard, host | bearer | {"origin": "http://evil.example"})
     assert refused(Guard(answer, known_hosts(80, ["mine"]), None), host)
     assert refused(guard, host | bearer, kind="websocket")
+
+
+def test_a_link_may_open_the_page_but_another_page_may_not_show_it():
+    guard = Guard(answer, known_hosts(80, ["mine"]), None)
+    link = {"host": "mine", "sec-fetch-site": "cross-site", "sec-fetch-dest": "document"}
+    assert not refused(guard, link)
+    assert refused(guard, link | {"sec-fetch-dest": "iframe"})
+    assert refused(guard, link, method="POST")
 
 
 def test_no_more_texts_than_there_are_places(ask, playground, monkeypatch):

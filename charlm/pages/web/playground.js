@@ -268,6 +268,7 @@ function start() {
   find("#top_p").value = data.settings.top_p;
   find("#length").value = data.settings.length;
   find("#length").max = data.most.length;
+  for (const field of ["#prefix", "#own"]) find(field).maxLength = data.most.characters;
   newSeed();
   layout();
   find("#about").textContent = "Type the start of a text and let a model go on. Select a character " +
