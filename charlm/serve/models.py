@@ -91,7 +91,7 @@ class Served:
     def distribution(self, step: Step, most: int | None = None) -> dict[str, Any]:
         """The first alternatives of a step, for JSON: characters and their probabilities."""
         return {
-            "likely": [self.character(token) for token in step.likely[:most]],
+            "likely": [*self.run.vocabulary.decode(step.likely[:most])],
             "drawn": [round(share, 6) for share in step.drawn[:most]],
             "own": [round(share, 6) for share in step.own[:most]],
         }
@@ -119,8 +119,8 @@ class Served:
             "characters": [*cleaned],
             "bits": found.bits[skip:].tolist(),
             "expected": [
-                [[self.character(token), share] for token, share in zip(*pair, strict=True)]
-                for pair in pairs
+                [*zip(self.run.vocabulary.decode(tokens), shares, strict=True)]
+                for tokens, shares in pairs
             ],
             "bits_per_char": float(np.nanmean(found.bits)),
             "notices": notices,

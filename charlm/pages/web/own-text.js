@@ -83,7 +83,7 @@ function drawCopies({ characters, copied_windows, passages, shortest, train_char
   const rows = passages.slice(0, 10).map(({ start, length, place }) => [
     make("span", { class: "mono" }, visible(characters.slice(start, start + Math.min(length, 60))
       .join("")) + (length > 60 ? "…" : "")), thousands(length), thousands(place + 1)]);
-  return [text, table(["", "copied from the training text"], windows),
+  return [text, table(["of the training text", "copied"], windows),
     ...(rows.length ? [table(["passage", "characters", `place in ${thousands(train_characters)}`], rows)]
       : [make("p", { class: "note" }, `no passage of ${shortest} or more characters is copied`)])];
 }
