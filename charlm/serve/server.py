@@ -115,7 +115,7 @@ def page_of(models: Sequence[Served]) -> tuple[bytes, str]:
         "playground.html",
         title="charlm playground",
         data=data,
-        scripts=["playground.js", "own-text.js"],
+        scripts=["server.js", "playground.js", "own-text.js"],
         styles=["playground.css"],
         connects=True,
     )

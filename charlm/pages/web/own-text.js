@@ -5,7 +5,7 @@ let measuring = null;
 const tell = (message) => { find("#own-error").textContent = message; };
 
 // Ask each model in turn, and show what `draw` makes of its answer.
-async function measure(path, draw, more = {}) {
+async function measure(ask, draw, more = {}) {
   measuring?.abort();
   const { signal } = measuring = new AbortController();
   tell("");
@@ -14,8 +14,7 @@ async function measure(path, draw, more = {}) {
   for (const column of columns) {
     const run = data.runs.indexOf(column.run);
     try {
-      const answer = await ask(path, { run, text: find("#own").value, ...more }, signal);
-      const found = await answer.json();
+      const found = await ask({ run, text: find("#own").value, ...more }, signal);
       const notice = make("p", { class: "notice" }, found.notices.join("; "));
       sections.push(make("section", {}, make("h3", {}, column.run.name), notice, ...draw(found)));
     } catch (error) {
@@ -117,10 +116,13 @@ function drawCopies({ characters, copied_windows, passages, shortest, train_char
       : [make("p", { class: "note" }, `no passage of ${shortest} or more characters is copied`)])];
 }
 
-find("#surprisal").addEventListener("click", () => measure("/api/surprisal", drawSurprisal));
+find("#surprisal").addEventListener("click", () => measure(engine.surprisal, drawSurprisal));
 find("#units").addEventListener("click", () =>
-  measure("/api/units", drawUnits, { unit: find("#unit").value.trim() }));
-find("#copies").addEventListener("click", () => measure("/api/copies", drawCopies));
+  measure(engine.units, drawUnits, { unit: find("#unit").value.trim() }));
+find("#copies").addEventListener("click", () => measure(engine.copies, drawCopies));
+// A page without a server has no training text, and does not search for units.
+find("#copies").hidden = !engine.copies;
+for (const id of ["#units", "#name-unit"]) find(id).hidden = !engine.units;
 find("#take").addEventListener("click", () => {
   const { given, steps } = columns[0];
   const text = given.textContent + steps.map((step) => step.character).join("");

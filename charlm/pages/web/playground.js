@@ -1,37 +1,9 @@
-// The page of `charlm serve`: texts of one model, or of two side by side.
+// The playground: texts of one model, or of two side by side. The script before it is the engine.
 "use strict";
 
-const TOKEN = new URLSearchParams(location.search).get("token");
 const SETTINGS = ["temperature", "top_k", "top_p", "length", "seed"];
 const ALL = "all";
 const columns = [];
-
-// What the server answers to JSON; an Error has its words if it refuses.
-async function ask(path, content, signal) {
-  const headers = { "Content-Type": "application/json" };
-  if (TOKEN) headers.Authorization = `Bearer ${TOKEN}`;
-  const body = JSON.stringify(content);
-  const answer = await fetch(path, { method: "POST", headers, body, signal }).catch((error) => {
-    throw signal?.aborted ? error : new Error("the playground does not answer; is it still running?");
-  });
-  if (!answer.ok) throw new Error(words(await answer.json()));
-  return answer;
-}
-
-const words = ({ error, hint }) => (hint ? `${error} (${hint})` : error);
-
-// The objects in the lines of an answer, as they come.
-async function* lines(answer) {
-  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-  let left = "";
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) return;
-    const parts = (left + value).split("\n");
-    left = parts.pop();
-    for (const part of parts) yield JSON.parse(part);
-  }
-}
 
 // Calls the last of several functions after some milliseconds, unless a text is written before.
 let timer = null;
@@ -123,7 +95,7 @@ class Column {
     };
     try {
       let ended = false;
-      for await (const part of lines(await ask("/api/generate", content, running.signal))) {
+      for await (const part of engine.write(content, running.signal)) {
         if (running.signal.aborted) break;
         this.take(part);
         ended ||= Boolean(part.end);
@@ -141,7 +113,6 @@ class Column {
   }
 
   take(part) {
-    if (part.error) throw new Error(words(part));
     if (part.text !== undefined) {
       const written = this.steps.map((step) => step.character).join("");
       this.given.textContent = part.text.slice(0, part.text.length - written.length);
