@@ -119,14 +119,17 @@ class TaskConfig:
                 merged[name] |= dict.fromkeys(replaced) | given
         return cls(**{name: section(**merged[name]) for name, section in sections.items()})
 
-    def origins(self, sources: Mapping[str, Settings]) -> dict[str, dict[str, str]]:
+    def origins(
+        self, sources: Mapping[str, Settings], planned: TaskConfig
+    ) -> dict[str, dict[str, str]]:
         """Where the value of each setting comes from, by section and key.
 
         That is the name of one of the ``sources``, or "default", or "data" for a value that was
-        chosen for the data.
+        chosen for the data. That of a backend that was chosen for this machine is "auto".
 
         Args:
             sources: by name, in the order in which they were merged.
+            planned: the configuration before the backend was chosen.
         """
         found: dict[str, dict[str, str]] = {}
         for section, values in self.to_dict().items():
@@ -141,6 +144,8 @@ class TaskConfig:
                 groups = {about[key].group for key in given} - {None}
                 replaced = (key for key in about if about[key].group in groups)
                 found[section] |= dict.fromkeys([*given, *replaced], name)
+        if self.model.backend != planned.model.backend:
+            found["model"]["backend"] = planned.model.backend
         return found
 
     @classmethod
