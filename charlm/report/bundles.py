@@ -15,11 +15,11 @@ Line = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """The curves of a metric in the trainings of a group, over the items seen and over the time."""
+    """The curves of a metric in the trainings of a group, over the items and over the seconds."""
 
     name: str  # any text
     metric: Metric
-    over: tuple[str, str]  # the names of the two axes
+    items: str  # what was seen, such as characters
     lines: tuple[Sequence[Line], Sequence[Line]]  # over each: one for each training with data
     means: tuple[Line, Line]  # over each: the mean of the lines, where all of them are defined
 
@@ -31,8 +31,6 @@ class Bundle:
 
 def bundles(comparison: Comparison) -> list[Bundle]:
     """The curves of each group."""
-    runs = [run for group in comparison.groups for run in group.runs]
-    label, divisor = time_axis([row["seconds"] for run in runs for row in run.metrics])
     found = []
     for group in comparison.groups:
         task = group.runs[0].task
@@ -40,13 +38,13 @@ def bundles(comparison: Comparison) -> list[Bundle]:
         key = metric.key(comparison.split)
         measured = [[row for row in run.metrics if row[key] is not None] for run in group.runs]
         items, times = (
-            [[(row[x] / by, row[key]) for row in rows] for rows in measured if rows]
-            for x, by in ((task.unit, 1), ("seconds", divisor))
+            [[(row[x], row[key]) for row in rows] for rows in measured if rows]
+            for x in (task.unit, "seconds")
         )
         bundle = Bundle(
             name=group.title,
             metric=metric,
-            over=(f"{task.unit} seen", label),
+            items=task.unit,
             lines=(items, times),
             means=(mean_line(items), mean_line(times)),
         )

@@ -62,7 +62,7 @@ def _curves(bundle: Bundle) -> dict[str, Any]:
         "group": bundle.name,
         "metric": metric.label or metric.name,
         "logarithmic": bool(metric.bits),
-        "over": bundle.over,
+        "items": bundle.items,
         "lines": bundle.lines,
         "means": bundle.means,
     }

@@ -184,10 +184,10 @@ def test_bundles_leave_out_what_was_not_measured():
     metrics = [dict(zip(keys, values, strict=True)) for values in reports]
     runs = [run("a", metrics=metrics), run("b", cell="rnn")]
     first, second = bundles(compared(runs, [5.0, None]))
-    assert first.over == ("characters seen", "minutes")
-    assert first.lines == ([[(10, 8.0), (20, 5.0)]], [[(2.5, 8.0), (5.0, 5.0)]])
-    assert first.means == ([(10, 8.0), (20, 5.0)], [(2.5, 8.0), (5.0, 5.0)])
-    assert (first.has_data, second.has_data, second.means) == (True, False, ([], []))
+    assert (first.items, first.has_data) == ("characters", True)
+    assert first.lines == ([[(10, 8.0), (20, 5.0)]], [[(150.0, 8.0), (300.0, 5.0)]])
+    assert first.means == ([(10, 8.0), (20, 5.0)], [(150.0, 8.0), (300.0, 5.0)])
+    assert (second.has_data, second.means) == (False, ([], []))
     assert [time_axis([most])[0] for most in (119, 120, 7199, 7200)] == [
         "seconds", "minutes", "minutes", "hours",
     ]  # fmt: skip
