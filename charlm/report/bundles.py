@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from charlm.report.groups import Comparison
+from charlm.report.run_page import MOST_ROWS, thinned
 from charlm.task import Metric
 
 Line = Sequence[tuple[float, float]]
@@ -30,7 +31,8 @@ class Bundle:
 
 
 def bundles(comparison: Comparison) -> list[Bundle]:
-    """The curves of each group."""
+    """The curves of each group, with at most `MOST_ROWS` reports in all, evenly spread."""
+    most = MOST_ROWS // sum(len(group.runs) for group in comparison.groups)
     found = []
     for group in comparison.groups:
         task = group.runs[0].task
@@ -38,7 +40,7 @@ def bundles(comparison: Comparison) -> list[Bundle]:
         key = metric.key(comparison.split)
         measured = [[row for row in run.metrics if row[key] is not None] for run in group.runs]
         items, times = (
-            [[(row[x], row[key]) for row in rows] for rows in measured if rows]
+            [[(row[x], row[key]) for row in thinned(rows, most)] for rows in measured if rows]
             for x in (task.unit, "seconds")
         )
         bundle = Bundle(

@@ -450,7 +450,7 @@ def test_runs_of_all_tasks_are_listed_shown_and_compared(trained, charlm, monkey
     assert Path("c.svg").read_bytes().startswith(b"<?xml")
     assert b"valid F1 of 1 group of runs" in Path("c.html").read_bytes()
     assert twice.json["conclusions"] == [
-        "tag has the settings and the seed of tag: it is not counted again"
+        "the run tag has the settings and the seed of tag: it is not counted again"
     ]
     refused = charlm("runs", "compare", "tag", "classify", "--html", "none/c.html")
     assert refused.error == "--html 'none/c.html' is in a folder that does not exist"

@@ -113,7 +113,7 @@ def test_a_run_with_the_seed_of_another_counts_once():
     runs = [run("a", seed=1), run("b", seed=1), run("c", seed=2)]
     found = compared(runs, [5.0, 5.0, 6.0])
     assert found.groups[0].spread.values == [5.0, 6.0]
-    assert words(found) == ["b has the settings and the seed of a: it is not counted again"]
+    assert words(found) == ["the run b has the settings and the seed of a: it is not counted again"]
     assert compared([runs[1], runs[1]], [5.0, 5.0]).groups[0].spread.values == [5.0]
 
 
