@@ -15,7 +15,7 @@ COMMANDS = [
     "tag", "tag train", "tag predict", "tag eval",
     "corpus", "corpus list", "corpus show", "corpus fetch", "corpus add",
     "explain", "explain memory", "explain lstm", "explain gradients", "explain parameters",
-    "explain clipping",
+    "explain clipping", "explain gru", "explain perplexity", "explain sampling",
     "runs", "runs list", "runs show", "runs compare",
 ]  # fmt: skip
 
