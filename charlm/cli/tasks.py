@@ -36,6 +36,7 @@ from charlm.corpus.splits import chosen_split
 from charlm.errors import CorpusError, FetchError
 from charlm.report.averages import average_words
 from charlm.report.clipping import gradient_words
+from charlm.report.run_page import FILE as REPORT_FILE
 from charlm.report.words import clock, epochs_text
 from charlm.task import EvalOptions, Plan, Task
 
@@ -246,6 +247,8 @@ def _conclude(
         output.text(line)
     output.blocks(about.blocks)
     output.text(f"run {run.folder}")
+    if (page := run.folder / REPORT_FILE).is_file():
+        output.text(f"report {page}")
     if finished.interrupted:
         output.text(f"to resume: {task.command} train --resume{run_option(run)}")
 
