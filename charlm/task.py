@@ -101,7 +101,7 @@ class Table:
 class Report:
     """A result: ``content`` for programs, ``blocks`` of text and tables for people.
 
-    ``picture`` makes a file of a kind in `charlm.report.plots.KINDS`; None: there is no picture.
+    ``picture`` makes a file of a kind in `charlm.report.drawing.KINDS`; None: there is no picture.
     """
 
     content: dict[str, Any]
