@@ -14,7 +14,7 @@ from typing import Any
 
 import typer
 
-from charlm.cli import corpus, explain, generate, inspect, runs, verify
+from charlm.cli import corpus, explain, generate, inspect, runs, sweep, verify
 from charlm.cli.interrupts import Interrupted, catch_signals
 from charlm.cli.options import App, Version, command_group
 from charlm.cli.output import ClosedPipe, standard_streams, tell, tell_error
@@ -38,6 +38,7 @@ def build_app() -> typer.Typer:
     app.command("generate")(generate.generate)
     app.command("inspect")(inspect.inspect)
     app.command("verify")(verify.verify)
+    app.command("sweep")(sweep.sweep)
     for task in TASKS.values():
         if task is not LANGUAGE_MODEL:
             group = command_group(task.help)

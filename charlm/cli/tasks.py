@@ -18,9 +18,11 @@ from charlm.cli.options import (
     DryRun,
     GivenRun,
     GivenRuns,
+    Jobs,
     Log,
     NewRun,
     Resume,
+    Seeds,
     Split,
     lines_given,
     open_run,
@@ -64,12 +66,19 @@ def _train_command(task: Task) -> Any:
         resume: Resume = False,
         log: Log = None,
         dry_run: DryRun = False,
+        seeds: Seeds = None,
+        jobs: Jobs = 1,
         corpora_dir: CorporaDir = None,
         *,
         output: Output,
     ) -> None:
         from charlm.runs import Run
 
+        if seeds is not None and not dry_run:
+            from charlm.cli.seeds import train_seeds
+
+            train_seeds(task, seeds, given, run, resume, log, jobs, corpora_dir, output)
+            return
         begun = time.monotonic()
         kinds = []
         if log:
@@ -114,7 +123,7 @@ def _train_command(task: Task) -> Any:
                 begun=begun,
                 loggers=[kind(trained) for kind in kinds],
             )
-            started, finished = _follow(trained, plan.corpus, events, output)
+            started, finished = follow(trained, plan.corpus, events, output)
             scores = score_test_split(trained, plan.corpus, device, finished, stop)
             _conclude(trained, plan.corpus, started, finished, scores, output)
             output.text(f"next: {task.next_command(trained)}{run_option(trained)}")
@@ -167,7 +176,7 @@ def _parameters_text(number: int, in_tables: int) -> str:
     return f"{number:,} parameters{some}"
 
 
-def _follow(
+def follow(
     run: Run, corpus: Any, events: Iterable[Event], output: Output
 ) -> tuple[Started, Finished]:
     """Train, and show the events: a progress bar on a terminal, metrics and samples."""

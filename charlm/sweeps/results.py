@@ -1,0 +1,153 @@
+"""The trials of a sweep as a table, as JSON and in words."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from charlm.config.settings import value_text
+from charlm.errors import counted
+from charlm.sweeps.file import Sweep
+from charlm.sweeps.worker import REASON, short
+from charlm.task import Table
+
+if TYPE_CHECKING:
+    from optuna import Study
+
+COMPLETE, PRUNED, FAILED, UNFINISHED = "complete", "pruned", "failed", "unfinished"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """A trial."""
+
+    number: int
+    run: Path
+    state: str  # one of the words above
+    value: float | None  # of a pruned or unfinished trial: its last score
+    settings: Mapping[str, Any]  # the searched settings, by ``section.key``
+    scores: Sequence[float]  # the validation metric at each scoring
+    reason: str = ""  # why it failed
+
+
+def results(study: Study, sweep: Sweep) -> list[Result]:
+    """All trials, the best first; after the complete ones, those that were pruned."""
+    words = {"COMPLETE": COMPLETE, "PRUNED": PRUNED, "FAIL": FAILED}
+    found = []
+    for trial in study.get_trials():
+        scores = [value for _, value in sorted(trial.intermediate_values.items())]
+        value = trial.value if trial.state.name == "COMPLETE" else scores[-1] if scores else None
+        result = Result(
+            number=trial.number,
+            run=sweep.run_folder(trial.number),
+            state=words.get(trial.state.name, UNFINISHED),
+            value=value,
+            settings=trial.params,
+            scores=scores,
+            reason=trial.user_attrs.get(REASON, ""),
+        )
+        found.append(result)
+    order, sign = [*words.values(), UNFINISHED], -1 if _higher(sweep) else 1
+    return sorted(
+        found,
+        key=lambda each: (
+            order.index(each.state),
+            each.value is None,
+            sign * (each.value or 0),
+            each.number,
+        ),
+    )
+
+
+def _higher(sweep: Sweep) -> bool:
+    return sweep.task.valid_metric.higher_is_better
+
+
+def best_of(found: Sequence[Result]) -> Result | None:
+    """The best complete trial."""
+    return found[0] if found and found[0].state == COMPLETE else None
+
+
+def finished(found: Sequence[Result]) -> int:
+    """The number of trials that need no more training."""
+    return sum(each.state != UNFINISHED for each in found)
+
+
+def table(found: Sequence[Result], sweep: Sweep) -> Table:
+    """A row for each trial."""
+    metric = sweep.task.valid_metric
+    names = [each.name for each in sweep.search]
+    rows = [
+        (
+            str(each.number),
+            each.state,
+            metric.text(each.value),
+            str(len(each.scores)),
+            *(short(each.settings.get(name, "-")) for name in names),
+        )
+        for each in found
+    ]
+    short = [name.rpartition(".")[2] for name in names]
+    return Table(("trial", "", metric.title("valid"), "scorings", *short), rows, left=2)
+
+
+def as_json(found: Sequence[Result], sweep: Sweep) -> dict[str, Any]:
+    """The trials for programs."""
+    trials = [_trial_json(each) for each in found]
+    best = best_of(found)
+    return {
+        "sweep": str(sweep.folder),
+        "task": sweep.task.name,
+        "metric": sweep.task.valid_metric.key("valid"),
+        "trials_wanted": sweep.about.trials,
+        "trials_finished": finished(found),
+        "best": None if best is None else {**_trial_json(best), "command": again(sweep, best)},
+        "trials": trials,
+    }
+
+
+def _trial_json(result: Result) -> dict[str, Any]:
+    about = {
+        "trial": result.number,
+        "run": str(result.run),
+        "state": result.state,
+        "value": result.value,
+        "scores": list(result.scores),
+        "settings": dict(result.settings),
+    }
+    return about | ({"reason": result.reason} if result.reason else {})
+
+
+def summary(found: Sequence[Result], sweep: Sweep) -> list[str]:
+    """How many trials ended in which way, and the best one."""
+    counts = {
+        word: sum(each.state == word for each in found)
+        for word in (COMPLETE, PRUNED, FAILED, UNFINISHED)
+    }
+    parts = ", ".join(f"{number} {word}" for word, number in counts.items() if number)
+    lines = [f"{counted(len(found), 'trial')} of {sweep.about.trials}: {parts or 'none begun'}"]
+    lines += [f"trial {each.number} failed: {each.reason}" for each in found if each.reason]
+    best, metric = best_of(found), sweep.task.valid_metric
+    if best is not None:
+        score = f"{metric.title('valid')} {metric.text(best.value)}"
+        lines.append(f"best: trial {best.number}, {score}; run {best.run}")
+    return lines
+
+
+def again(sweep: Sweep, result: Result, seeds: str = "0-2") -> str:
+    """A command that trains the settings of a trial with several seeds."""
+    words = [*sweep.task.command.split(), "train", "--seeds", seeds]
+    if sweep.about.preset is not None:
+        words += ["--preset", sweep.about.preset]
+    config = sweep.task.config_type
+    for section, values in sweep.given["file"].items():
+        kind = config.sections()[section]
+        for key, value in values.items():
+            if (section, key) != ("training", "seed"):
+                words += ["--set", f"{section}.{key}={value_text(kind.convert(key, value))}"]
+    for name, value in result.settings.items():
+        words += ["--set", f"{name}={value_text(value)}"]
+    return shlex.join(words)
