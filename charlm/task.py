@@ -35,6 +35,7 @@ class Metric:
     name: str  # in keys: the validation metric "accuracy" is ``valid_accuracy`` in JSON
     label: str = ""  # the name in sentences and pictures; empty: ``name``
     percent: bool = False  # whether the values are percentages, 0 to 100
+    bits: str = ""  # the name of the logarithm to base 2, where people use that too
     higher_is_better: bool = False
 
     def key(self, split: str) -> str:
@@ -100,7 +101,7 @@ class Table:
 class Report:
     """A result: ``content`` for programs, ``blocks`` of text and tables for people.
 
-    ``picture`` makes a file of a kind in `charlm.report.plots.KINDS`; None: there is no picture.
+    ``picture`` makes a file of a kind in `charlm.report.drawing.KINDS`; None: there is no picture.
     """
 
     content: dict[str, Any]

@@ -53,6 +53,24 @@ class TaskConfig:
             for key, reason in getattr(self, section).idle().items()
         }
 
+    def by_name(self) -> dict[str, Any]:
+        """All settings by ``section.key``."""
+        sections = self.to_dict().items()
+        return {f"{name}.{key}": value for name, keys in sections for key, value in keys.items()}
+
+    def essential(self) -> dict[str, Any]:
+        """The settings that decide what a training learns, by ``section.key``.
+
+        Without those that are incidental (`Setting`), such as the seed, and without the idle ones:
+        runs that agree in the rest and in their data are repetitions of one training.
+        """
+        left_out = {f"{section}.{key}" for section, key in self.idle()}
+        for section, kind in self.sections().items():
+            left_out |= {
+                f"{section}.{k}" for k, about in kind.settings().items() if about.incidental
+            }
+        return {name: value for name, value in self.by_name().items() if name not in left_out}
+
     def with_backend(self, backend: str) -> Self:
         """The configuration with another backend of the recurrent layers."""
         return dataclasses.replace(self, model=dataclasses.replace(self.model, backend=backend))

@@ -327,12 +327,10 @@ class Run(RunData):
         >>> figure = run.plot()
         >>> figure.savefig("curve.png")
         """
-        from charlm.report.plots import gradient_series, learning_figure, learning_series
+        from charlm.report.curves import learning_figure, training_axes, training_series
 
-        epochs = [row["epoch"] for row in self.metrics]
-        series = learning_series(self.task, self.metrics)
-        series += gradient_series(self.metrics, self.config.training.clip_norm)
-        return learning_figure(epochs, series, self.folder.name)
+        series = training_series(self.task, self.metrics, self.config.training.clip_norm)
+        return learning_figure(training_axes(self.task, self.metrics), series, self.folder.name)
 
     def summary(self) -> dict[str, Any] | None:
         """The summary that the training wrote when it ended; None if it has not ended.

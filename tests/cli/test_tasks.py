@@ -424,7 +424,21 @@ def test_runs_of_all_tasks_are_listed_shown_and_compared(trained, charlm, monkey
     values = {line.split()[0]: line.split()[1:] for line in lines[7 : lines.index("", 7)]}
     assert values["cell"] == ["lstm"] * 4
     assert values["model.features"] == ["mean-max", "none", "none", "mean-max"]
-    assert charlm("runs", "compare", "tag", "tag", "--json").json["differing"] == {}
+    assert values["group"] == ["A", "B", "B", "A"]
+    twice = charlm("runs", "compare", "tag", "tag", "--json", "--plot", "c.svg", "--html", "c.html")
+    assert twice.json["differing"] == {}
+    (group,) = twice.json["groups"]
+    assert (group["seeds"], group["metric"]) == ([0, 0], "valid_f1")
+    assert group["mean"] == group["min"] == rows["tag"]["valid_f1"]
+    assert "picture: c.svg\n" in twice.err
+    assert "page: c.html\n" in twice.err
+    assert Path("c.svg").read_bytes().startswith(b"<?xml")
+    assert b"valid F1 of 1 group of runs" in Path("c.html").read_bytes()
+    assert twice.json["conclusions"] == [
+        "tag has the settings and the seed of tag: it is not counted again"
+    ]
+    refused = charlm("runs", "compare", "tag", "classify", "--html", "none/c.html")
+    assert refused.error == "--html 'none/c.html' is in a folder that does not exist"
     assert charlm("runs", "compare", "tag").error == "a comparison needs at least two runs"
 
 

@@ -20,7 +20,7 @@ function chart(parent, { title, x, xLabel, yLabel, series, logarithmic = false, 
       axes: [{ ...axis, label: xLabel }, { ...axis, label: yLabel, size: 64 }],
       series: [{ label: xLabel }, ...drawn.map((each, number) => ({
         label: each.label, width: each.width ?? 2, dash: DASHES[each.dash ?? number % 4],
-        stroke: colour(`series${number % 7}`), spanGaps: true,
+        class: each.class, stroke: colour(`series${(each.colour ?? number) % 7}`), spanGaps: true,
         points: { show: each.values.filter((value) => value !== null).length < 50 },
       }))],
     }, [x, ...drawn.map((each) => each.values)], holder);

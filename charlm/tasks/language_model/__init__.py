@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from charlm.tasks.language_model.run import LanguageModelRun
 
 _START = 200  # characters in which a prefix for samples is found
-PERPLEXITY = Metric(name="perplexity")
+PERPLEXITY = Metric(name="perplexity", bits="bits per character")
 
 
 class LanguageModelTask(Task):
