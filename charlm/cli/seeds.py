@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from charlm.cli.interrupts import polled
 from charlm.cli.output import Output
+from charlm.cli.progress import follow
 from charlm.config import Settings
 from charlm.config.seeds import parse_seeds
-from charlm.errors import RunError, UsageError
+from charlm.errors import RunError, UsageError, counted
 from charlm.jobs import Job, run_jobs
 from charlm.report.words import TrainingWords, clock
 from charlm.task import TASKS, Task
@@ -67,7 +68,7 @@ def train_seeds(
         else:
             summaries = run_jobs(train_seed, each, jobs, should_stop=stop, note=output.note)
         finished = [summary for summary in summaries if summary and not summary["interrupted"]]
-        _show(task, [_folder(base, seed) for seed in seeds], finished, output)
+        _show(task, finished, output)
         if len(finished) < len(seeds):
             output.text(f"to resume: the same command with --resume --run {base}")
             stop.raise_if_set()
@@ -136,7 +137,6 @@ def train_seed(
 
     ``output`` shows the training; without it, its reports are lines for the job.
     """
-    from charlm.cli.tasks import follow
     from charlm.training.whole import train_whole
 
     def shown(
@@ -181,9 +181,7 @@ def _in_lines(
     raise AssertionError("training ends with a Finished event")
 
 
-def _show(
-    task: Task, folders: Sequence[Path], summaries: Sequence[dict[str, Any]], output: Output
-) -> None:
+def _show(task: Task, summaries: Sequence[dict[str, Any]], output: Output) -> None:
     """The seeds as a table, and the spread of their metric."""
     from charlm.report.comparison import comparison_report
     from charlm.report.groups import compare
@@ -193,8 +191,9 @@ def _show(
         output.json({"runs": [], "groups": []})
         return
     runs = [Run.open(summary["run"], weights=False) for summary in summaries]
-    report = comparison_report(compare(runs, summaries))
-    output.json({"runs": list(summaries), **report.content})
+    comparison = compare(runs, summaries)
+    report = comparison_report(comparison)
+    output.json({"runs": list(summaries), "groups": report.content["groups"]})
     keys = [*task.metric_keys]
     keys += [task.valid_metric.key("test")] if task.tests_at_end else []
     metrics = [task.train_metric, task.valid_metric, task.valid_metric]
@@ -212,4 +211,12 @@ def _show(
         ],
         left=2,
     )
-    output.blocks(report.blocks)
+    for group in comparison.groups:  # one, unless a run was changed by hand
+        metric, spread = comparison.metric(task), group.spread
+        if spread.values:
+            about = {"mean": spread.mean, "sd": spread.deviation}
+            about |= {"min": min(spread.values), "max": max(spread.values)}
+            words = ", ".join(f"{name} {metric.text(value)}" for name, value in about.items())
+            output.text(f"{comparison.title} over {counted(len(spread.values), 'seed')}: {words}")
+    for sentence in report.content["conclusions"]:
+        output.text(sentence)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from charlm.sweeps.file import Sweep
     from charlm.sweeps.results import Result
 
+
 @takes_output
 def sweep(
     file: Annotated[

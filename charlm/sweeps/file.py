@@ -225,7 +225,15 @@ def _parameter(section: type[Section], key: str, values: Any) -> Parameter:
         check(step > 0, f"step is {step}; it must be above 0")
         even = (Decimal(str(high)) - Decimal(str(low))) % Decimal(str(step)) == 0
         check(even, f"from {low} to {high} is no whole number of steps of {step}")
-    return Parameter(**place, whole=kind is int, low=kind(low), high=kind(high), log=log, step=step)
+    return Parameter(
+        section=section.section,
+        key=key,
+        whole=kind is int,
+        low=kind(low),
+        high=kind(high),
+        log=log,
+        step=step,
+    )
 
 
 _NOUNS = {int: " whole", float: ""}

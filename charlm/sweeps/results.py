@@ -90,8 +90,8 @@ def table(found: Sequence[Result], sweep: Sweep) -> Table:
         )
         for each in found
     ]
-    short = [name.rpartition(".")[2] for name in names]
-    return Table(("trial", "", metric.title("valid"), "scorings", *short), rows, left=2)
+    keys = [each.key for each in sweep.search]
+    return Table(("trial", "", metric.title("valid"), "scorings", *keys), rows, left=2)
 
 
 def as_json(found: Sequence[Result], sweep: Sweep) -> dict[str, Any]:

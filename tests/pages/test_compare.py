@@ -68,7 +68,9 @@ def test_groups_curves_and_samples(visit, made):
     assert words[0] == "Warning: a warning"
     assert words[1].startswith("A is better than B by 1.000")
     for chart in shown.locator("#curves .chart").all():  # over characters, and over time
-        entries = [text.strip(": -") for text in chart.locator(".u-series:visible").all_inner_texts()]
+        entries = [
+            text.strip(": -") for text in chart.locator(".u-series:visible").all_inner_texts()
+        ]
         assert [text[:1] for text in entries if text][1:] == ["A", "B"]
     assert shown.locator("#samples h3").all_inner_texts() == [
         "after the",
