@@ -108,10 +108,14 @@ def _received(connection: Connection) -> tuple[str, Any]:
 
 
 def _killed(code: int | None) -> CharlmError:
-    how = f"by signal {-code}" if code is not None and code < 0 else f"with exit code {code}"
-    return CharlmError(
-        f"a training process ended {how}", "start the command again to go on; is there memory left?"
-    )
+    if code is not None and code < 0:
+        how, hint = f"by signal {-code}", "is there memory left? the command can be started again"
+    else:
+        how, hint = (
+            f"with exit code {code}",
+            "this is a bug in charlm; please report the lines above",
+        )
+    return CharlmError(f"a training process ended {how}", hint)
 
 
 def _in_process(connection: Connection, function: Function, arguments: tuple[Any, ...]) -> None:

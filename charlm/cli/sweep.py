@@ -11,6 +11,7 @@ import typer
 from charlm.cli.interrupts import StopFlag, polled
 from charlm.cli.options import CorporaDir, Jobs, takes_output
 from charlm.cli.output import Output
+from charlm.cli.pictures import Plot, picture_kind, write_picture
 from charlm.cli.tasks import run_option
 from charlm.errors import CorpusError
 
@@ -25,6 +26,7 @@ def sweep(
         Path, typer.Argument(metavar="FILE.toml", help="What is trained, and what is tried.")
     ],
     jobs: Jobs = 1,
+    plot: Plot = None,
     corpora_dir: CorporaDir = None,
     *,
     output: Output,
@@ -33,12 +35,14 @@ def sweep(
 
     The file names the settings to try (docs/sweep.md). Each trial is a run folder under
     sweeps/<name of the file>. A sweep that was stopped goes on when the command is given again, and
-    several machines that share the folder may work at once.
+    several machines that share the folder may work at once. --plot draws the metric over the trials
+    and over each setting.
     """
     from charlm.sweeps.file import read_sweep
-    from charlm.sweeps.results import as_json, best_of, finished, results, summary, table
+    from charlm.sweeps.results import as_json, best_of, finished, picture, results, summary, table
     from charlm.sweeps.study import open_study
 
+    kind = picture_kind(plot) if plot else ""
     described = read_sweep(file)
     study = open_study(described)
     with polled() as stop:
@@ -51,6 +55,8 @@ def sweep(
     output.table(shown.header, shown.rows, left=shown.left)
     for line in summary(found, described):
         output.text(line)
+    if plot:
+        write_picture(plot, picture(found, described, kind), output)
     if finished(found) < described.about.trials:
         output.text(f"to go on: charlm sweep {shlex.quote(str(file))}")
         stop.raise_if_set()

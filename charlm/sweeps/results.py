@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from charlm.config.settings import value_text
 from charlm.errors import counted
-from charlm.sweeps.file import Sweep
+from charlm.sweeps.file import Parameter, Sweep
 from charlm.sweeps.worker import REASON, short
 from charlm.task import Table
 
 if TYPE_CHECKING:
     from optuna import Study
+
+    from charlm.report.sweep_plots import Searched
 
 COMPLETE, PRUNED, FAILED, UNFINISHED = "complete", "pruned", "failed", "unfinished"
 
@@ -151,3 +153,35 @@ def again(sweep: Sweep, result: Result, seeds: str = "0-2") -> str:
     for name, value in result.settings.items():
         words += ["--set", f"{name}={value_text(value)}"]
     return shlex.join(words)
+
+
+def picture(found: Sequence[Result], sweep: Sweep, kind: str) -> bytes:
+    """A file with a picture of the trials that have a score, of one of the kinds of pictures."""
+    from charlm.report.sweep_plots import Trials, sweep_picture
+
+    scored = sorted(
+        (each for each in found if each.value is not None and each.state in (COMPLETE, PRUNED)),
+        key=lambda each: each.number,
+    )
+    trials = Trials(
+        metric=sweep.task.valid_metric,
+        numbers=[each.number for each in scored],
+        values=[each.value for each in scored if each.value is not None],
+        complete=[each.state == COMPLETE for each in scored],
+        searched=[_searched(each, scored) for each in sweep.search],
+    )
+    return sweep_picture(trials, sweep.name, kind)
+
+
+def _searched(parameter: Parameter, scored: Sequence[Result]) -> Searched:
+    from charlm.report.sweep_plots import Searched
+
+    values = [each.settings[parameter.name] for each in scored]
+    return Searched(
+        name=parameter.key,
+        places=[parameter.choices.index(value) for value in values]
+        if parameter.choices
+        else values,
+        choices=[value_text(choice) for choice in parameter.choices],
+        log=parameter.log,
+    )

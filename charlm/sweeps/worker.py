@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charlm.config.settings import value_text
-from charlm.errors import CharlmError, TrainingError, UsageError
+from charlm.errors import TrainingError, UsageError, lacks_memory
 from charlm.jobs import Job
 from charlm.report.words import epochs_text
 from charlm.runs import Run
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from optuna import Study, Trial
 
 REASON = "reason"  # the attribute of a failed trial that says why
+PARTS = 20  # of a training; the scores after the same part are compared
 
 
 def work(sweep: Sweep, corpora_dir: Path | None, job: Job) -> None:
@@ -53,7 +54,12 @@ def _run_trial(
             follow=judge.follow,
         )
     except (TrainingError, UsageError) as error:  # the settings of this trial are to blame
-        _fail(study, trial, error, job)
+        _fail(study, trial, error.message, job)
+        return
+    except (RuntimeError, MemoryError) as error:
+        if not lacks_memory(error):
+            raise
+        _fail(study, trial, "there is not enough memory for this", job)
         return
     after = f"after {epochs_text(finished.epochs)}"
     if judge.stops:
@@ -62,7 +68,7 @@ def _run_trial(
     elif finished.interrupted:
         job.note(f"{name}: interrupted {after}")
     elif finished.valid is None:
-        _fail(study, trial, TrainingError("the validation metric is not finite"), job)
+        _fail(study, trial, "the validation metric is not finite", job)
     else:
         study.tell(trial, finished.valid)
         job.note(f"{name}: {_scored(metric, finished.valid)} {after}")
@@ -73,12 +79,12 @@ def short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else value_text(value)
 
 
-def _fail(study: Study, trial: Trial, error: CharlmError, job: Job) -> None:
+def _fail(study: Study, trial: Trial, reason: str, job: Job) -> None:
     from optuna.trial import TrialState
 
-    trial.set_user_attr(REASON, error.message)
+    trial.set_user_attr(REASON, reason)
     study.tell(trial, state=TrialState.FAIL)
-    job.note(f"trial {trial.number}: failed: {error.message}")
+    job.note(f"trial {trial.number}: failed: {reason}")
 
 
 def _scored(metric: Any, value: float | None) -> str:
@@ -88,8 +94,7 @@ def _scored(metric: Any, value: float | None) -> str:
 class _Judge:
     """Reports each scoring of a trial to optuna, which may stop the trial.
 
-    Trials are compared by the number of their scorings, which are at the same parts of the
-    trainings.
+    Trials are compared by the part of the training that is done.
     """
 
     def __init__(self, study: Study, trial: Trial) -> None:
@@ -102,24 +107,25 @@ class _Judge:
         self, run: Run, corpus: Any, events: Generator[Event, None, None]
     ) -> tuple[Started, Finished]:
         """Follow the events of a training to its end."""
-        number = 0
+        done = 0.0
         for event in events:
             match event:
                 case Started():
-                    started, number = event, len(run.metrics)
-                case Measured() if event.valid is not None:
-                    number += 1
-                    self._doomed = self._report(event.valid, number)
+                    started = event
+                case Measured() if event.valid is not None and done:
+                    self._doomed = self._report(event.valid, round(PARTS * done))
                 case Stepped():
+                    done = event.progress
                     # Not before: a training that stops in a report would lose the report.
                     self.stops = self._doomed
                 case Finished():
                     return started, event
         raise AssertionError("training ends with a Finished event")
 
-    def _report(self, value: float, number: int) -> bool:
-        """Report a value, unless it was reported before an interruption; whether to stop."""
+    def _report(self, value: float, part: int) -> bool:
+        """Report a value, the first one of each part; whether to stop."""
         self.last = value
-        if number not in self._study.get_trials()[self._trial.number].intermediate_values:
-            self._trial.report(value, number)
-        return self._trial.should_prune()
+        if part in self._study.get_trials()[self._trial.number].intermediate_values:
+            return False
+        self._trial.report(value, part)
+        return bool(self._trial.should_prune())  # it may be of numpy's type
