@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from charlm.cli.files import check_file
 from charlm.cli.interrupts import StopFlag, polled
 from charlm.cli.options import CorporaDir, Jobs, takes_output
 from charlm.cli.output import Output
-from charlm.cli.pictures import Plot, picture_kind, write_picture
+from charlm.cli.pictures import Html, Plot, picture_kind, write_page, write_picture
 from charlm.cli.tasks import run_option
 from charlm.errors import CorpusError
 
@@ -27,6 +28,7 @@ def sweep(
     ],
     jobs: Jobs = 1,
     plot: Plot = None,
+    html: Html = None,
     corpora_dir: CorporaDir = None,
     *,
     output: Output,
@@ -36,13 +38,24 @@ def sweep(
     The file names the settings to try (docs/sweep.md). Each trial is a run folder under
     sweeps/<name of the file>. A sweep that was stopped goes on when the command is given again, and
     several machines that share the folder may work at once. --plot draws the metric over the trials
-    and over each setting.
+    and over each setting; --html shows it beside the table.
     """
+    from charlm.report.sweep_plots import sweep_picture
     from charlm.sweeps.file import read_sweep
-    from charlm.sweeps.results import as_json, best_of, finished, picture, results, summary, table
+    from charlm.sweeps.results import (
+        as_json,
+        best_of,
+        drawable_trials,
+        finished,
+        results,
+        summary,
+        table,
+    )
     from charlm.sweeps.study import open_study
 
     kind = picture_kind(plot) if plot else ""
+    if html:
+        check_file("--html", html)
     described = read_sweep(file)
     study = open_study(described)
     with polled() as stop:
@@ -53,10 +66,16 @@ def sweep(
     output.json(as_json(found, described))
     shown = table(found, described)
     output.table(shown.header, shown.rows, left=shown.left)
-    for line in summary(found, described):
+    words = summary(found, described)
+    for line in words:
         output.text(line)
+    trials = drawable_trials(found, described)
     if plot:
-        write_picture(plot, picture(found, described, kind), output)
+        write_picture(plot, sweep_picture(trials, described.name, kind), output)
+    if html:
+        from charlm.report.sweep_page import sweep_page
+
+        write_page(html, sweep_page(trials, described.name, words, shown), output)
     if finished(found) < described.about.trials:
         output.text(f"to go on: charlm sweep {shlex.quote(str(file))}")
         stop.raise_if_set()

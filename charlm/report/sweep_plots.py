@@ -33,6 +33,7 @@ class Trials:
     numbers: Sequence[int]
     values: Sequence[float]
     complete: Sequence[bool]  # False: stopped early
+    curves: Sequence[Sequence[tuple[float, float]]]  # part of the training, 0 to 1, and the metric
     searched: Sequence[Searched]
 
 
@@ -48,11 +49,11 @@ def sweep_picture(trials: Trials, title: str, kind: str) -> bytes:
 
 
 def _draw(figure: Figure, trials: Trials, title: str) -> None:
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
     rows = 1 + (len(trials.searched) + 1) // 2
     grid = figure.add_gridspec(rows, 2)
-    first = figure.add_subplot(grid[0, :])
+    first = figure.add_subplot(grid[0, 0])
     _points(first, trials, trials.numbers)
     best = max if trials.metric.higher_is_better else min
     complete = [
@@ -70,12 +71,22 @@ def _draw(figure: Figure, trials: Trials, title: str) -> None:
     if trials.numbers:
         first.legend(frameon=False)
     first.set_title(drawable(title), loc="left", parse_math=False)
+    axes = figure.add_subplot(grid[0, 1], sharey=first)
+    for done, curve in zip(trials.complete, trials.curves, strict=True):
+        look = "-" if done else ":"
+        axes.plot(*zip(*curve, strict=True), look, color=COLOURS[0], alpha=0.6, marker=".")
+    _label(axes, trials.metric)
+    axes.set_xlabel("part of the training")
+    axes.set_xlim(0, 1.02)
     for number, searched in enumerate(trials.searched):
         axes = figure.add_subplot(grid[1 + number // 2, number % 2], sharey=first)
         _points(axes, trials, searched.places)
         axes.set_xlabel(drawable(searched.name), parse_math=False)
         if searched.log:
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axes.xaxis.set_minor_formatter(NullFormatter())
         if searched.choices:
             axes.set_xticks(
                 range(len(searched.choices)), map(drawable, searched.choices), parse_math=False
@@ -96,7 +107,10 @@ def _points(axes: Axes, trials: Trials, places: Sequence[float]) -> None:
                 label=label,
                 zorder=3,
             )
-    metric = trials.metric
+    _label(axes, trials.metric)
+
+
+def _label(axes: Axes, metric: Metric) -> None:
     axes.set_ylabel(metric.title("valid") + (" (%)" if metric.percent else ""))
     style(axes)
     if metric.bits:

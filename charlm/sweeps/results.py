@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from charlm.config.settings import value_text
 from charlm.errors import counted
+from charlm.report.sweep_plots import Searched, Trials
 from charlm.sweeps.file import Parameter, Sweep
-from charlm.sweeps.worker import REASON, short
+from charlm.sweeps.worker import PARTS, REASON, short
 from charlm.task import Table
 
 if TYPE_CHECKING:
     from optuna import Study
-
-    from charlm.report.sweep_plots import Searched
-
 COMPLETE, PRUNED, FAILED, UNFINISHED = "complete", "pruned", "failed", "unfinished"
 
 
@@ -31,7 +29,7 @@ class Result:
     state: str  # one of the words above
     value: float | None  # of a pruned or unfinished trial: its last score
     settings: Mapping[str, Any]  # the searched settings, by ``section.key``
-    scores: Sequence[float]  # the validation metric at each scoring
+    scores: Sequence[tuple[float, float]]  # the part of the training, 0 to 1, and the metric then
     reason: str = ""  # why it failed
 
 
@@ -40,8 +38,9 @@ def results(study: Study, sweep: Sweep) -> list[Result]:
     words = {"COMPLETE": COMPLETE, "PRUNED": PRUNED, "FAIL": FAILED}
     found = []
     for trial in study.get_trials():
-        scores = [value for _, value in sorted(trial.intermediate_values.items())]
-        value = trial.value if trial.state.name == "COMPLETE" else scores[-1] if scores else None
+        parts = sorted(trial.intermediate_values.items())
+        scores = [(part / PARTS, value) for part, value in parts]
+        value = trial.value if trial.state.name == "COMPLETE" else scores[-1][1] if scores else None
         result = Result(
             number=trial.number,
             run=sweep.run_folder(trial.number),
@@ -117,7 +116,7 @@ def _trial_json(result: Result) -> dict[str, Any]:
         "run": str(result.run),
         "state": result.state,
         "value": result.value,
-        "scores": list(result.scores),
+        "scores": [list(each) for each in result.scores],
         "settings": dict(result.settings),
     }
     return about | ({"reason": result.reason} if result.reason else {})
@@ -155,27 +154,23 @@ def again(sweep: Sweep, result: Result, seeds: str = "0-2") -> str:
     return shlex.join(words)
 
 
-def picture(found: Sequence[Result], sweep: Sweep, kind: str) -> bytes:
-    """A file with a picture of the trials that have a score, of one of the kinds of pictures."""
-    from charlm.report.sweep_plots import Trials, sweep_picture
-
+def drawable_trials(found: Sequence[Result], sweep: Sweep) -> Trials:
+    """The trials that have a score, for pictures."""
     scored = sorted(
         (each for each in found if each.value is not None and each.state in (COMPLETE, PRUNED)),
         key=lambda each: each.number,
     )
-    trials = Trials(
+    return Trials(
         metric=sweep.task.valid_metric,
         numbers=[each.number for each in scored],
         values=[each.value for each in scored if each.value is not None],
         complete=[each.state == COMPLETE for each in scored],
+        curves=[each.scores for each in scored],
         searched=[_searched(each, scored) for each in sweep.search],
     )
-    return sweep_picture(trials, sweep.name, kind)
 
 
 def _searched(parameter: Parameter, scored: Sequence[Result]) -> Searched:
-    from charlm.report.sweep_plots import Searched
-
     values = [each.settings[parameter.name] for each in scored]
     return Searched(
         name=parameter.key,

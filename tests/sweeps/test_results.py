@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from charlm.report.sweep_plots import sweep_picture
 from charlm.sweeps import results as found
 from charlm.sweeps.file import read_sweep
 
@@ -14,7 +15,7 @@ from charlm.sweeps.file import read_sweep
 def trial(number, state, value=None, scores=(), reason="", **params):
     attributes = {"reason": reason} if reason else {}
     about = {"number": number, "value": value, "user_attrs": attributes}
-    scores = dict(enumerate(scores))
+    scores = {8 * part: score for part, score in enumerate(scores, start=1)}
     names = {"lr": "training.lr", "cell": "model.cell"}
     params = {names[key]: value for key, value in params.items()}
     state = SimpleNamespace(name=state)
@@ -80,6 +81,7 @@ def test_json(sweep):
     assert (content["trials_wanted"], content["trials_finished"]) == (7, 5)
     assert content["best"]["trial"] == 3
     assert content["best"]["settings"] == {"training.lr": 0.0212345, "model.cell": "lstm"}
+    assert content["best"]["scores"] == [[0.4, 6.0], [0.8, 4.5]]
     assert [each["trial"] for each in content["trials"]] == [3, 0, 5, 1, 2, 4]
     assert content["trials"][4]["reason"] == "the loss is not finite"
     assert found.as_json([], sweep())["best"] is None
@@ -100,9 +102,22 @@ def test_the_command_that_trains_the_best_settings_again(sweep):
     ]
 
 
+def picture(trials, sweep):
+    return sweep_picture(found.drawable_trials(trials, sweep), sweep.name, "svg")
+
+
 def test_a_picture_says_what_it_shows(sweep):
-    drawn = found.picture(listed(sweep()), sweep(), "svg").decode()
-    assert drawn == found.picture(listed(sweep()), sweep(), "svg").decode()
-    for words in ("valid perplexity", "trial", "best", "stopped early", "lr", "cell", "gru"):
+    drawn = picture(listed(sweep()), sweep()).decode()
+    assert drawn == picture(listed(sweep()), sweep()).decode()
+    for words in (
+        "valid perplexity",
+        "trial",
+        "best",
+        "stopped early",
+        "part of the training",
+        "lr",
+        "cell",
+        "gru",
+    ):
         assert f"<!-- {words} -->" in drawn, words
-    assert "<svg" in found.picture([], sweep(), "svg").decode()
+    assert "<svg" in picture([], sweep()).decode()

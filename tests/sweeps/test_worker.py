@@ -69,7 +69,7 @@ def test_a_trial_that_is_worse_than_the_others_is_stopped_early(tiny, monkeypatc
     assert "the others are better" in notes[-1]
     run = Run.open(result.run)
     # The report after which it was stopped is in the run, and --resume can go on.
-    assert [row["valid_perplexity"] for row in run.metrics] == result.scores
+    assert [row["valid_perplexity"] for row in run.metrics] == [value for _, value in result.scores]
     assert len(result.scores) == 1
     assert run.summary()["interrupted"] is True
 
