@@ -32,7 +32,7 @@ class Trials:
     metric: Metric
     numbers: Sequence[int]
     values: Sequence[float]
-    complete: Sequence[bool]  # False: stopped early
+    complete: Sequence[bool]  # False: pruned
     curves: Sequence[Sequence[tuple[float, float]]]  # part of the training, 0 to 1, and the metric
     searched: Sequence[Searched]
 
@@ -95,7 +95,7 @@ def _draw(figure: Figure, trials: Trials, title: str) -> None:
 
 
 def _points(axes: Axes, trials: Trials, places: Sequence[float]) -> None:
-    for done, label, face in ((True, "complete", COLOURS[0]), (False, "stopped early", "white")):
+    for done, label, face in ((True, "complete", COLOURS[0]), (False, "pruned", "white")):
         chosen = [number for number, each in enumerate(trials.complete) if each == done]
         if chosen:
             axes.scatter(

@@ -40,8 +40,8 @@ class SweepSection(Section, section="sweep"):
     )
     pruning: bool = setting(
         True,
-        "Stop a trial when its metric is worse than the median of the others after as many "
-        "scorings, from the sixth trial on (optuna's MedianPruner).",
+        "Stop a trial when its best score is worse than the median of the complete ones after the "
+        "same part of the training, once there are five (optuna's MedianPruner).",
     )
     seed: int = setting(
         0, "Seed of the choices, not of the trainings.", at_least=0, at_most=LARGEST_SEED
@@ -152,7 +152,12 @@ def read_sweep(path: Path) -> Sweep:
     with _at(str(path)):
         if about.preset is not None:
             given["preset"] = settings_from_preset(about.task, about.preset)
-        config.from_settings([*given.values(), tables])
+        shared = config.from_settings([*given.values(), tables])
+        check(
+            shared.corpus.source != "-",
+            "each trial reads the data, and standard input cannot be read again",
+            "write it to a file, and name the file",
+        )
     given["file"] = tables
     check(bool(search), f"{path} searches nothing", "give settings to try under [search]")
     parameters: list[Parameter] = []

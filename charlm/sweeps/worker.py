@@ -64,7 +64,7 @@ def _run_trial(
     after = f"after {epochs_text(finished.epochs)}"
     if judge.stops:
         study.tell(trial, state=TrialState.PRUNED)
-        job.note(f"{name}: stopped {after}, {_scored(metric, judge.last)}; the others are better")
+        job.note(f"{name}: pruned {after}, {_scored(metric, judge.last)}; the others are better")
     elif finished.interrupted:
         job.note(f"{name}: interrupted {after}")
     elif finished.valid is None:

@@ -9,8 +9,6 @@ import pytest
 
 from charlm.sweeps.file import Sweep, read_sweep
 
-pytest.importorskip("optuna", reason="needs optuna: pip install -e '.[sweep]'")
-
 TINY = """
 [sweep]
 trials = {trials}

@@ -109,6 +109,7 @@ def test_mistakes_in_the_search(read, search, message):
         ("", "[training]\nepoch = 3", "mine.toml: unknown key of [training]: 'epoch'; did you"),
         ("", "[training]\nlr = 3", "[search] lr: it is also in [training]; leave one out"),
         ("", "[model]\nhidden_size = 0", "mine.toml: model.hidden_size is 0; it must be"),
+        ("", '[corpus]\nsource = "-"', "mine.toml: each trial reads the data, and standard input"),
         ("", "[trainings]\nlr = 3", "mine.toml: unknown section: 'trainings'; did you mean"),
     ],
 )

@@ -113,7 +113,7 @@ def test_a_picture_says_what_it_shows(sweep):
         "valid perplexity",
         "trial",
         "best",
-        "stopped early",
+        "pruned",
         "part of the training",
         "lr",
         "cell",

@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-import optuna
 import pytest
-from optuna.trial import TrialState
 
 from charlm.errors import CharlmError, UsageError
 from charlm.sweeps import study as studies
 from charlm.sweeps.study import JOURNAL, next_trial, open_study
+
+optuna = pytest.importorskip("optuna", reason="needs optuna: pip install -e '.[sweep]'")
 
 
 def states(sweep):
@@ -166,7 +166,7 @@ def test_a_worker_with_another_folder_is_faster(tiny, working_folder, monkeypatc
         study.tell(trial, 1.0)
     with next_trial(study, sweep) as trial:
         assert trial is None  # the last one had begun elsewhere
-    assert study.get_trials()[3].state is TrialState.FAIL
+    assert study.get_trials()[3].state is optuna.trial.TrialState.FAIL
 
 
 def test_a_storage_that_cannot_be_opened(tiny):

@@ -14,6 +14,8 @@ from charlm.sweeps.results import best_of, results
 from charlm.sweeps.study import open_study
 from charlm.sweeps.worker import work
 
+pytest.importorskip("optuna", reason="needs optuna: pip install -e '.[sweep]'")
+
 
 def never() -> bool:
     return False
