@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os.path
 import re
+import shlex
 import time
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
@@ -70,7 +71,8 @@ def train_seeds(
         finished = [summary for summary in summaries if summary and not summary["interrupted"]]
         _show(task, finished, output)
         if len(finished) < len(seeds):
-            output.text(f"to resume: the same command with --resume --run {base}")
+            named = f" --run {shlex.quote(str(base))}" if run is None else ""
+            output.text(f"to resume: the same command with --resume{named}")
             stop.raise_if_set()
 
 
