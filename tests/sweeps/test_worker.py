@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import numpy
 import pytest
 
 from charlm.errors import TrainingError
@@ -63,7 +64,7 @@ def test_an_interrupted_sweep_ends_as_an_undisturbed_one(tiny):
 
 def test_a_trial_that_is_worse_than_the_others_is_stopped_early(tiny, monkeypatch):
     sweep = tiny(1)
-    monkeypatch.setattr("optuna.Trial.should_prune", lambda self: True)
+    monkeypatch.setattr("optuna.Trial.should_prune", lambda self: numpy.True_)  # as the pruner's
     notes: list[str] = []
     work(sweep, None, Job(never, notes.append))
     (result,) = found(sweep)
