@@ -107,8 +107,8 @@ def test_mistakes(charlm, file, folder):
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 def test_two_workers_interrupted_and_killed(file, folder):
-    """20 trials: interrupted by Ctrl-C, by SIGTERM and by SIGKILL, and started again each time."""
-    path = file(20, 20_000)
+    """Interrupted by Ctrl-C, by SIGTERM and by SIGKILL, and started again each time."""
+    path = file(12, 10_000)
     command = [sys.executable, "-m", "charlm", "sweep", str(path), "--jobs", "2", "--json"]
     about = {"cwd": folder, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -126,6 +126,6 @@ def test_two_workers_interrupted_and_killed(file, folder):
         process.communicate()
         assert process.returncode == code
     content = json.loads(subprocess.run(command, env=environment, check=True, **about).stdout)  # type: ignore[call-overload]
-    assert sorted(trial["trial"] for trial in content["trials"]) == [*range(20)]
+    assert sorted(trial["trial"] for trial in content["trials"]) == [*range(12)]
     assert {trial["state"] for trial in content["trials"]} <= {"complete", "pruned"}
-    assert begun() == 20
+    assert begun() == 12
