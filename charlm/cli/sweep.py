@@ -121,9 +121,11 @@ def _work(
 def _next(described: Sweep, best: Result, output: Output) -> None:
     """Commands to go on with."""
     from charlm.runs import Run
-    from charlm.sweeps.results import again
+    from charlm.sweeps.results import commands
 
     if best.run.exists():  # it may be on another machine
         run = Run.open(best.run, weights=False)
         output.text(f"next: {described.task.next_command(run)}{run_option(run)}")
-    output.text(f"with other seeds: {again(described, best)}")
+    output.text("is it better than the default settings? with three seeds each:")
+    for command in commands(described, best):
+        output.text(f"  {command}")

@@ -105,7 +105,7 @@ def as_json(found: Sequence[Result], sweep: Sweep) -> dict[str, Any]:
         "metric": sweep.task.valid_metric.key("valid"),
         "trials_wanted": sweep.about.trials,
         "trials_finished": finished(found),
-        "best": None if best is None else {**_trial_json(best), "command": again(sweep, best)},
+        "best": None if best is None else {**_trial_json(best), "commands": commands(sweep, best)},
         "trials": trials,
     }
 
@@ -138,9 +138,22 @@ def summary(found: Sequence[Result], sweep: Sweep) -> list[str]:
     return lines
 
 
-def again(sweep: Sweep, result: Result, seeds: str = "0-2") -> str:
-    """A command that trains the settings of a trial with several seeds."""
-    words = [*sweep.task.command.split(), "train", "--seeds", seeds]
+def commands(sweep: Sweep, best: Result) -> list[str]:
+    """Commands that say whether a trial is better than the settings without the search.
+
+    They train both with three seeds, and compare them.
+    """
+    seeds, names = range(3), (f"{sweep.name}-best", f"{sweep.name}-default")
+    trainings = [
+        _training(sweep, name, f"{seeds[0]}-{seeds[-1]}", settings)
+        for name, settings in zip(names, (best.settings, {}), strict=True)
+    ]
+    runs = [f"{name}-seed{seed}" for name in names for seed in seeds]
+    return [*trainings, shlex.join(["charlm", "runs", "compare", *runs])]
+
+
+def _training(sweep: Sweep, name: str, seeds: str, settings: Mapping[str, Any]) -> str:
+    words = [*sweep.task.command.split(), "train", "--run", name, "--seeds", seeds]
     if sweep.about.preset is not None:
         words += ["--preset", sweep.about.preset]
     config = sweep.task.config_type
@@ -149,8 +162,8 @@ def again(sweep: Sweep, result: Result, seeds: str = "0-2") -> str:
         for key, value in values.items():
             if (section, key) != ("training", "seed"):
                 words += ["--set", f"{section}.{key}={value_text(kind.convert(key, value))}"]
-    for name, value in result.settings.items():
-        words += ["--set", f"{name}={value_text(value)}"]
+    for key, value in settings.items():
+        words += ["--set", f"{key}={value_text(value)}"]
     return shlex.join(words)
 
 

@@ -53,7 +53,8 @@ def test_a_sweep(charlm, file):
     run = words[1].rpartition("run ")[2]
     assert words[2].startswith("next: charlm generate --prefix ")
     assert words[2].endswith(f"--run {run}")
-    assert words[3].startswith("with other seeds: charlm train --seeds 0-2 --set corpus.max_chars=")
+    assert words[4].startswith("  charlm train --run tiny-best --seeds 0-2 --set corpus.max_chars=")
+    assert words[6].startswith("  charlm runs compare tiny-best-seed0 ")
     assert "warning: model.dropout is searched, but has no effect: it works between" in outcome.err
     assert "trial 0: lr " in outcome.err
     assert "trial 1: valid perplexity " in outcome.err

@@ -87,19 +87,25 @@ def test_json(sweep):
     assert found.as_json([], sweep())["best"] is None
 
 
-def test_the_command_that_trains_the_best_settings_again(sweep):
+def test_the_commands_that_compare_the_best_settings_with_the_default(sweep):
     more = 'preset = "timemachine-gru"\n[corpus]\nsource = "my book.txt"\n[training]\nseed = 4\n'
     described = sweep(more + 'epochs = 2\nprefixes = ["it is", "a"]')
-    words = shlex.split(found.again(described, listed(described)[0]))
-    assert words[:6] == ["charlm", "train", "--seeds", "0-2", "--preset", "timemachine-gru"]
-    assert words[6::2] == 5 * ["--set"]
-    assert words[7::2] == [
+    best, default, compare = map(shlex.split, found.commands(described, listed(described)[0]))
+    assert best[:8] == [
+        *("charlm", "train", "--run", "mine-best", "--seeds", "0-2"),
+        *("--preset", "timemachine-gru"),
+    ]
+    assert best[8::2] == 5 * ["--set"]
+    assert best[9::2] == [
         "corpus.source=my book.txt",
         "training.epochs=2",
         "training.prefixes=it is,a",
         "training.lr=0.0212345",
         "model.cell=lstm",
     ]
+    assert default == [word.replace("mine-best", "mine-default") for word in best[:-4]]
+    assert compare[:3] == ["charlm", "runs", "compare"]
+    assert (compare[3], compare[-1]) == ("mine-best-seed0", "mine-default-seed2")
 
 
 def picture(trials, sweep):
