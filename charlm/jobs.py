@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from charlm.errors import CharlmError
 
@@ -70,8 +70,7 @@ def run_jobs(
                     process.start()
                     there.close()  # so that the other end notices the end of the process
                     running[here] = place, process
-                for connection in wait([*running], timeout=LOOK):
-                    assert isinstance(connection, Connection)
+                for connection in cast("list[Connection]", wait([*running], timeout=LOOK)):
                     kind, value = _received(connection)
                     if kind == "note":
                         note(value)

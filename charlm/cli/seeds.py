@@ -167,7 +167,7 @@ def _in_lines(
     run: Run, seed: int, events: Generator[Event, None, None], job: Job
 ) -> tuple[Started, Finished]:
     """Follow a training beside others: a line for each report."""
-    from charlm.training import Finished, Measured, Started
+    from charlm.training import Finished, Measured, Noticed, Started
 
     words = TrainingWords(run.task)
     for event in events:
@@ -178,6 +178,8 @@ def _in_lines(
                     job.note(f"seed {seed}: {notice}")
             case Measured():
                 job.note(f"seed {seed}: {words.measured(event)}")
+            case Noticed():
+                job.note(f"seed {seed}: {event.text}")
             case Finished():
                 return started, event
     raise AssertionError("training ends with a Finished event")

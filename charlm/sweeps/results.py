@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from charlm.task import Table
 
 if TYPE_CHECKING:
     from optuna import Study
+
 COMPLETE, PRUNED, FAILED, UNFINISHED = "complete", "pruned", "failed", "unfinished"
 
 
@@ -169,10 +171,9 @@ def _training(sweep: Sweep, name: str, seeds: str, settings: Mapping[str, Any]) 
 
 def drawable_trials(found: Sequence[Result], sweep: Sweep) -> Trials:
     """The trials that have a score, for pictures."""
-    scored = sorted(
-        (each for each in found if each.value is not None and each.state in (COMPLETE, PRUNED)),
-        key=lambda each: each.number,
-    )
+    drawn = (each for each in found if each.state in (COMPLETE, PRUNED))
+    finite = (each for each in drawn if each.value is not None and math.isfinite(each.value))
+    scored = sorted(finite, key=lambda each: each.number)
     return Trials(
         metric=sweep.task.valid_metric,
         numbers=[each.number for each in scored],

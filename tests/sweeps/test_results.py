@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from types import SimpleNamespace
 
@@ -126,4 +127,6 @@ def test_a_picture_says_what_it_shows(sweep):
         "gru",
     ):
         assert f"<!-- {words} -->" in drawn, words
+    overflow = trial(6, "PRUNED", math.inf, (math.inf,), lr=0.9, cell="rnn")
+    assert picture(listed(sweep(), [*TRIALS, overflow]), sweep()).decode() == drawn
     assert "<svg" in picture([], sweep()).decode()
