@@ -111,6 +111,21 @@ class Report:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DataFacts:
+    """What a task says in a report about the data of a run.
+
+    Attributes:
+        facts: a few words each, by name.
+        baselines: the validation metric of simpler predictors, by name.
+        blocks: texts and tables.
+    """
+
+    facts: Mapping[str, str]
+    baselines: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    blocks: Sequence[str | Table] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """A training that is about to start: the complete configuration and the data."""
 
@@ -281,6 +296,20 @@ class Task(ABC):
         ``prepared`` is the result of `prepare_conclusion`; None: it was not called.
         """
         return Report(content={}, blocks=())
+
+    def data_facts(self, run: Any, corpus: Any, prepared: Any = None) -> DataFacts:
+        """What a report says about the data; it must take little time.
+
+        ``prepared`` is as in `conclude`.
+        """
+        return DataFacts(facts={"data": self.facts(corpus)[0]})
+
+    def sample_facts(self, run: Any, corpus: Any, budget: float) -> Sequence[str | Table]:
+        """What a report says about the last samples, for tasks whose models write.
+
+        It takes about ``budget`` seconds at most.
+        """
+        return ()
 
     def predict(self, run: Any, texts: Sequence[str], device: torch.device) -> Report:
         """The model's answers for some texts, for tasks with a ``predict`` command."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import typer
 
-from charlm.cli import corpus, explain, generate, inspect, runs, sweep, verify
+from charlm.cli import corpus, explain, generate, inspect, report, runs, sweep, verify
 from charlm.cli.interrupts import Interrupted, catch_signals
 from charlm.cli.options import App, Version, command_group
 from charlm.cli.output import ClosedPipe, standard_streams, tell, tell_error
@@ -37,6 +37,7 @@ def build_app() -> typer.Typer:
     add_commands(app, LANGUAGE_MODEL)
     app.command("generate")(generate.generate)
     app.command("inspect")(inspect.inspect)
+    app.command("report")(report.report)
     app.command("verify")(verify.verify)
     app.command("sweep")(sweep.sweep)
     for task in TASKS.values():

@@ -118,7 +118,7 @@ def compare_(
 ) -> None:
     """Compare runs: metrics, settings that differ, and groups of equal settings over seeds.
 
-    Groups are ranked only where their means differ by more than the spread of their seeds allows.
+    Groups are ranked only as far as the spread of their seeds allows.
     --plot draws the metric of all groups over the trainings; --html shows the last samples too.
     """
     from charlm.report.comparison import comparison_report
@@ -196,6 +196,7 @@ def _row(run: Run) -> dict[str, Any]:
         "parameters": summary.get("parameters", run.training.get("parameters")),
         "epochs": summary.get("epochs", last.get("epoch")),
         "seconds": summary.get("seconds", last.get("seconds")),
+        "ended": bool(summary) and not summary.get("interrupted"),
         train: summary.get(train, last.get(train)),
         valid: summary.get(valid, run.training.get("progress", {}).get("best_valid")),
     }

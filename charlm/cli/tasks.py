@@ -111,7 +111,8 @@ def _train_command(task: Task) -> Any:
             sources = {"run": opened.config.to_dict()} if opened else {}
             _show_plan(task, plan, config, sources | given, str(device), output)
             return
-        trained = opened or Run.create(run, config, plan.corpus)
+        origins = config.origins(given, plan.config)
+        trained = opened or Run.create(run, config, plan.corpus, origins)
         trained.config = config
         from charlm.training import train as training
         from charlm.training.summary import score_test_split
@@ -156,9 +157,7 @@ def _show_plan(
     content = {"task": task.name, "corpus": corpus.name, **facts, "split": sizes}
     content |= {"vocabulary": len(corpus.vocabulary), "backend": backend}
     content |= {"parameters": parameters, "device": device}
-    origins = config.origins(sources)
-    if backend != plan.config.model.backend:
-        origins["model"]["backend"] = plan.config.model.backend
+    origins = config.origins(sources, plan.config)
     output.json(content | {"config": config.to_dict(), "origins": origins})
     output.text(
         f"corpus {corpus.name}: {words} ({', '.join(f'{k} {n:,}' for k, n in sizes.items())}), "
@@ -186,6 +185,8 @@ def _conclude(
 
     task = run.task
     summary, about = write_summary(run, corpus, started, finished, scores)
+    for warning in about.warnings:
+        output.warn(warning)
     output.json(summary)
     how = "stopped" if finished.interrupted else "trained"
     if finished.out_of_patience:

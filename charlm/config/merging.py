@@ -64,11 +64,13 @@ class TaskConfig:
         Without those that are incidental (`Setting`), such as the seed, and without the idle ones:
         runs that agree in the rest and in their data are repetitions of one training.
         """
-        left_out = {f"{section}.{key}" for section, key in self.idle()}
-        for section, kind in self.sections().items():
-            left_out |= {
-                f"{section}.{k}" for k, about in kind.settings().items() if about.incidental
-            }
+        incidental = [
+            (section, key)
+            for section, kind in self.sections().items()
+            for key, about in kind.settings().items()
+            if about.incidental
+        ]
+        left_out = {f"{section}.{key}" for section, key in (*self.idle(), *incidental)}
         return {name: value for name, value in self.by_name().items() if name not in left_out}
 
     def with_backend(self, backend: str) -> Self:
@@ -117,14 +119,17 @@ class TaskConfig:
                 merged[name] |= dict.fromkeys(replaced) | given
         return cls(**{name: section(**merged[name]) for name, section in sections.items()})
 
-    def origins(self, sources: Mapping[str, Settings]) -> dict[str, dict[str, str]]:
+    def origins(
+        self, sources: Mapping[str, Settings], planned: TaskConfig
+    ) -> dict[str, dict[str, str]]:
         """Where the value of each setting comes from, by section and key.
 
         That is the name of one of the ``sources``, or "default", or "data" for a value that was
-        chosen for the data.
+        chosen for the data. That of a backend that was chosen for this machine is "auto".
 
         Args:
             sources: by name, in the order in which they were merged.
+            planned: the configuration before the backend was chosen.
         """
         found: dict[str, dict[str, str]] = {}
         for section, values in self.to_dict().items():
@@ -139,6 +144,8 @@ class TaskConfig:
                 groups = {about[key].group for key in given} - {None}
                 replaced = (key for key in about if about[key].group in groups)
                 found[section] |= dict.fromkeys([*given, *replaced], name)
+        if self.model.backend != planned.model.backend:
+            found["model"]["backend"] = planned.model.backend
         return found
 
     @classmethod

@@ -44,6 +44,10 @@ def comparison_words(comparison: Comparison) -> list[str]:
         for run in group.runs
         if (counted := group.by_seed.get(run.config.training.seed, (run, 0.0))[0]) is not run
     ]
+    words += [
+        f"the training of {run.folder.name} has not ended: its metric so far counts"
+        for run in comparison.unfinished
+    ]
     if comparison.split == "train" and any(group.spread.values for group in comparison.groups):
         words.append("no run has a validation split, so the metric is that of the training batches")
     if not comparison.comparable or len(comparison.groups) < 2:

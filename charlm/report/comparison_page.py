@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from charlm.config.settings import value_text
@@ -24,16 +25,19 @@ def comparison_page(comparison: Comparison, runs: Table, warning: str | None = N
     settings = [
         (key, *(_setting(group.settings, key) for group in comparison.groups)) for key in differing
     ]
-    words = comparison_words(comparison)
+    words = [*([f"warning: {warning}"] if warning else []), *comparison_words(comparison)]
     title = f"{comparison.title} of {len(names)} group{'' if len(names) == 1 else 's'} of runs"
     data = {
         "title": title,
-        "words": [*([f"Warning: {warning}"] if warning else []), *words],
+        "words": [each[0].upper() + each[1:] for each in words],
         "groups": _table(group_table(comparison)),
         "settings": _table(Table(("setting", *names), settings)),
         "runs": _table(runs),
         "curves": [_curves(each) for each in bundles(comparison)],
-        "samples": last_samples(comparison),
+        "samples": [
+            {**each, "samples": [{**one, "run": Path(one["run"]).name} for one in each["samples"]]}
+            for each in last_samples(comparison)
+        ],
     }
     return page(
         "compare.html",

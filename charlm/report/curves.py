@@ -80,11 +80,18 @@ def training_series(
 ) -> list[Series]:
     """All that a picture of a whole training shows: metrics, learning rate and gradients.
 
-    The arguments are those of `learning_series` and `gradient_series`.
+    With averaging, that is also the validation metric of the weights and of their mean. The
+    arguments are those of `learning_series` and `gradient_series`.
     """
+    valid, key = task.valid_metric, task.metric_keys[1]
+    means = {"raw": "valid, of the weights", "averaged": "valid, of their mean"}
     rate = Metric(name="learning rate")
-    rates = Series(rate, rate.name, [row["learning_rate"] for row in metrics])
-    return [*learning_series(task, metrics), rates, *gradient_series(metrics, clip_norm)]
+    return [
+        *learning_series(task, metrics),
+        *(Series(valid, t, [row[f"{k}_{key}"] for row in metrics]) for k, t in means.items()),
+        Series(rate, rate.name, [row["learning_rate"] for row in metrics]),
+        *gradient_series(metrics, clip_norm),
+    ]
 
 
 def training_axes(task: Task, metrics: Sequence[Mapping[str, Any]]) -> Over:
@@ -212,6 +219,7 @@ def _finish_row(axes_row: Sequence[Axes], metric: Metric) -> None:
     first.set_ylabel(f"{metric.label or metric.name}{' (%)' if metric.percent else ''}")
     for axes in axes_row:
         style(axes)
+        axes.grid(color="0.9", which="both", axis="y")  # a log scale may have minor ticks alone
     if metric.bits:
         set_log_scale(first)
         set_bits(last, metric.bits)

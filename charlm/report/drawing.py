@@ -66,7 +66,6 @@ def set_log_scale(axes: Axes) -> None:
     axes.set_yscale("log", nonpositive="mask")
     axes.yaxis.set_major_formatter(Plain())
     axes.yaxis.set_minor_formatter(Plain())
-    axes.grid(color="0.9", which="both", axis="y")
 
 
 def set_bits(axes: Axes, label: str) -> None:

@@ -56,6 +56,7 @@ class Comparison:
     groups: Sequence[Group]
     split: str  # of the metric: valid, or train where no run has a validation split
     comparable: bool  # whether all runs have the same task, data and splits
+    unfinished: Sequence[Run] = ()  # whose training has not ended
 
     @property
     def tasks(self) -> list[Task]:
@@ -101,7 +102,8 @@ def compare(runs: Sequence[Run], rows: Sequence[Mapping[str, Any]]) -> Compariso
     """The groups of some runs.
 
     Args:
-        rows: for each run, its metrics by their keys, such as ``valid_perplexity``.
+        rows: for each run, its metrics by their keys, such as ``valid_perplexity``, and "ended":
+            whether its training has.
     """
     has_valid = any(
         row[run.task.metric_keys[1]] is not None for run, row in zip(runs, rows, strict=True)
@@ -134,7 +136,8 @@ def compare(runs: Sequence[Run], rows: Sequence[Mapping[str, Any]]) -> Compariso
         sign = -1 if (task.train_metric, task.valid_metric)[has_valid].higher_is_better else 1
         groups.sort(key=lambda group: (group.spread.mean is None, sign * (group.spread.mean or 0)))
     named = [replace(group, name=_name(place)) for place, group in enumerate(groups)]
-    return Comparison(groups=named, split=split, comparable=comparable)
+    unfinished = [run for run, row in zip(runs, rows, strict=True) if not row["ended"]]
+    return Comparison(groups=named, split=split, comparable=comparable, unfinished=unfinished)
 
 
 def differing_settings(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

@@ -45,7 +45,12 @@ class Clock:
     def __init__(self, minutes: float | None, begun: float | None = None) -> None:
         self.budget = math.inf if minutes is None else 60 * minutes  # seconds
         self._begun = time.monotonic() if begun is None else begun
-        self.costs = {"score": 0.0, "samples": 0.0, "save": 0.0}  # seconds of the last one each
+        self.costs = {
+            "score": 0.0,
+            "samples": 0.0,
+            "save": 0.0,
+            "report": 0.0,
+        }  # seconds of the last one each
         self.scoring = 0.0  # seconds of all scores
         self.items = self.steps = 0  # of the steps here
         self.step_seconds = 0.0  # of the last step

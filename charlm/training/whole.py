@@ -38,7 +38,7 @@ def train_whole(
     Args:
         given: what the user gave, by source, in the order in which it is merged.
         folder: the run folder.
-        warn: called with each notice about a run that is resumed.
+        warn: called with each notice about a run that is resumed, and each warning at the end.
         config: for a new run, in place of the planned configuration, which may depend on the speed.
         log: names of loggers.
 
@@ -56,8 +56,10 @@ def train_whole(
         run.config = config
     else:
         plan = task.plan([*given.values()], corpora_dir, progress=False)
-        config, device = prepare_device(config or plan.config)
-        run, corpus = Run.create(folder, config, plan.corpus), plan.corpus
+        planned = config or plan.config
+        config, device = prepare_device(planned)
+        corpus, origins = plan.corpus, config.origins(given, planned)
+        run = Run.create(folder, config, corpus, origins)
     loggers = [kind(run) for kind in find_loggers(log)]
     events = train(
         run, corpus, device=device, should_stop=should_stop, begun=begun, loggers=loggers
@@ -65,5 +67,7 @@ def train_whole(
     with closing(events):
         started, finished = follow(run, corpus, events)
     scores = score_test_split(run, corpus, device, finished, should_stop)
-    summary, _ = write_summary(run, corpus, started, finished, scores)
+    summary, about = write_summary(run, corpus, started, finished, scores)
+    for warning in about.warnings:
+        warn(warning)
     return finished, summary

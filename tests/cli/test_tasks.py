@@ -402,9 +402,13 @@ def test_runs_of_all_tasks_are_listed_shown_and_compared(trained, charlm, monkey
             assert shown[key] == summary[key] >= 0
             assert shown["metrics"][-1][key] is not None
     assert {line.split()[0] for line in charlm("runs", "list").out.splitlines()[1:]} == {*NAMES}
-    code, _, err = charlm("runs", "show", "tag", "--plot", "curve.svg")
-    assert (code, "picture: curve.svg" in err) == (0, True)
-    assert Path("curve.svg").read_bytes().startswith(b"<?xml")
+    for kind in KINDS:
+        code, _, err = charlm("runs", "show", kind.name, "--plot", "curve.svg")
+        assert (code, "picture: curve.svg" in err) == (0, True)
+        texts = set(re.findall("<!-- (.*) -->", Path("curve.svg").read_text("utf-8")))
+        wanted = {*kind.task.metric_titles(), "learning rate", "largest", f"{kind.task.unit} seen"}
+        assert texts > {*wanted, "clip norm", "seconds"}
+        assert not texts & {"valid, of the weights", "clipped"}  # without data
     with monkeypatch.context() as patch:
         patch.setattr("charlm.cli.runs.SHOWN", 1)
         assert "\nthe last 1 of " in charlm("runs", "show", "tag").out

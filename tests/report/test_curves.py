@@ -41,9 +41,9 @@ LEARNING = {
 }
 
 
-@pytest.mark.parametrize("series", LEARNING.values(), ids=LEARNING)
-@pytest.mark.parametrize("kind", KINDS)
-def test_learning_picture_is_a_whole_file(kind, series):
+@pytest.mark.parametrize(("kind", "name"), [*zip(KINDS, LEARNING, strict=True)])
+def test_learning_picture_is_a_whole_file(kind, name):
+    series = LEARNING[name]
     data = learning_picture(OVER, series, "分 $x$ run", kind)
     assert data.startswith(BEGINNINGS[kind])
     assert data == learning_picture(OVER, series, "分 $x$ run", kind)

@@ -26,11 +26,11 @@ def run(name, *, corpus=DATA, task=LANGUAGE_MODEL, metrics=(), samples=(), **set
     )
 
 
-def compared(runs, values, split="valid"):
+def compared(runs, values, split="valid", *, ended=True):
     rows = []
     for each, value in zip(runs, values, strict=True):
         keys = each.task.metric_keys
-        rows.append({**dict.fromkeys(keys), keys[split == "valid"]: value})
+        rows.append({**dict.fromkeys(keys), keys[split == "valid"]: value, "ended": ended})
     return compare(runs, rows)
 
 
@@ -115,6 +115,12 @@ def test_a_run_with_the_seed_of_another_counts_once():
     assert found.groups[0].spread.values == [5.0, 6.0]
     assert words(found) == ["b has the settings and the seed of a: it is not counted again"]
     assert compared([runs[1], runs[1]], [5.0, 5.0]).groups[0].spread.values == [5.0]
+
+
+def test_a_training_that_has_not_ended_is_named():
+    assert words(compared([run("a"), run("b", seed=1)], [5.0, 6.0], ended=False)) == [
+        f"the training of {name} has not ended: its metric so far counts" for name in "ab"
+    ]
 
 
 @pytest.mark.parametrize("change", [{"sha256": "2e"}, {"split": [50, 25, 25]}])

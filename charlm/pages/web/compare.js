@@ -41,7 +41,7 @@ function samples({ prefix, samples: written }) {
   const groups = [...new Set(written.map((sample) => sample.group))];
   const columns = groups.map((group) => make("div", {}, make("h3", {}, titles[group]),
     ...written.filter((sample) => sample.group === group).flatMap((sample) => [
-      make("p", { class: "note" }, sample.run.split(/[\\/]/).pop()),
+      make("p", { class: "note" }, sample.run),
       make("div", { class: "text" }, sample.text)])));
   find("#samples").append(make("h3", {}, "after ", make("span", { class: "mono" }, visible(prefix))),
     make("div", { class: "side" }, ...columns));
