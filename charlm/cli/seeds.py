@@ -195,7 +195,7 @@ def _show(task: Task, summaries: Sequence[dict[str, Any]], output: Output) -> No
         output.json({"runs": [], "groups": []})
         return
     runs = [Run.open(summary["run"], weights=False) for summary in summaries]
-    comparison = compare(runs, summaries)
+    comparison = compare(runs, [{**summary, "ended": True} for summary in summaries])
     report = comparison_report(comparison)
     output.json({"runs": list(summaries), "groups": report.content["groups"]})
     keys = [*task.metric_keys]
