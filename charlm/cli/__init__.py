@@ -14,7 +14,18 @@ from typing import Any
 
 import typer
 
-from charlm.cli import corpus, explain, generate, inspect, report, runs, sweep, verify
+from charlm.cli import (
+    corpus,
+    explain,
+    export,
+    generate,
+    inspect,
+    report,
+    runs,
+    serve,
+    sweep,
+    verify,
+)
 from charlm.cli.interrupts import Interrupted, catch_signals
 from charlm.cli.options import App, Version, command_group
 from charlm.cli.output import ClosedPipe, standard_streams, tell, tell_error
@@ -38,6 +49,8 @@ def build_app() -> typer.Typer:
     app.command("generate")(generate.generate)
     app.command("inspect")(inspect.inspect)
     app.command("report")(report.report)
+    app.command("export")(export.export)
+    app.command("serve")(serve.serve)
     app.command("verify")(verify.verify)
     app.command("sweep")(sweep.sweep)
     for task in TASKS.values():
@@ -62,6 +75,7 @@ _MEANT = (
     ("generate", "--prefix"),
     ("eval", "--run"),
     ("inspect", "--run"),
+    ("export", "--run"),
 )  # the option that a word without one was probably meant for
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # Windows has no quota
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,7 @@ from charlm.cli.options import RUN, command_group, takes_output
 from charlm.cli.output import Output
 from charlm.cli.pictures import Html, Plot, picture_kind, write_page, write_picture
 from charlm.config.settings import value_text
-from charlm.errors import CharlmError, UsageError
+from charlm.errors import CharlmError, CorpusError, UsageError
 from charlm.report.averages import average_summary, average_words
 from charlm.report.clipping import gradient_summary, gradient_words, share_text
 from charlm.report.words import clock
@@ -55,7 +56,8 @@ def show(
 ) -> None:
     """Describe a run: settings, versions, the last epochs and samples.
 
-    --plot draws metrics, learning rate and gradient norms over the whole training.
+    --plot draws the whole training: metrics with simpler predictors as lines, learning rate,
+    gradient norms and speed.
     """
     kind = picture_kind(plot) if plot else ""
     opened = _open(run)
@@ -100,7 +102,8 @@ def show(
     if plot:
         from charlm.report.curves import learning_picture, training_axes, training_series
 
-        series = training_series(opened.task, opened.metrics, opened.config.training.clip_norm)
+        clip_norm, baselines = opened.config.training.clip_norm, _baselines(opened, output)
+        series = training_series(opened.task, opened.metrics, clip_norm, baselines)
         over = training_axes(opened.task, opened.metrics)
         write_picture(plot, learning_picture(over, series, opened.folder.name, kind), output)
 
@@ -179,6 +182,15 @@ def _open(run: str | Path) -> Run:
     from charlm.runs import Run
 
     return Run.open(run, weights=False)
+
+
+def _baselines(run: Run, output: Output) -> Mapping[str, float]:
+    """The validation metric of simpler predictors, by name; empty if the data cannot be read."""
+    try:
+        return run.task.data_facts(run, run.load_corpus()).baselines
+    except CorpusError as error:
+        output.note(f"{error.message}: the picture has no baselines")
+        return {}
 
 
 def _row(run: Run) -> dict[str, Any]:

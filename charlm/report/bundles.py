@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from charlm.report.groups import Comparison
+from charlm.report.run_page import MOST_ROWS, thinned
 from charlm.task import Metric
 
 Line = Sequence[tuple[float, float]]
@@ -15,11 +16,11 @@ Line = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """The curves of a metric in the trainings of a group, over the items seen and over the time."""
+    """The curves of a metric in the trainings of a group, over the items and over the seconds."""
 
     name: str  # any text
     metric: Metric
-    over: tuple[str, str]  # the names of the two axes
+    items: str  # what was seen, such as characters
     lines: tuple[Sequence[Line], Sequence[Line]]  # over each: one for each training with data
     means: tuple[Line, Line]  # over each: the mean of the lines, where all of them are defined
 
@@ -30,9 +31,8 @@ class Bundle:
 
 
 def bundles(comparison: Comparison) -> list[Bundle]:
-    """The curves of each group."""
-    runs = [run for group in comparison.groups for run in group.runs]
-    label, divisor = time_axis([row["seconds"] for run in runs for row in run.metrics])
+    """The curves of each group, with at most `MOST_ROWS` reports in all, evenly spread."""
+    most = MOST_ROWS // sum(len(group.runs) for group in comparison.groups)
     found = []
     for group in comparison.groups:
         task = group.runs[0].task
@@ -40,13 +40,13 @@ def bundles(comparison: Comparison) -> list[Bundle]:
         key = metric.key(comparison.split)
         measured = [[row for row in run.metrics if row[key] is not None] for run in group.runs]
         items, times = (
-            [[(row[x] / by, row[key]) for row in rows] for rows in measured if rows]
-            for x, by in ((task.unit, 1), ("seconds", divisor))
+            [[(row[x], row[key]) for row in thinned(rows, most)] for rows in measured if rows]
+            for x in (task.unit, "seconds")
         )
         bundle = Bundle(
             name=group.title,
             metric=metric,
-            over=(f"{task.unit} seen", label),
+            items=task.unit,
             lines=(items, times),
             means=(mean_line(items), mean_line(times)),
         )

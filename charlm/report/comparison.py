@@ -38,8 +38,8 @@ def comparison_report(comparison: Comparison) -> Report:
 def comparison_words(comparison: Comparison) -> list[str]:
     """What the spreads say about the order of the groups, one sentence each."""
     words = [
-        f"{run.folder.name} has the settings and the seed of {counted.folder.name}: it is not "
-        "counted again"
+        f"the run {run.folder.name} has the settings and the seed of {counted.folder.name}: it is "
+        "not counted again"
         for group in comparison.groups
         for run in group.runs
         if (counted := group.by_seed.get(run.config.training.seed, (run, 0.0))[0]) is not run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from charlm.pages import CHARTS, page
 from charlm.report.bundles import Bundle, bundles
 from charlm.report.comparison import comparison_words, group_table, last_samples
 from charlm.report.groups import Comparison
+from charlm.report.run_page import without_home
 from charlm.task import Table
 
 
@@ -48,8 +50,8 @@ def comparison_page(comparison: Comparison, runs: Table, warning: str | None = N
     )
 
 
-def _setting(settings: Any, key: str) -> str:
-    return value_text(settings[key]) if key in settings else "-"
+def _setting(settings: Mapping[str, Any], key: str) -> str:
+    return without_home(value_text(settings[key])) if key in settings else "-"
 
 
 def _table(table: Table) -> dict[str, Any]:
@@ -62,7 +64,7 @@ def _curves(bundle: Bundle) -> dict[str, Any]:
         "group": bundle.name,
         "metric": metric.label or metric.name,
         "logarithmic": bool(metric.bits),
-        "over": bundle.over,
+        "items": bundle.items,
         "lines": bundle.lines,
         "means": bundle.means,
     }

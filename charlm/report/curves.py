@@ -22,6 +22,7 @@ from charlm.report.drawing import (
     set_log_scale,
     style,
 )
+from charlm.report.run_page import speeds
 from charlm.task import Metric, Task
 
 if TYPE_CHECKING:
@@ -76,21 +77,30 @@ def learning_series(task: Task, rows: Sequence[Mapping[str, Any]]) -> list[Serie
 
 
 def training_series(
-    task: Task, metrics: Sequence[Mapping[str, Any]], clip_norm: float
+    task: Task,
+    metrics: Sequence[Mapping[str, Any]],
+    clip_norm: float,
+    baselines: Mapping[str, float] | None = None,
 ) -> list[Series]:
-    """All that a picture of a whole training shows: metrics, learning rate and gradients.
+    """All that a picture of a whole training shows: metrics, learning rate, gradients, speed.
 
-    With averaging, that is also the validation metric of the weights and of their mean. The
-    arguments are those of `learning_series` and `gradient_series`.
+    With averaging, that is also the validation metric of the weights and of their mean.
+
+    Args:
+        metrics: as in `gradient_series`, as ``clip_norm``.
+        baselines: the validation metric of simpler predictors, by name.
     """
     valid, key = task.valid_metric, task.metric_keys[1]
     means = {"raw": "valid, of the weights", "averaged": "valid, of their mean"}
-    rate = Metric(name="learning rate")
+    rate, speed = Metric(name="learning rate"), Metric(name=f"{task.unit} per second")
+    levels = (baselines or {}).items()
     return [
         *learning_series(task, metrics),
         *(Series(valid, t, [row[f"{k}_{key}"] for row in metrics]) for k, t in means.items()),
+        *(Series(valid, name, [level] * len(metrics), is_level=True) for name, level in levels),
         Series(rate, rate.name, [row["learning_rate"] for row in metrics]),
         *gradient_series(metrics, clip_norm),
+        Series(speed, speed.name, speeds(task, metrics)),
     ]
 
 
@@ -162,8 +172,7 @@ def _draw_learning(figure: Figure, over: Over, series: Sequence[Series], title: 
             for number, each in enumerate(series):
                 if each.metric == metric:
                     _draw_series(axes, number, each, places)
-        column[-1].set_xlabel(label)
-        _set_places(column[-1], label, places)
+        _set_x_axis(column[-1], label, places)
     for axes_row, metric in zip(grid, metrics, strict=True):
         _finish_row(axes_row, metric)
     grid[0, 0].set_title(drawable(title), loc="left", parse_math=False)
@@ -187,14 +196,18 @@ def _draw_series(axes: Axes, number: int, series: Series, places: Sequence[float
 def _draw_bundles(figure: Figure, bundles: Sequence[Bundle], title: str) -> None:
     metrics = list(dict.fromkeys(bundle.metric for bundle in bundles))
     grid = figure.subplots(len(metrics), 2, sharey="row", squeeze=False)
+    seconds = [x for bundle in bundles for line in bundle.lines[1] for x, _ in line]
+    time_label, divisor = time_axis(seconds)
     for axes_row, metric in zip(grid, metrics, strict=True):
         for number, bundle in enumerate(bundles):
-            if bundle.metric == metric:
-                for axes, lines, mean in zip(axes_row, bundle.lines, bundle.means, strict=True):
-                    _draw_lines(axes, number, bundle.name, lines, mean)
-                for axes, label in zip(axes_row, bundle.over, strict=True):
-                    axes.set_xlabel(label)
-                    _set_places(axes, label, [x for line in bundle.lines[0] for x, _ in line])
+            if bundle.metric != metric:
+                continue
+            labels = (f"{bundle.items} seen", 1), (time_label, divisor)
+            both = zip(axes_row, bundle.lines, bundle.means, labels, strict=True)
+            for axes, lines, mean, (label, by) in both:
+                scaled = [[(x / by, y) for x, y in line] for line in (*lines, mean)]
+                _draw_lines(axes, number, bundle.name, scaled[:-1], scaled[-1])
+                _set_x_axis(axes, label, [x for line in scaled for x, _ in line])
         _finish_row(axes_row, metric)
     grid[0, 0].set_title(drawable(title), loc="left", parse_math=False)
 
@@ -229,10 +242,11 @@ def _finish_row(axes_row: Sequence[Axes], metric: Metric) -> None:
             text.set_parse_math(False)  # a name is not a formula
 
 
-def _set_places(axes: Axes, label: str, places: Sequence[float]) -> None:
-    """Whole epochs, and large numbers of items such as 20k or 1M."""
+def _set_x_axis(axes: Axes, label: str, places: Sequence[float]) -> None:
+    """The name of an axis; whole epochs, and large numbers of items such as 20k or 1M."""
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
+    axes.set_xlabel(label)
     most = max(places, default=0)
     if label == "epoch" and most > 2:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from charlm.config.settings import value_text
+from charlm.report.run_page import without_home
 from charlm.report.spread import Difference, Spread, count_pairs, difference, ranks
 from charlm.task import Metric, Task
 
@@ -170,7 +171,7 @@ def _name(place: int) -> str:
 def _label(settings: Mapping[str, Any], first: Iterable[str]) -> str:
     words = [*first]
     for key, value in settings.items():
-        text = value_text(value)
+        text = without_home(value_text(value))
         text = text if len(text) <= _VALUE else f"…{text[1 - _VALUE :]}"
         words.append(f"{key.rpartition('.')[2]}={text}")
     more = len(words) - _SETTINGS

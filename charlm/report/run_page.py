@@ -201,7 +201,10 @@ def _charts(state: RunState, rows: Sequence[Mapping[str, Any]]) -> list[dict[str
         *charts.values(),
         _chart("learning rate", [curve("learning rate", "learning_rate")]),
         {**_chart("gradient norm before clipping", norms, clip), "logarithmic": True},
-        _chart(f"{task.unit} per second", [_speed(task, rows)]),
+        _chart(
+            f"{task.unit} per second",
+            [{"label": "between two reports", "values": [*map(_number, speeds(task, rows))]}],
+        ),
     ]
 
 
@@ -210,17 +213,16 @@ def _chart(title: str, series: list[Any], lines: Sequence[Any] = ()) -> dict[str
     return {**about, "bits": "", "logarithmic": False, "score": False}
 
 
-def _speed(task: Task, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The items per second between two reports, with their validation."""
+def speeds(task: Task, rows: Sequence[Mapping[str, Any]]) -> list[float | None]:
+    """The items per second between two reports, with their validation; None: too few items."""
     pairs = [*itertools.pairwise([{task.unit: 0, "seconds": 0.0}, *rows])]
     done = [row[task.unit] - last[task.unit] for last, row in pairs]
     # The last report may come soon after the one before: its time is that of the validation.
     least = max(1, 0.2 * statistics.median(done)) if done else 1
-    values = [
-        _number(items / max(row["seconds"] - last["seconds"], 1e-6)) if items >= least else None
+    return [
+        items / max(row["seconds"] - last["seconds"], 1e-6) if items >= least else None
         for items, (last, row) in zip(done, pairs, strict=True)
     ]
-    return {"label": "between two reports", "values": values}
 
 
 def _sample_sets(state: RunState, pages: int) -> dict[str, Any]:

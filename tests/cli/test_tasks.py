@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from charlm.cli import run
+from charlm.errors import CorpusError
 from charlm.runs import Run
 from charlm.tasks import TASKS
 from charlm.training.trainer import Trainer
@@ -382,6 +383,10 @@ def test_out_of_patience(charlm, folder):
 # Runs
 
 
+def refuse(self):
+    raise CorpusError("the data is gone")
+
+
 def test_runs_of_all_tasks_are_listed_shown_and_compared(trained, charlm, monkeypatch):
     assert "no runs under checkpoints" in charlm("runs", "list").err
     Path("checkpoints").mkdir()
@@ -402,6 +407,7 @@ def test_runs_of_all_tasks_are_listed_shown_and_compared(trained, charlm, monkey
             assert shown[key] == summary[key] >= 0
             assert shown["metrics"][-1][key] is not None
     assert {line.split()[0] for line in charlm("runs", "list").out.splitlines()[1:]} == {*NAMES}
+    baselines = ("n-gram", "always ", "the most frequent tag of each word")
     for kind in KINDS:
         code, _, err = charlm("runs", "show", kind.name, "--plot", "curve.svg")
         assert (code, "picture: curve.svg" in err) == (0, True)
@@ -409,6 +415,11 @@ def test_runs_of_all_tasks_are_listed_shown_and_compared(trained, charlm, monkey
         wanted = {*kind.task.metric_titles(), "learning rate", "largest", f"{kind.task.unit} seen"}
         assert texts > {*wanted, "clip norm", "seconds"}
         assert not texts & {"valid, of the weights", "clipped"}  # without data
+        assert any(text.startswith(baselines) for text in texts)
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "load_corpus", refuse)
+        told = charlm("runs", "show", "tag", "--plot", "curve.svg").err
+    assert "the data is gone: the picture has no baselines\n" in told
     with monkeypatch.context() as patch:
         patch.setattr("charlm.cli.runs.SHOWN", 1)
         assert "\nthe last 1 of " in charlm("runs", "show", "tag").out
@@ -439,7 +450,7 @@ def test_runs_of_all_tasks_are_listed_shown_and_compared(trained, charlm, monkey
     assert Path("c.svg").read_bytes().startswith(b"<?xml")
     assert b"valid F1 of 1 group of runs" in Path("c.html").read_bytes()
     assert twice.json["conclusions"] == [
-        "tag has the settings and the seed of tag: it is not counted again"
+        "the run tag has the settings and the seed of tag: it is not counted again"
     ]
     refused = charlm("runs", "compare", "tag", "classify", "--html", "none/c.html")
     assert refused.error == "--html 'none/c.html' is in a folder that does not exist"

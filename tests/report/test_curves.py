@@ -119,8 +119,8 @@ def test_learning_picture_of_few_reports(epochs):
 
 def bundle(name, metric, *lines):
     means = lines[0] if lines else []
-    over = ("characters seen", "minutes")
-    return Bundle(name=name, metric=metric, over=over, lines=(lines, lines), means=(means, means))
+    both = {"lines": (lines, lines), "means": (means, means)}
+    return Bundle(name=name, metric=metric, items="characters", **both)
 
 
 LINES = ([(1, 9.0), (2, 5.0)], [(1, 8.0), (2, 6.0)])
@@ -137,7 +137,7 @@ def test_bundles_picture_is_a_whole_file(kind):
 def test_each_group_has_a_colour_thin_seeds_and_a_thick_mean():
     figure = Figure()
     _draw_bundles(figure, BUNDLES, "run")
-    for axes, label in zip(figure.axes, ("characters seen", "minutes"), strict=True):
+    for axes, label in zip(figure.axes, ("characters seen", "seconds"), strict=True):
         assert axes.get_xlabel() == label
         first, second, mean, single, _ = axes.get_lines()
         assert first.get_color() == second.get_color() == mean.get_color() != single.get_color()

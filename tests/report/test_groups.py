@@ -113,7 +113,7 @@ def test_a_run_with_the_seed_of_another_counts_once():
     runs = [run("a", seed=1), run("b", seed=1), run("c", seed=2)]
     found = compared(runs, [5.0, 5.0, 6.0])
     assert found.groups[0].spread.values == [5.0, 6.0]
-    assert words(found) == ["b has the settings and the seed of a: it is not counted again"]
+    assert words(found) == ["the run b has the settings and the seed of a: it is not counted again"]
     assert compared([runs[1], runs[1]], [5.0, 5.0]).groups[0].spread.values == [5.0]
 
 
@@ -184,10 +184,10 @@ def test_bundles_leave_out_what_was_not_measured():
     metrics = [dict(zip(keys, values, strict=True)) for values in reports]
     runs = [run("a", metrics=metrics), run("b", cell="rnn")]
     first, second = bundles(compared(runs, [5.0, None]))
-    assert first.over == ("characters seen", "minutes")
-    assert first.lines == ([[(10, 8.0), (20, 5.0)]], [[(2.5, 8.0), (5.0, 5.0)]])
-    assert first.means == ([(10, 8.0), (20, 5.0)], [(2.5, 8.0), (5.0, 5.0)])
-    assert (first.has_data, second.has_data, second.means) == (True, False, ([], []))
+    assert (first.items, first.has_data) == ("characters", True)
+    assert first.lines == ([[(10, 8.0), (20, 5.0)]], [[(150.0, 8.0), (300.0, 5.0)]])
+    assert first.means == ([(10, 8.0), (20, 5.0)], [(150.0, 8.0), (300.0, 5.0)])
+    assert (second.has_data, second.means) == (False, ([], []))
     assert [time_axis([most])[0] for most in (119, 120, 7199, 7200)] == [
         "seconds", "minutes", "minutes", "hours",
     ]  # fmt: skip

@@ -6,8 +6,8 @@ const STEPS_OF_TIME = [1, 2, 5, 10, 15, 30].flatMap((step) => [step, 60 * step, 
   .concat([0.1, 0.2, 0.5], [6, 12, 24, 48, 120, 240].map((hours) => 3600 * hours))
   .sort((a, b) => a - b);
 
-// chart(parent, {title, x, xLabel, yLabel, series: [{label, values, dash, width, colour, class}],
-//                lines, logarithmic, time, height, sync})
+// chart(parent, {title, x, xLabel, yLabel, series: [{label, values, dash, width, colour, class,
+//                points}], lines, logarithmic, time, height, sync})
 // `x` and all values are arrays of numbers; null: not measured. A series without data is left out.
 // lines: horizontal ones, [{label, value}]. time: x is in seconds. sync: charts with the same word
 // show the same place. Returns a function that draws the chart again with some of these changed.
@@ -67,7 +67,7 @@ function plotOptions(options, width) {
         label: each.label, width: each.width ?? 2, dash: DASHES[each.dash ?? number % 4],
         class: each.class, stroke: colour(`series${(each.colour ?? number) % 7}`), spanGaps: true,
         value: (_, value) => (value === null ? "–" : digits(value)),
-        points: { show: measured(each.values).length < 50 },
+        points: { show: each.points ?? measured(each.values).length < 50 },
       }))],
     cursor: sync ? { sync: { key: sync } } : {},
     hooks: { draw: [(plot) => drawLines(plot, lines)], setCursor: [showLast], ready: [showLast] },

@@ -22,13 +22,14 @@ function curves(groups, over) {
     const curves = [...lines[over], ...(means[over].length ? [means[over]] : [])];
     return curves.map((curve, number) => ({
       curve, label: group, colour, dash, width: number < lines[over].length ? 1 : 3,
-      ...(number < curves.length - 1 ? { class: "seed" } : {}),
+      ...(number < curves.length - 1 ? { class: "seed", points: false } : {}),
     }));
   });
   const [x, values] = together(series.map((each) => each.curve));
-  const { metric, over: labels, logarithmic } = groups[0];
+  const { metric, items, logarithmic } = groups[0];
   chart(find("#curves"), {
-    title: "", x, xLabel: labels[over], yLabel: metric, logarithmic, height: 320,
+    title: metric, x, xLabel: over ? "time" : `${items} seen`, yLabel: "", time: over === 1,
+    logarithmic, height: 320,
     series: series.map((each, number) => ({ ...each, values: values[number] })),
   });
 }
