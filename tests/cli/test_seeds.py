@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import signal
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from charlm.cli.interrupts import StopFlag
 from charlm.config.seeds import parse_seeds
 from charlm.errors import UsageError
+from charlm.jobs import Job
 from charlm.runs import Run
 
 TRAIN = ("train", "--hidden-size", 8, "--max-chars", 3000, "--epochs", 1)
@@ -65,8 +67,22 @@ def test_interrupted_seeds_go_on(charlm, monkeypatch):
     assert weights(folders[1]) == weights("alone")
 
 
+def test_lines_of_trainings_side_by_side(charlm, monkeypatch):
+    """Without the processes, which import torch."""
+
+    def in_turn(function, arguments, jobs, *, should_stop, note):
+        sent = pickle.loads(pickle.dumps(arguments))
+        return [function(*each, Job(should_stop, note)) for each in sent]
+
+    monkeypatch.setattr("charlm.cli.seeds.run_jobs", in_turn)
+    outcome = charlm(*TRAIN, "--seeds", "0-1", "--jobs", 2, "--json")
+    assert [run["seed"] for run in outcome.json["runs"]] == [0, 1]
+    lines = [line for line in outcome.err.splitlines() if "epoch 1:" in line]
+    assert [line.split(":")[0] for line in lines] == ["seed 0", "seed 1"]
+
+
+@pytest.mark.slow
 def test_side_by_side(charlm):
-    """Two processes, which import torch."""
     outcome = charlm(*TRAIN, "--seeds", "0-1", "--run", "mine", "--jobs", 2, "--json")
     assert [run["seed"] for run in outcome.json["runs"]] == [0, 1]
     assert "seed 1: 0:0" in outcome.err
