@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import shlex
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -18,9 +18,11 @@ from charlm.cli.options import (
     DryRun,
     GivenRun,
     GivenRuns,
+    Jobs,
     Log,
     NewRun,
     Resume,
+    Seeds,
     Split,
     lines_given,
     open_run,
@@ -28,12 +30,12 @@ from charlm.cli.options import (
 )
 from charlm.cli.output import Output
 from charlm.cli.pictures import picture_kind, write_picture
-from charlm.cli.progress import ProgressBar
+from charlm.cli.progress import follow, parameters_text
 from charlm.cli.settings import takes_section, takes_settings
 from charlm.config import Settings, TaskConfig
 from charlm.corpus import SPLITS
 from charlm.corpus.splits import chosen_split
-from charlm.errors import CorpusError, FetchError
+from charlm.errors import CorpusError, FetchError, UsageError
 from charlm.report.averages import average_words
 from charlm.report.clipping import gradient_words
 from charlm.report.run_page import FILE as REPORT_FILE
@@ -42,7 +44,7 @@ from charlm.task import EvalOptions, Plan, Task
 
 if TYPE_CHECKING:
     from charlm.runs import Run
-    from charlm.training import Event, Finished, Started
+    from charlm.training import Finished, Started
 
 
 LONG_SET_UP = 5  # seconds from which the time with the set-up is shown
@@ -65,12 +67,21 @@ def _train_command(task: Task) -> Any:
         resume: Resume = False,
         log: Log = None,
         dry_run: DryRun = False,
+        seeds: Seeds = None,
+        jobs: Jobs = 1,
         corpora_dir: CorporaDir = None,
         *,
         output: Output,
     ) -> None:
         from charlm.runs import Run
 
+        if seeds is not None and not dry_run:
+            from charlm.cli.seeds import train_seeds
+
+            train_seeds(task, seeds, given, run, resume, log, jobs, corpora_dir, output)
+            return
+        if jobs > 1 and seeds is None:
+            raise UsageError("--jobs is for --seeds", "give --seeds 0-4, or leave --jobs out")
         begun = time.monotonic()
         kinds = []
         if log:
@@ -116,7 +127,7 @@ def _train_command(task: Task) -> Any:
                 begun=begun,
                 loggers=[kind(trained) for kind in kinds],
             )
-            started, finished = _follow(trained, plan.corpus, events, output)
+            started, finished = follow(trained, plan.corpus, events, output)
             scores = score_test_split(trained, plan.corpus, device, finished, stop)
             _conclude(trained, plan.corpus, started, finished, scores, output)
             output.text(f"next: {task.next_command(trained)}{run_option(trained)}")
@@ -153,60 +164,13 @@ def _show_plan(
         f"corpus {corpus.name}: {words} ({', '.join(f'{k} {n:,}' for k, n in sizes.items())}), "
         f"vocabulary {len(corpus.vocabulary):,}"
     )
-    words = _parameters_text(parameters, model.num_in_tables())
+    words = parameters_text(parameters, model.num_in_tables())
     output.text(f"model: {cell} ({backend}), {words}, on {device}")
     if config.training.minutes is None:
         from charlm.training.clock import without_measurement
 
         output.text(without_measurement())
     output.explained_settings(config, origins)
-
-
-def _parameters_text(number: int, in_tables: int) -> str:
-    some = f" ({in_tables:,} in tables of n-grams)" if in_tables else ""
-    return f"{number:,} parameters{some}"
-
-
-def _follow(
-    run: Run, corpus: Any, events: Iterable[Event], output: Output
-) -> tuple[Started, Finished]:
-    """Train, and show the events: a progress bar on a terminal, metrics and samples."""
-    from charlm.training import Finished, Measured, Noticed, Sampled, Started, Stepped
-
-    stepped = False
-    with ProgressBar(output, run.task) as bar:
-        for event in events:
-            match event:
-                case Started():
-                    started, bar.words.best = event, event.best
-                    model = run.config.model
-                    words = _parameters_text(event.parameters, event.in_tables)
-                    output.note(
-                        f"training {model.cell} ({model.backend}), {words}, "
-                        f"on {event.train_size:,} {run.task.unit} of {corpus.name}, "
-                        f"{event.device}; run: {run.folder}"
-                    )
-                    for notice in event.notices:
-                        output.warn(notice)
-                    if event.epoch:
-                        output.note(f"resuming after {epochs_text(event.epoch)}")
-                case Stepped():
-                    stepped = True
-                    bar.update(event)
-                case Measured():
-                    bar.measured(event)
-                case Sampled():
-                    bar.sampled(event)
-                case Noticed():
-                    (output.warn if event.warning else output.note)(event.text)
-                case Finished():
-                    if not stepped and not event.interrupted:
-                        hint = "give more --epochs or --minutes to train longer"
-                        if event.out_of_patience:
-                            hint = "it stopped improving; give a larger --patience to train longer"
-                        output.note(f"this training is already complete; {hint}")
-                    return started, event
-    raise AssertionError("training ends with a Finished event")
 
 
 def _conclude(
