@@ -55,7 +55,11 @@ class TensorBoard:
     def _open(self) -> None:
         rows = self._run.metrics
         self._begun = time.time() - (rows[-1]["seconds"] if rows else 0.0)
-        self._writer = SummaryWriter(self._run.folder / FOLDER, purge_step=0)
+        folder = self._run.folder / FOLDER
+        # TensorBoard reads the files in the order of their names, which have the second in them.
+        while any(folder.glob(f"events.out.tfevents.{int(time.time()):010d}.*")):
+            time.sleep(0.05)
+        self._writer = SummaryWriter(folder, purge_step=0)
         samples: dict[float, list[str]] = defaultdict(list)
         for sample in self._run.samples:
             samples[sample["epoch"]].append(sample["text"])

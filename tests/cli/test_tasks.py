@@ -163,7 +163,7 @@ def test_train_json_has_the_contracts_keys(kind, data, charlm):
 def test_train_says_what_to_type_next_and_that_works(kind, data, charlm):
     code, out, err = charlm(*kind.train, "--epochs", 2, "--quiet", "--run", "./my run")
     assert (code, err) == (0, "")
-    first, *metrics, last, following = out.splitlines()
+    first, *metrics, last, report, following = out.splitlines()
     assert re.fullmatch(rf"trained after 2 epochs, 0:\d\d, [\d,]+ {kind.task.unit}/s", first)
     train, valid = kind.task.metric_titles()
     titles = [train, valid, *[kind.task.valid_metric.title("test")] * kind.task.tests_at_end]
@@ -175,6 +175,7 @@ def test_train_says_what_to_type_next_and_that_works(kind, data, charlm):
     assert metrics[count].startswith("gradient norm ")
     assert bool(metrics[count + 2 :]) == (kind.name == "language-model")
     assert last == "run my run"
+    assert report == f"report {Path('my run') / 'report.html'}"
     assert following.startswith(f"next: {kind.task.next_command(Run.open('my run'))}")
     assert following.endswith(" --run 'my run'")
     assert charlm(*kind.use, "--run", "my run").code == 0

@@ -17,9 +17,12 @@ SIZES = {"desktop": (1200, 900), "phone": (390, 844)}
 SCHEMES = ("light", "dark")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Debian's Chromium, or playwright's own."""
+    """Debian's Chromium, or playwright's own.
+
+    It ends with the tests of a module, because it leaves an event loop running until then.
+    """
     from playwright.sync_api import Error, sync_playwright
 
     with sync_playwright() as playwright:

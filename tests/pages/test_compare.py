@@ -92,6 +92,7 @@ def test_samples_and_names_stay_text(visit, made, text):
     assert shown.locator("img, main script").count() == 0
 
 
+@pytest.mark.slow
 def test_the_page_on_desktop_and_phone(picture, made):
     text = "时间旅行者向我们解释一个深奥的问题。\n" * 3
     picture(made(six(text=text, prefix="时间"), VALUES), "compare")

@@ -232,6 +232,7 @@ def test_markup_stays_text(small, page_of, visit, markup):
     assert page.locator("main script, img").count() == 0
 
 
+@pytest.mark.slow
 def test_the_page_on_desktop_and_phone(small, page_of, picture):
     characters = list("时间旅行者说，这是一个深奥的问题。你知")
     chinese = {"characters": [*characters, "\n"], "prefix": "时间", "cleaning": "none"}

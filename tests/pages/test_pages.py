@@ -86,6 +86,7 @@ def test_the_colours_are_of_the_network_or_of_the_n_gram(visit, file):
     assert span.get_attribute("class") == "bits2"
 
 
+@pytest.mark.slow
 def test_the_page_on_desktop_and_phone(picture, file):
     text = "The Time Traveller (for so it will be convenient to speak of him)\n" * 8
     picture(
@@ -117,6 +118,7 @@ def test_units_are_drawn_as_text(visit, file):
     assert shown.locator("main script").count() == 0
 
 
+@pytest.mark.slow
 def test_the_page_of_units(visit, file, picture):
     text = "The Time Traveller (for so it will be convenient)\nto speak of him. \u65f6\u95f4\n" * 5
     shown = visit(file(units(text)))

@@ -192,5 +192,6 @@ def test_one_report_is_a_point(visit, file):
     assert re.search(r"train\W*43", shown.locator(".u-legend").first.inner_text())
 
 
+@pytest.mark.slow
 def test_the_page_on_desktop_and_phone(picture, file):
     picture(file(run()), "report")

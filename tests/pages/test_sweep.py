@@ -57,5 +57,6 @@ def test_picture_and_table(visit, made):
     assert shown.locator("main b").count() == 0
 
 
+@pytest.mark.slow
 def test_the_page_on_desktop_and_phone(picture, made):
     picture(made(), "sweep")
