@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import shlex
+import sys
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from charlm.cli.options import (
     GivenRun,
     GivenRuns,
     NewRun,
+    Processes,
     Resume,
     Split,
     lines_given,
@@ -33,14 +35,18 @@ from charlm.config import Settings, TaskConfig
 from charlm.corpus import SPLITS
 from charlm.corpus.splits import chosen_split
 from charlm.errors import CorpusError, FetchError
+from charlm.launching import check_launched, launch, one_of_several, rank
 from charlm.report.averages import average_words
 from charlm.report.clipping import gradient_words
 from charlm.report.words import clock, epochs_text
 from charlm.task import EvalOptions, Plan, Task
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
 
+    from charlm.processes import World
     from charlm.runs import Run
     from charlm.training import Finished, Started
 
@@ -63,46 +69,37 @@ def _train_command(task: Task) -> Any:
         given: dict[str, Settings],
         run: NewRun = None,
         resume: Resume = False,
+        processes: Processes = None,
         dry_run: DryRun = False,
         corpora_dir: CorporaDir = None,
         *,
         output: Output,
     ) -> None:
-        from charlm.runs import Run
-
         begun = time.monotonic()
-        opened = Run.open_to_resume(task, run, given.values(), output.warn) if resume else None
-        if opened is None:
-            plan = task.plan([*given.values()], corpora_dir, progress=not output.quiet)
-        else:
-            try:
-                corpus = opened.load_corpus(corpora_dir, progress=not output.quiet)
-            except CorpusError as error:
-                if not isinstance(error.__cause__, FileNotFoundError):
-                    raise
-                raise CorpusError(error.message, _moved(task)) from error
-            plan = task.complete(opened.config, corpus)
-        for notice in (*plan.corpus.notices, *plan.notices):
-            output.note(notice)
-        for warning in plan.warnings:
-            output.warn(warning)
-        for warning in plan.config.idle_notices(given.values()):
-            output.warn(warning)
-        from charlm.models.build import prepare_device
-
-        config, device = prepare_device(plan.config)  # before a run folder is made
+        check_launched(processes)
         if dry_run:
-            sources = {"run": opened.config.to_dict()} if opened else {}
-            _show_plan(task, plan, config, sources | given, str(device), output)
+            if not rank():
+                prepared = _prepare(task, given, run, resume, corpora_dir, output)
+                _show_plan(task, prepared, given, output)
             return
-        trained = opened or Run.create(run, config, plan.corpus)
-        trained.config = config
-        from charlm.training.summary import score_test_split
+        if processes is not None and processes > 1 and not one_of_several():
+            raise typer.Exit(launch(processes, sys.argv[1:]))
+        from charlm.processes import joined
 
-        with polled() as stop:
-            started, finished = _follow(trained, plan.corpus, device, stop, output, begun)
-            scores = score_test_split(trained, plan.corpus, device, finished, stop)
-            _conclude(trained, plan.corpus, started, finished, scores, output)
+        with joined() as world, polled() as stop:
+            if not world.first:
+                _train_beside(world, stop, corpora_dir)
+                return
+            prepared = _prepare(task, given, run, resume, corpora_dir, output)
+            world.check_rows(prepared.config.training.batch_size)
+            trained = prepared.make_run(run)
+            world.from_first((trained, begun))
+            corpus, device = prepared.plan.corpus, prepared.device
+            from charlm.training.summary import score_test_split
+
+            started, finished = _follow(trained, corpus, device, stop, output, begun)
+            scores = score_test_split(trained, corpus, device, finished, stop)
+            _conclude(trained, corpus, started, finished, scores, output)
             output.text(f"next: {task.next_command(trained)}{run_option(trained)}")
             # A signal that came after the end of the training does not matter.
             if finished.interrupted or None in scores.values():
@@ -111,22 +108,82 @@ def _train_command(task: Task) -> Any:
     return train
 
 
-def _show_plan(
-    task: Task,
-    plan: Plan,
-    config: TaskConfig,
-    sources: Mapping[str, Settings],
-    device: str,
-    output: Output,
-) -> None:
-    """Print the data, the model and all settings, for ``--dry-run``.
+@dataclasses.dataclass(frozen=True)
+class _Prepared:
+    """A training that can begin: its data, its configuration with the chosen backend, its device.
 
-    ``config`` is the plan's with the chosen backend.
+    ``opened`` is the run to resume; None: the run is new.
     """
+
+    plan: Plan
+    config: TaskConfig
+    device: torch.device
+    opened: Run | None
+
+    def make_run(self, name: str | None) -> Run:
+        """The run, whose folder is made if it is new."""
+        from charlm.runs import Run
+
+        made = self.opened or Run.create(name, self.config, self.plan.corpus)
+        made.config = self.config
+        return made
+
+
+def _prepare(
+    task: Task,
+    given: Mapping[str, Settings],
+    run: str | None,
+    resume: bool,
+    corpora_dir: Path | None,
+    output: Output,
+) -> _Prepared:
+    from charlm.runs import Run
+
+    opened = Run.open_to_resume(task, run, given.values(), output.warn) if resume else None
+    if opened is None:
+        plan = task.plan([*given.values()], corpora_dir, progress=not output.quiet)
+    else:
+        try:
+            corpus = opened.load_corpus(corpora_dir, progress=not output.quiet)
+        except CorpusError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+            raise CorpusError(error.message, _moved(task)) from error
+        plan = task.complete(opened.config, corpus)
+    for notice in (*plan.corpus.notices, *plan.notices):
+        output.note(notice)
+    for warning in plan.warnings:
+        output.warn(warning)
+    for warning in plan.config.idle_notices(given.values()):
+        output.warn(warning)
+    from charlm.models.build import prepare_device
+
+    return _Prepared(plan, *prepare_device(plan.config), opened)
+
+
+def _train_beside(world: World, stop: StopFlag, corpora_dir: Path | None) -> None:
+    """Take part in the training of the process with rank 0, which shows and writes everything."""
+    from charlm.models.build import prepare_device
+    from charlm.training import Finished, train
+
+    nothing: Any = None
+    run, begun = world.from_first(nothing)
+    corpus, (_, device) = run.load_corpus(corpora_dir), prepare_device(run.config)
+    for event in train(run, corpus, device=device, should_stop=stop, begun=begun):
+        if isinstance(event, Finished) and event.interrupted:
+            stop.raise_if_set()
+
+
+def _show_plan(
+    task: Task, prepared: _Prepared, given: Mapping[str, Settings], output: Output
+) -> None:
+    """Print the data, the model and all settings, for ``--dry-run``."""
+    plan, config, opened = prepared.plan, prepared.config, prepared.opened
+    sources = ({"run": opened.config.to_dict()} if opened else {}) | {**given}
     corpus, (words, facts) = plan.corpus, task.facts(plan.corpus)
     model = task.build_model(config, corpus.vocabulary)
     parameters = model.num_parameters()
-    cell, backend = config.model.cell, config.model.backend
+    cell, backend, device = config.model.cell, config.model.backend, str(prepared.device)
     sizes = dict(zip(SPLITS, corpus.split_sizes, strict=True))
     content = {"task": task.name, "corpus": corpus.name, **facts, "split": sizes}
     content |= {"vocabulary": len(corpus.vocabulary), "backend": backend}

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from charlm.errors import CorpusError
+from charlm.processes import world
 from charlm.recurrent.states import StackState
 from charlm.runs import Run
 from charlm.tasks.classification.model import Classifier
@@ -65,5 +66,10 @@ class LabelOfText(SequenceObjective):
     def score(self, model: Classifier, size: int, should_stop: Callable[[], bool]) -> float:
         """The accuracy on the validation split, or on some of its texts, in percent."""
         chosen = spread(self.valid_size, size)
-        logits = class_logits(model, self.valid, chosen=chosen, should_stop=should_stop)
-        return class_scores(logits, [self.valid_labels[text] for text in chosen.tolist()]).accuracy
+        logits = world().share_out(
+            chosen,
+            lambda own: class_logits(model, self.valid, chosen=own, should_stop=should_stop),
+        )
+        return class_scores(
+            torch.stack(logits), [self.valid_labels[text] for text in chosen.tolist()]
+        ).accuracy

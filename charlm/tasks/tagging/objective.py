@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from charlm.errors import CorpusError
+from charlm.processes import world
 from charlm.recurrent.states import StackState
 from charlm.runs import Run
 from charlm.tasks.sequences import SequenceObjective, Sequences, spread
@@ -50,6 +51,9 @@ class TagOfWord(SequenceObjective):
         """The F1 of the spans of the validation split, or of some sentences, in percent."""
         number = len(self.valid_tags)
         chosen = spread(number, max(1, number * size // self.valid_size))
-        found = predict_tags(model, self.valid, self.tags, chosen=chosen, should_stop=should_stop)
+        settings = {"tags": self.tags, "should_stop": should_stop}
+        found = world().share_out(
+            chosen, lambda own: predict_tags(model, self.valid, chosen=own, **settings)
+        )
         expected = [self.valid_tags[sentence] for sentence in chosen.tolist()]
         return score_spans(expected, found, of_words=self.of_words).overall.f1
