@@ -25,6 +25,12 @@ def rank() -> int:
     return int(os.environ["RANK"]) if one_of_several() else 0
 
 
+def prepare() -> None:
+    """What a process has to do before it imports torch: torch's own messages are for developers."""
+    if one_of_several():
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
+
+
 def check_launched(processes: int | None) -> None:
     """Check that ``--processes`` is not given to processes that another launcher has started."""
     if processes is not None and one_of_several() and LAUNCHED not in os.environ:
@@ -77,12 +83,12 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
 
 
 def _exit_code(failures: Mapping[int, Any], processes: int) -> int:
-    """The exit code of the first process that failed by itself."""
-    codes = {number: failures[number].exitcode for number in sorted(failures)}
-    if failed := [code for code in codes.values() if code > 0]:
-        return int(failed[0])
-    number, code = next(iter(codes.items()))
-    name = signal.Signals(-code).name if -code in [*signal.Signals] else f"signal {-code}"
+    """The exit code of the process that failed first; torch's launcher names it first."""
+    number, failure = next(iter(failures.items()))
+    if failure.exitcode >= 0:
+        return int(failure.exitcode)
+    ended = -failure.exitcode
+    name = signal.Signals(ended).name if ended in [*signal.Signals] else f"signal {ended}"
     raise CharlmError(
         f"process {number} of {processes} was ended by {name}, so the others ended too",
         "--resume continues the training from its last checkpoint",

@@ -171,7 +171,7 @@ class World:
         if self.size == 1:
             return [*values]
         if self._orphaned:
-            raise ProcessesError("the launcher of this training's processes has ended")
+            raise ProcessesError("the launcher of this training has ended", ended=False)
         time_here = time.monotonic() if self.first else 0.0
         sums = torch.tensor([time_here, self.should_stop(), *values], dtype=torch.float64)
         with lost_processes():

@@ -33,8 +33,9 @@ class Saver:
         """Write a checkpoint, unless nothing has changed since the last one; see `save_state`."""
         if self._standing() == self._saved or not self._trainer.whole:
             return
-        with self._trainer.clock.timing("save"), self._trainer.world.together():
+        with self._trainer.clock.timing("save"):
             self._write()
+            self._trainer.world.meet()
         self._saving_seconds = self._trainer.clock.costs["save"]
 
     def _write(self) -> None:

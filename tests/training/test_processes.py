@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ NETWORK = {"hidden_size": 8, "embedding_size": 4}
 SMALL = {"batch_size": 5, "seq_len": 20, "sample_length": 5, "epochs": 6, "lr": 0.02}
 TEXT = {"source": "traveller", "max_chars": 1050, "split": (930, 120, 0)}
 LINES = {"source": "traveller", "max_chars": 500, "split": (0.8, 0.2, 0), "lines": True}
-TABLES = {"ngram_order": 3, "ngram_rows": 60}
+TABLES = {"ngram_order": 3, "ngram_rows": 60, "ngram_dropout": 0.0}
+DROPOUT = ("dropout", "input_dropout", "output_dropout", "weight_dropout")
+NETWORK |= dict.fromkeys(DROPOUT, 0.0)
 CASES = {
     "consecutive sgd": ({}, {"sampling": "consecutive", "optimiser": "sgd", "lr": 2.0}),
     "consecutive adamw": ({"cell": "gru"}, {"sampling": "consecutive"}),
@@ -24,10 +27,10 @@ CASES = {
     ),
     "random adamw": ({"backend": "scratch"}, {"sampling": "random", "averaging": 0.9}),
     "tables": (TABLES, {}),
-    "penalties": ({"activation": 2.0, "temporal_activation": 1.0, "past_decode": 0.1}, {}),
+    "penalties": ({"activation": 2.0, "temporal_activation": 1.0}, {}),
     "lines": ({}, {"seq_len": 9, "batch_size": 4}),
-    "classify": ({"buckets": 50, "dropout": 0.0}, {"batch_size": 7, "patience": None}),
-    "tag": ({"buckets": 30, "dropout": 0.0}, {"batch_size": 7}),
+    "classify": ({"buckets": 50, "word_dropout": 0.0}, {"batch_size": 7, "patience": None}),
+    "tag": ({"word_dropout": 0.0}, {"batch_size": 7}),
 }
 
 
@@ -51,12 +54,15 @@ def processes(folder: Path, *words: str, size: int = 2, **environment: str):
 
 
 def ended(started):
-    """The exit code, stdout and stderr of each process."""
-    found = []
-    for process in started:
-        out, err = process.communicate(timeout=TIMEOUT)
-        found.append((process.returncode, out, err))
-    return found
+    """The exit code, stdout and stderr of each process; none runs for long after another failed."""
+    end = time.monotonic() + TIMEOUT
+    while any(each.poll() is None for each in started) and time.monotonic() < end:
+        if any(each.poll() for each in started):
+            end = min(end, time.monotonic() + 40)
+        time.sleep(0.05)
+    for each in started:
+        each.kill()
+    return [(process.returncode, *process.communicate()) for process in started]
 
 
 @pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.slow)])
@@ -71,7 +77,7 @@ def test_several_processes_have_the_weights_of_one(tmp_path, write_tagged, size)
     sentences = ["to boston|O B-to", "to new york|O B-to I-to", "now|O"] * 13
     write_tagged(tmp_path / "tagged", train=sentences, valid=sentences[:9], test=sentences[:5])
     results = ended(processes(tmp_path, "compare", size=size))
-    assert [code for code, _, _ in results] == [0] * size, results
+    assert [code for code, _, _ in results] == [0] * size, results[0][2]
     found = json.loads(results[0][1])
     assert found.keys() == CASES.keys()
     for case, about in found.items():
@@ -86,7 +92,7 @@ def _compare():
 
     from charlm.processes import joined, world
     from charlm.runs import Run
-    from charlm.task import TASKS
+    from charlm.tasks import TASKS
     from charlm.training import train
 
     torch.set_default_dtype(torch.float64)
@@ -98,10 +104,10 @@ def _compare():
         source |= {"tag": {"source": "tagged", "buckets": 30, "min_count": 1}}
         corpus = LINES if case == "lines" else source[name]
         task, (model, training) = TASKS[name], CASES[case]
-        shared = {"batch_size": 5, "epochs": 6, "lr": 0.02}
+        shared = {"epochs": 6, "lr": 0.02}
         layers = [
             {"corpus": corpus, "model": NETWORK, "training": SMALL if name[0] == "l" else shared},
-            {"model": model, "training": training},
+            {"model": model, "training": training | {"precision": "float32"}},
         ]
         config = task.config_type.from_settings(layers)
         plan = task.plan(layers, None, progress=False)
