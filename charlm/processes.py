@@ -180,7 +180,7 @@ class World:
             else:
                 dist.all_reduce(sums)
         self._now, stopped, *totals = sums.tolist()
-        self._any_stopped |= stopped > 0
+        self._any_stopped = stopped > 0
         return totals
 
     # Signs of life
@@ -223,8 +223,11 @@ class World:
 
         It is the first one that asks. The launcher of `charlm.launching` tells of an ended process.
         """
-        if LAUNCHED in os.environ and isinstance(error, ProcessesError) and error.ended:
-            return False
+        if LAUNCHED in os.environ and isinstance(error, ProcessesError):
+            if error.ended:
+                return False
+            if self._orphaned:  # all processes notice it
+                return self.first
         with suppress(Exception):  # the store is gone
             return bool(self._store.add("told", 1) == 1)
         return True

@@ -1,7 +1,10 @@
-"""Several processes train as one does: the file is also the program of the processes."""
+"""Several processes train as one does. This file is also the program that trains in processes."""
 
+import itertools
 import json
 import os
+import random
+import signal
 import socket
 import subprocess
 import sys
@@ -10,14 +13,17 @@ from pathlib import Path
 
 import pytest
 
-TIMEOUT = 120  # seconds
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the processes are forked")
+
+SECONDS = 60  # in which all processes end after one was killed
 NETWORK = {"hidden_size": 8, "embedding_size": 4}
-SMALL = {"batch_size": 5, "seq_len": 20, "sample_length": 5, "epochs": 6, "lr": 0.02}
+DROPOUT = ("dropout", "input_dropout", "output_dropout", "weight_dropout")
+NO_DROPOUT = dict.fromkeys(DROPOUT, 0.0)
 TEXT = {"source": "traveller", "max_chars": 1050, "split": (930, 120, 0)}
 LINES = {"source": "traveller", "max_chars": 500, "split": (0.8, 0.2, 0), "lines": True}
+TAGGED = {"source": "tagged", "buckets": 30, "min_count": 1}
+LANGUAGE = {"batch_size": 5, "seq_len": 20, "sample_length": 5}
 TABLES = {"ngram_order": 3, "ngram_rows": 60, "ngram_dropout": 0.0}
-DROPOUT = ("dropout", "input_dropout", "output_dropout", "weight_dropout")
-NETWORK |= dict.fromkeys(DROPOUT, 0.0)
 CASES = {
     "consecutive sgd": ({}, {"sampling": "consecutive", "optimiser": "sgd", "lr": 2.0}),
     "consecutive adamw": ({"cell": "gru"}, {"sampling": "consecutive"}),
@@ -27,109 +33,125 @@ CASES = {
     ),
     "random adamw": ({"backend": "scratch"}, {"sampling": "random", "averaging": 0.9}),
     "tables": (TABLES, {}),
-    "penalties": ({"activation": 2.0, "temporal_activation": 1.0}, {}),
     "lines": ({}, {"seq_len": 9, "batch_size": 4}),
     "classify": ({"buckets": 50, "word_dropout": 0.0}, {"batch_size": 7, "patience": None}),
     "tag": ({"word_dropout": 0.0}, {"batch_size": 7}),
 }
+STOPPED = 13  # the step after which one process is stopped
+TRAIN = (
+    "train --max-chars 3000 --hidden-size 8 --batch-size 4 --seq-len 20 --epochs 3 --device cpu "
+    "--set sample_length=5 --set save_steps=2 --set num_layers=2 --set dropout=0.2"
+)
 
 
-def processes(folder: Path, *words: str, size: int = 2, **environment: str):
-    """The processes that run this file with these words, as torch's launcher starts them."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = str(free.getsockname()[1])
-    shared = {"WORLD_SIZE": str(size), "MASTER_ADDR": "localhost", "MASTER_PORT": port}
-    return [
-        subprocess.Popen(
-            [sys.executable, __file__, *words],
-            cwd=folder,
-            env={**os.environ, **shared, "RANK": str(rank), "OMP_NUM_THREADS": "1", **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(size)
-    ]
-
-
-def ended(started):
-    """The exit code, stdout and stderr of each process; none runs for long after another failed."""
-    end = time.monotonic() + TIMEOUT
-    while any(each.poll() is None for each in started) and time.monotonic() < end:
-        if any(each.poll() for each in started):
-            end = min(end, time.monotonic() + 40)
-        time.sleep(0.05)
-    for each in started:
-        each.kill()
-    return [(process.returncode, *process.communicate()) for process in started]
-
-
-@pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.slow)])
-def test_several_processes_have_the_weights_of_one(tmp_path, write_tagged, size):
+@pytest.fixture
+def program(tmp_path, write_tagged):
+    """Runs this file as a program; what it prints is JSON."""
     rows = [
         {"split": split, "label": label, "text": f"a {label} {'film ' * (number % 5)}"}
-        for split, number_of in (("train", 15), ("valid", 5), ("test", 5))
-        for number in range(number_of)
+        for split, size in (("train", 15), ("valid", 5), ("test", 5))
+        for number in range(size)
         for label in ("bad", "good")
     ]
     (tmp_path / "texts.jsonl").write_text("\n".join(map(json.dumps, rows)))
     sentences = ["to boston|O B-to", "to new york|O B-to I-to", "now|O"] * 13
     write_tagged(tmp_path / "tagged", train=sentences, valid=sentences[:9], test=sentences[:5])
-    results = ended(processes(tmp_path, "compare", size=size))
-    assert [code for code, _, _ in results] == [0] * size, results[0][2]
-    found = json.loads(results[0][1])
-    assert found.keys() == CASES.keys()
-    for case, about in found.items():
-        assert about["steps"] >= 20, case
-        assert about["weights"] < 1e-12, (case, about)
-        assert about["metrics"] < 1e-9, (case, about)
-    assert sum(about["steps"] >= 50 for about in found.values()) >= 4
+
+    def run(*words: str):
+        done = subprocess.run(
+            [sys.executable, __file__, *words],
+            cwd=tmp_path,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return run
 
 
-def _compare():
+@pytest.mark.parametrize("size", ["2", pytest.param("3", marks=pytest.mark.slow)])
+def test_several_processes_train_as_one(program, size):
+    found = program("compare", size)
+    assert found["resumed"] == [STOPPED + 1, True, True, size]  # agreed on in the next step
+    for case, about in found["cases"].items():
+        assert about["steps"] >= 30, case
+        assert about["weights"] < 1e-12, case
+        assert about["metrics"] < 1e-6, case  # the summed loss is in float32
+    assert sum(about["steps"] >= 50 for about in found["cases"].values()) >= 4
+
+
+@pytest.mark.slow
+def test_killed_processes_end_and_resume(program):
+    """Either process is killed at 30 random moments."""
+    found = program("kill", "30")
+    assert found["same"]
+    for code, seconds, errors in found["ends"]:
+        assert code == 1
+        assert seconds < SECONDS
+        assert errors == ["another process of this training has ended, or cannot be reached"]
+
+
+# The program
+
+
+def trained(case: str, folder: str, should_stop=lambda: False, **settings):
+    """The weights and the metrics of a training of a case; in all processes but one, None."""
+    import torch
+
+    from charlm.processes import world
+    from charlm.runs import Run
+    from charlm.tasks import TASKS
+    from charlm.training import Stepped, train
+
+    folder = f"./{folder}"
+    name = case if case in ("classify", "tag") else "language-model"
+    corpora = {"language-model": TEXT, "classify": {"source": "texts.jsonl"}, "tag": TAGGED}
+    model, training = CASES[case]
+    layers = [
+        {
+            "corpus": LINES if case == "lines" else corpora[name],
+            "model": {**NETWORK, **NO_DROPOUT},
+            "training": {"epochs": 6, "lr": 0.02, "precision": "float32"},
+        },
+        {"training": LANGUAGE} if name == "language-model" else {},
+        {"model": model, "training": training},
+        settings,
+    ]
+    config = TASKS[name].config_type.from_settings(layers)
+    corpus = TASKS[name].plan(layers, None, progress=False).corpus
+    run = None
+    if world().first:
+        exists = os.path.exists(folder)
+        run = Run.open(folder) if exists else Run.create(folder, config, corpus)
+    run = world().from_first(run)
+    for event in train(run, corpus, device=torch.device("cpu"), should_stop=should_stop):
+        if isinstance(event, Stepped):
+            trained.steps += 1
+    if not world().first:
+        return None
+    found = Run.open(folder)
+    return {**found.read_weights("last")}, found.metrics, found.training["progress"]["step"]
+
+
+def compare() -> None:
+    """In one of several processes: each case alone, then shared."""
     import torch
 
     from charlm.processes import joined, world
-    from charlm.runs import Run
-    from charlm.tasks import TASKS
-    from charlm.training import train
 
     torch.set_default_dtype(torch.float64)
-
-    def trained(case, folder):
-        """The weights and the metrics of a training."""
-        name = case if case in ("classify", "tag") else "language-model"
-        source = {"language-model": TEXT, "classify": {"source": "texts.jsonl"}}
-        source |= {"tag": {"source": "tagged", "buckets": 30, "min_count": 1}}
-        corpus = LINES if case == "lines" else source[name]
-        task, (model, training) = TASKS[name], CASES[case]
-        shared = {"epochs": 6, "lr": 0.02}
-        layers = [
-            {"corpus": corpus, "model": NETWORK, "training": SMALL if name[0] == "l" else shared},
-            {"model": model, "training": training | {"precision": "float32"}},
-        ]
-        config = task.config_type.from_settings(layers)
-        plan = task.plan(layers, None, progress=False)
-        run = Run.create(folder, config, plan.corpus) if world().first else None
-        run = world().from_first(run)
-        for _ in train(run, plan.corpus, device=torch.device("cpu")):
-            pass
-        if not world().first:
-            return None
-        found = Run.open(folder)
-        return {**found.read_weights("last")}, found.metrics
-
-    alone = {}
-    if os.environ["RANK"] == "0":
-        alone = {case: trained(case, f"alone {case}") for case in CASES}
+    first = os.environ["RANK"] == "0"
+    alone = {case: trained(case, f"alone {case}") for case in CASES} if first else {}
     found = {}
     with joined():
         for case in CASES:
             both = trained(case, f"both {case}")
             if both is None:
                 continue
-            (weights, metrics), (expected, rows) = both, alone[case]
+            (weights, metrics, step), (expected, rows, _) = both, alone[case]
             differences = [
                 abs(row[key] - other[key]) / (1 + abs(row[key]))
                 for row, other in zip(metrics, rows, strict=True)
@@ -137,14 +159,94 @@ def _compare():
                 if row[key] is not None and key != "seconds"
             ]
             found[case] = {
-                "steps": rows[-1]["step"],
+                "steps": step,
                 "weights": max(float((weights[n] - w).abs().max()) for n, w in expected.items()),
                 "metrics": max(differences),
             }
-        if found:
-            print(json.dumps(found))
+        torch.set_default_dtype(torch.float32)
+        dropout = {"model": dict.fromkeys(DROPOUT, 0.2) | {"num_layers": 2}}
+        undisturbed = trained("consecutive adamw", "undisturbed", **dropout)
+        trained.steps = 0
+        last = world().rank == world().size - 1  # only this process gets a signal
+        stopped = lambda: last and trained.steps >= STOPPED  # noqa: E731
+        parts = trained("consecutive adamw", "parts", stopped, **dropout)
+        resumed = trained("consecutive adamw", "parts", **dropout)
+    if first:
+        same = all(torch.equal(w, resumed[0][n]) for n, w in undisturbed[0].items())
+        metrics = [[{**row, "seconds": 0} for row in rows] for _, rows, _ in (undisturbed, resumed)]
+        resumes = [parts[2], same, metrics[0] == metrics[1], os.environ["WORLD_SIZE"]]
+        print(json.dumps({"cases": found, "resumed": resumes}))
+
+
+def command(*words: str) -> None:
+    """A command of charlm, as one of several processes."""
+    from charlm.cli import run
+
+    os._exit(run(list(words)))
+
+
+def start(size: int, compute, *words: str, errors: Path | None = None) -> list[int]:
+    """The ids of new processes, with the environment that torch's launcher gives to each."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    pids = []
+    for rank in range(size):
+        pid = os.fork()
+        if not pid:
+            os.environ.update(MASTER_ADDR="localhost", MASTER_PORT=port)
+            os.environ.update(RANK=str(rank), WORLD_SIZE=str(size))
+            if errors is not None:
+                os.dup2(os.open(errors, os.O_CREAT | os.O_WRONLY | os.O_APPEND), 2)
+                os.dup2(2, 1)
+            compute(*words)
+            sys.stdout.flush()
+            os._exit(0)
+        pids.append(pid)
+    return pids
+
+
+def codes(pids: list[int]) -> list[int]:
+    """The exit codes of processes; all of them end."""
+    return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+
+
+def kill(rounds: int) -> None:
+    """Kill one of two processes at random moments, and resume them."""
+    draw, ends = random.Random(0), []
+    assert codes(start(2, command, *TRAIN.split(), "--run", "undisturbed", errors=Path("log"))) == [
+        0,
+        0,
+    ]
+    resume = ["train", "--resume", "--run", "killed"]
+    words = [*TRAIN.split(), "--run", "killed"]
+    for number in itertools.count():
+        errors, victim = Path(f"errors{number}"), draw.randrange(2)
+        pids = start(2, command, *words, errors=errors)
+        if number == rounds:
+            assert codes(pids) == [0, 0]
+            break
+        time.sleep(draw.uniform(0.3, 2.5))
+        os.kill(pids[victim], signal.SIGKILL)
+        killed = time.monotonic()
+        code = codes(pids)[1 - victim]
+        lines = [line for line in errors.read_text().splitlines() if line.startswith("error")]
+        ends.append([code, time.monotonic() - killed, [line[7:] for line in lines]])
+        words = resume if os.path.exists("killed/run.json") else words
+    weights = [
+        max(Path(run).glob("checkpoint-*")).joinpath("last.safetensors").read_bytes()
+        for run in ("undisturbed", "killed")
+    ]
+    print(json.dumps({"ends": ends, "same": weights[0] == weights[1]}))
 
 
 if __name__ == "__main__":
+    trained.steps = 0
+    import torch._dynamo  # noqa: F401 - DistributedDataParallel imports it; all processes share it here
+
+    import charlm.training  # noqa: F401
+
     if sys.argv[1] == "compare":
-        _compare()
+        assert codes(start(int(sys.argv[2]), compare)) == [0] * int(sys.argv[2])
+    else:
+        kill(int(sys.argv[2]))
