@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -38,6 +38,7 @@ def train(
     settings: Settings | str | Path | None = None,
     corpora_dir: str | Path | None = None,
     progress: bool = True,
+    log: str | Iterable[str] = (),
     **keywords: Any,
 ) -> LanguageModelRun: ...
 
@@ -64,6 +65,7 @@ def train(
     settings: Settings | str | Path | None = None,
     corpora_dir: str | Path | None = None,
     progress: bool = True,
+    log: str | Iterable[str] = (),
     **keywords: Any,
 ) -> Any:
     """Train a model as ``charlm train`` does, with the same defaults, and return the run.
@@ -84,6 +86,7 @@ def train(
         settings: a dictionary of sections, as in a TOML file, or the path of such a file.
         corpora_dir: a folder to look for corpora in first.
         progress: show a progress bar and, in a notebook, a curve that grows while the model learns.
+        log: "tensorboard", to write the reports for TensorBoard too; or a list of such names.
         keywords: any setting of docs/settings.md: ``minutes=2``, ``hidden_size=512``,
             ``cell="gru"``, ``device="cpu"``.
 
@@ -102,10 +105,12 @@ def train(
     from charlm.models.build import prepare_device
     from charlm.training import Finished, Measured, Noticed, Started, Stepped
     from charlm.training import train as events_of
+    from charlm.training.loggers import find_loggers
     from charlm.training.summary import score_test_split, write_summary
 
     begun = time.monotonic()
     check_known(task, TASKS, "task")
+    kinds = find_loggers([log] if isinstance(log, str) else log)
     chosen = TASKS[task]
     given = _given(chosen, corpus, preset, settings, keywords)
     warn = partial(warnings.warn, stacklevel=3)  # at the caller of this function
@@ -124,7 +129,14 @@ def train(
     with interruptible() as stop, TrainingDisplay(trained, shown=progress) as display:
         for notice in plan.corpus.notices:
             display.note(notice)
-        following = events_of(trained, plan.corpus, device=device, should_stop=stop, begun=begun)
+        following = events_of(
+            trained,
+            plan.corpus,
+            device=device,
+            should_stop=stop,
+            begun=begun,
+            loggers=[kind(trained) for kind in kinds],
+        )
         with closing(following) as events:
             for event in events:
                 match event:
@@ -137,6 +149,8 @@ def train(
                         display.stepped(event)
                     case Measured():
                         display.measured(event)
+                    case Noticed(warning=True):
+                        warnings.warn(event.text, stacklevel=2)
                     case Noticed():
                         display.note(event.text)
                     case Finished():

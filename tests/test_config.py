@@ -479,7 +479,7 @@ COMMON = {
 NO_INFLUENCE = {
     "encoding", "vocabulary_from", "embedding_size", "minutes", "beta2", "weight_decay", "seed",
     "device", "drop_last", "patience", "deterministic", "save_minutes", "save_steps", "lines",
-    "distinct", "include", "exclude", "from_run",
+    "distinct", "include", "exclude", "min_count", "from_run",
     "residual", "skip", "mogrifier_rounds", "mogrifier_rank",
     "freeze", "beta1", "plateau_patience", "plateau_factor", "swa", "nt_asgd",
     "zoneout_hidden", "zoneout_cell", "embedding_dropout", "activation", "temporal_activation",

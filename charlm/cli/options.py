@@ -194,6 +194,15 @@ Processes = Annotated[
         help="Train in N processes on this machine, which share each batch. [default: 1]",
     ),
 ]
+Log = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--log",
+        metavar="tensorboard",
+        help="Also write the reports and samples for this program, in the run folder; resuming may "
+        "switch it on or off.",
+    ),
+]
 DryRun = Annotated[
     bool,
     typer.Option(

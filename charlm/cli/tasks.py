@@ -7,18 +7,19 @@ import inspect
 import shlex
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from charlm.cli.interrupts import StopFlag, polled
+from charlm.cli.interrupts import polled
 from charlm.cli.options import (
     CorporaDir,
     Device,
     DryRun,
     GivenRun,
     GivenRuns,
+    Log,
     NewRun,
     Processes,
     Resume,
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 
     from charlm.processes import World
     from charlm.runs import Run
-    from charlm.training import Finished, Started
+    from charlm.training import Event, Finished, Started
 
 
 LONG_SET_UP = 5  # seconds from which the time with the set-up is shown
@@ -70,6 +71,7 @@ def _train_command(task: Task) -> Any:
         run: NewRun = None,
         resume: Resume = False,
         processes: Processes = None,
+        log: Log = None,
         dry_run: DryRun = False,
         corpora_dir: CorporaDir = None,
         *,
@@ -77,6 +79,11 @@ def _train_command(task: Task) -> Any:
     ) -> None:
         begun = time.monotonic()
         check_launched(processes)
+        kinds = []
+        if log:
+            from charlm.training.loggers import find_loggers
+
+            kinds = find_loggers(log)
         if dry_run:
             if not rank():
                 prepared = _prepare(task, given, run, resume, corpora_dir, output)
@@ -95,9 +102,18 @@ def _train_command(task: Task) -> Any:
             trained = prepared.make_run(run)
             world.from_first((trained, begun))
             corpus, device = prepared.plan.corpus, prepared.device
+            from charlm.training import train as training
             from charlm.training.summary import score_test_split
 
-            started, finished = _follow(trained, corpus, device, stop, output, begun)
+            events = training(
+                trained,
+                corpus,
+                device=device,
+                should_stop=stop,
+                begun=begun,
+                loggers=[kind(trained) for kind in kinds],
+            )
+            started, finished = _follow(trained, corpus, events, output)
             scores = score_test_split(trained, corpus, device, finished, stop)
             _conclude(trained, corpus, started, finished, scores, output)
             output.text(f"next: {task.next_command(trained)}{run_option(trained)}")
@@ -211,14 +227,14 @@ def _parameters_text(number: int, in_tables: int) -> str:
 
 
 def _follow(
-    run: Run, corpus: Any, device: torch.device, stop: StopFlag, output: Output, begun: float
+    run: Run, corpus: Any, events: Iterable[Event], output: Output
 ) -> tuple[Started, Finished]:
     """Train, and show the events: a progress bar on a terminal, metrics and samples."""
-    from charlm.training import Finished, Measured, Noticed, Sampled, Started, Stepped, train
+    from charlm.training import Finished, Measured, Noticed, Sampled, Started, Stepped
 
     stepped = False
     with ProgressBar(output, run.task) as bar:
-        for event in train(run, corpus, device=device, should_stop=stop, begun=begun):
+        for event in events:
             match event:
                 case Started():
                     started, bar.words.best = event, event.best
@@ -241,7 +257,7 @@ def _follow(
                 case Sampled():
                     bar.sampled(event)
                 case Noticed():
-                    output.note(event.text)
+                    (output.warn if event.warning else output.note)(event.text)
                 case Finished():
                     if not stepped and not event.interrupted:
                         hint = "give more --epochs or --minutes to train longer"

@@ -17,7 +17,7 @@ import tempfile
 import time
 import weakref
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ MAX_BYTES = 4 * 2**30  # of all files; those that were not used for the longest 
 MAX_AGE = 60 * 24 * 3600  # seconds without use after which a file is deleted
 _ABANDONED = 24 * 3600  # seconds after which the temporary file of a killed process is deleted
 _BLOCK = 2**20  # bytes
+_RELEASE = 64  # blocks after which `in_blocks` gives back the memory of their pages
 _mappings: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 _TAIL = struct.Struct("<II8s")  # length and CRC-32 of the description; the mark
 _MARK = b"charlmID"
@@ -130,10 +131,34 @@ def _read(file: int) -> tuple[NDArray[np.integer], dict[str, Any]]:
         check, bytes_left = zlib.crc32(block, check), bytes_left - len(block)
     if check != facts["check"]:
         raise ValueError("the ids are damaged")
+    return _mapped(file, rest, dtype), facts["about"]
+
+
+def unnamed(
+    blocks: Iterable[NDArray[np.integer]], dtype: np.dtype[np.integer]
+) -> NDArray[np.integer]:
+    """Ids, (N,), mapped from a file in the same folder that has no name and goes with the ids.
+
+    Raises:
+        OSError: it cannot be written, because the disk is full, say.
+    """
+    folder, size = cache_folder(), 0
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(buffering=0, suffix=".tmp", prefix=".", dir=folder) as file:
+        for block in blocks:
+            write_all(file.fileno(), block.tobytes())
+            size += block.nbytes
+        return _mapped(file.fileno(), size, dtype)
+
+
+def _mapped(file: int, size: int, dtype: np.dtype[np.integer]) -> NDArray[np.integer]:
+    """The first bytes of an open file as ids."""
+    import numpy as np
+
     # A private mapping is writable, which torch asks for, but nothing reaches the file.
-    mapping = mmap.mmap(file, rest, access=mmap.ACCESS_COPY)
+    mapping = mmap.mmap(file, size, access=mmap.ACCESS_COPY)
     _mappings.add(mapping)
-    return np.frombuffer(mapping, dtype), facts["about"]
+    return np.frombuffer(mapping, dtype)
 
 
 def release_pages() -> None:
@@ -146,6 +171,14 @@ def release_pages() -> None:
     for mapping in list(_mappings):
         if hasattr(mapping, "madvise"):
             mapping.madvise(mmap.MADV_DONTNEED)
+
+
+def in_blocks(ids: NDArray[np.integer], size: int) -> Iterator[NDArray[np.integer]]:
+    """All of some ids, (N,), in order: blocks of ``size``; of mapped ones, few pages stay."""
+    for number, start in enumerate(range(0, len(ids), size), start=1):
+        yield ids[start : start + size]
+        if number % _RELEASE == 0:
+            release_pages()
 
 
 def write_all(descriptor: int, data: bytes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import IO, TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from charlm.corpus import id_cache
 from charlm.corpus.cleaning import LineCleaning, clean_pieces
 from charlm.corpus.text import TextReader
 from charlm.corpus.text_files import TextFacts
-from charlm.corpus.vocabulary import Counts, Vocabulary, narrow_code_points
+from charlm.corpus.vocabulary import BLOCK, Counts, Vocabulary, narrow_code_points
 
 if TYPE_CHECKING:
     import numpy as np
@@ -93,6 +94,22 @@ def _in_memory(
         ids[start : start + len(block)] = block
         start += len(block)
     return ids
+
+
+def renumbered(ids: NDArray[np.integer], table: NDArray[np.integer]) -> NDArray[np.integer]:
+    """``table[ids]``, (N,), in the type of the table; (V,), its last entry is for higher ids.
+
+    A large result is mapped from a file without a name, if one can be written.
+    """
+
+    def blocks() -> Iterator[NDArray[np.integer]]:
+        # take makes indices of 8 bytes of the ids
+        return (table.take(block, mode="clip") for block in id_cache.in_blocks(ids, BLOCK))
+
+    if len(ids) * table.itemsize >= LARGE:
+        with suppress(OSError):
+            return id_cache.unnamed(blocks(), table.dtype)
+    return _in_memory(blocks(), len(ids), table.dtype)
 
 
 class _Spool:

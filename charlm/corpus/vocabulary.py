@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from charlm.corpus.id_cache import in_blocks
 from charlm.errors import CorpusError, counted, shown
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 UNKNOWN = 0  # the id of <unk>: a character that the vocabulary lacks
 
-_BLOCK = 2**20  # characters encoded at once, to keep intermediate arrays small
+BLOCK = 2**20  # characters encoded at once, to keep intermediate arrays small
 _FIRST = 2**12  # characters
 _MANY = 100  # new characters in a block, for which a sort is faster than a search for each
 _SCALAR_VALUES = 0x110000 - 0x800  # of Unicode: all code points but the surrogates
@@ -65,16 +66,6 @@ def id_type(size: int) -> str:
     return "uint8" if size <= 2**8 else "int16" if size <= 2**15 else "int32"
 
 
-def mapped(ids: NDArray[np.integer], table: NDArray[np.integer]) -> NDArray[np.integer]:
-    """``table[ids]``, (N,), in the type of the table; (V,), its last entry is for higher ids."""
-    import numpy as np
-
-    out = np.empty(len(ids), table.dtype)
-    for start in range(0, len(ids), _BLOCK):  # take makes indices of 8 bytes of the ids
-        table.take(ids[start : start + _BLOCK], mode="clip", out=out[start : start + _BLOCK])
-    return out
-
-
 class Counts:
     """How often each number occurs in arrays of small numbers, and in which order they appear."""
 
@@ -89,8 +80,8 @@ class Counts:
         # The beginning of a text alone, because most characters appear there.
         parts = [numbers] if self._order else [numbers[:_FIRST], numbers[_FIRST:]]
         for part in parts:
-            for start in range(0, len(part), _BLOCK):
-                self._add(part[start : start + _BLOCK])
+            for start in range(0, len(part), BLOCK):
+                self._add(part[start : start + BLOCK])
 
     def _add(self, block: NDArray[np.integer]) -> None:
         import numpy as np
@@ -106,11 +97,11 @@ class Counts:
         self._order += new[np.argsort(firsts)].tolist()
         counts += found
 
-    def most_common(self) -> list[int]:
-        """The numbers that occur, most frequent first, ties by first appearance."""
+    def most_common(self, least: int = 1) -> list[int]:
+        """The numbers that occur ``least`` times, most frequent first, ties by first appearance."""
         counts = self._counts[self._order].tolist()
         order = sorted(range(len(counts)), key=counts.__getitem__, reverse=True)  # stable
-        return [self._order[index] for index in order]
+        return [self._order[index] for index in order if counts[index] >= least]
 
 
 @dataclass(frozen=True)
@@ -162,8 +153,8 @@ class Vocabulary:
         import numpy as np
 
         ids = np.empty(len(text), dtype=np.int64)
-        for start in range(0, len(text), _BLOCK):
-            block = slice(start, start + _BLOCK)
+        for start in range(0, len(text), BLOCK):
+            block = slice(start, start + BLOCK)
             ids[block] = self._id_of.take(_code_points(text[block]), mode="clip")
         return ids
 
@@ -179,11 +170,15 @@ class Vocabulary:
         table[UNKNOWN] = UNKNOWN
         return table
 
-    def of_ids(self, ids: NDArray[np.integer]) -> Vocabulary:
-        """The vocabulary of the text of ``ids``, (N,) without 0, as `from_text` makes it."""
+    def of_ids(self, ids: NDArray[np.integer], least: int = 1) -> Vocabulary:
+        """The vocabulary of the text of ``ids``, (N,) without 0, as `from_text` makes it.
+
+        Characters that occur less than ``least`` times are left out.
+        """
         counts = Counts(len(self))
-        counts.add(ids)
-        return Vocabulary(tuple(self.characters[id - 1] for id in counts.most_common()))
+        for block in in_blocks(ids, BLOCK):
+            counts.add(block)
+        return Vocabulary(tuple(self.characters[id - 1] for id in counts.most_common(least)))
 
     def decode(self, ids: Sequence[int] | NDArray[np.integer]) -> str:
         """The text of ``ids``, (N,); id 0 becomes U+FFFD. An id out of range is a ValueError."""
@@ -194,8 +189,8 @@ class Vocabulary:
         import numpy as np
 
         ids = np.asarray(ids)
-        for start in range(0, len(ids), _BLOCK):
-            block = ids[start : start + _BLOCK].astype(np.int64)
+        for start in range(0, len(ids), BLOCK):
+            block = ids[start : start + BLOCK].astype(np.int64)
             if not 0 <= block.min() <= block.max() < len(self):
                 raise ValueError(f"ids must lie in 0 to {len(self) - 1}")
             raw: bytes = self.code_points[block].tobytes()

@@ -15,6 +15,7 @@ from charlm.recurrent.bidirectional import Bidirectional
 from charlm.recurrent.build import build_layer
 from charlm.recurrent.cells import CELLS
 from charlm.recurrent.elman import ElmanCell
+from charlm.recurrent.gru import GRUCell
 from charlm.recurrent.lstm import LSTMCell
 
 
@@ -90,6 +91,56 @@ def lstm_by_hand(
         output, state = cell(x_row, state)
         results = *gates[:2], gates[3], float(state.cell), float(output)
         steps.append(LSTMStep(number, [*map(float, x)], *results))
+    return steps
+
+
+class GRUStep(NamedTuple):
+    """A step of `gru_by_hand`."""
+
+    step: int
+    inputs: list[float]  # (3,)
+    reset_gate: float
+    update_gate: float
+    candidate: float
+    output: float  # the hidden unit after the step
+
+
+@torch.no_grad()
+def gru_by_hand(
+    inputs: Sequence[Sequence[float]] = (
+        *((0.5, 1, 0), (0.5, 1, 0), (0.9, 0, 0)),
+        *((-0.2, 1, 1), (0.3, 0, 0), (1, 0.5, 1)),
+    ),
+) -> list[GRUStep]:
+    """A GRU of one unit. The second and the third input open and close its gates.
+
+    ::
+
+        reset gate  r = sigmoid(10 - 20 x3)     closed where x3 = 1, else open
+        update gate z = sigmoid(10 - 20 x2)     closed where x2 = 1, half open where x2 = 0.5
+        candidate   n = tanh(x1 + r h)
+        output      h' = (1 - z) n + z h
+
+    Both kinds of `GRUCell` give these numbers, because the recurrent weight is 1. A step has three
+    inputs.
+    """
+    cell = GRUCell(3, 1, reset="after")
+    for parameter in cell.parameters():
+        nn.init.zeros_(parameter)
+    # The gates' columns: reset, update, candidate.
+    cell.weight_input[2, 0] = cell.weight_input[1, 1] = -20
+    cell.weight_input[0, 2] = cell.weight_hidden[0, 2] = 1
+    cell.bias.copy_(torch.tensor([10.0, 10.0, 0.0]))
+    state = cell.initial_state(1)
+    steps = []
+    for number, x in enumerate(inputs, start=1):
+        x_row = torch.tensor([x], dtype=torch.float32)
+        projected = cell.project(x_row)[0]
+        reset, update = torch.sigmoid(projected[:2]).tolist()  # they depend on the input alone
+        candidate = math.tanh(float(projected[2]) + reset * float(state.hidden))
+        output, state = cell(x_row, state)
+        found = reset, update, candidate, float(output)
+        steps.append(GRUStep(number, [*map(float, x)], *found))
     return steps
 
 

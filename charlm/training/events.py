@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from charlm.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +59,22 @@ class Measured:
     raw: float | None = None
     averaged: float | None = None
 
+    def row(self, task: Task) -> dict[str, Any]:
+        """The line of metrics.jsonl; docs/logs.md describes its fields."""
+        key = task.metric_keys[1]
+        return {
+            "epoch": self.epoch,
+            "step": self.step,
+            **dict(zip(task.metric_keys, (self.train, self.valid), strict=True)),
+            **{f"raw_{key}": self.raw, f"averaged_{key}": self.averaged},
+            "learning_rate": self.learning_rate,
+            "gradient_norm": self.gradient_norm,
+            "largest_gradient_norm": self.largest_gradient_norm,
+            "clipped_share": self.clipped_share,
+            "seconds": self.seconds,
+            task.unit: self.items,
+        }
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sampled:
@@ -92,6 +111,7 @@ class Noticed:
     """Something about the training that the user should know."""
 
     text: str
+    warning: bool = False  # whether something failed
 
 
 Event = Started | Stepped | Measured | Sampled | Noticed | Finished

@@ -7,7 +7,7 @@ carried from batch to batch; the gradient never is.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -20,6 +20,7 @@ from charlm.runs import Run
 from charlm.threads import Threads, threads_given
 from charlm.training.determinism import deterministic
 from charlm.training.events import Event, Finished, Noticed, Started
+from charlm.training.loggers import Logger, MetricsFile, logged
 from charlm.training.objective import Objective
 from charlm.training.saving import Saver
 from charlm.training.trainer import Trainer
@@ -63,6 +64,7 @@ def train(
     device: torch.device,
     should_stop: Callable[[], bool] = lambda: False,
     begun: float | None = None,
+    loggers: Sequence[Logger] = (),
 ) -> Generator[Event, None, None]:
     """Train the run's model on the corpus and fill the run folder.
 
@@ -75,12 +77,24 @@ def train(
             training saves and ends.
         begun: when the user began to wait, by `time.monotonic`; the budget of ``minutes`` counts
             from there. None: now.
+        loggers: get each event before the caller does, beside metrics.jsonl.
 
     Raises:
         CorpusError: the corpus is not the run's, or its train split is too small.
         TrainingError: a loss, gradient or state is not finite. The weights before it are saved.
         RunError: the run folder cannot be written to, is damaged, or another process uses it.
     """
+    events = _train(run, corpus, device, should_stop, begun)
+    return logged(events, [MetricsFile(run), *loggers] if world().first else [])
+
+
+def _train(
+    run: Run,
+    corpus: Any,
+    device: torch.device,
+    should_stop: Callable[[], bool],
+    begun: float | None,
+) -> Generator[Event, None, None]:
     run.check_corpus(corpus)
     begun = time.monotonic() if begun is None else begun
     processes = world()

@@ -162,7 +162,6 @@ class Reports:
         """
         trainer, objective = self._trainer, self._objective
         progress, epoch, task = trainer.progress, trainer.epoch, objective.task
-        valid_key = task.metric_keys[1]
         if not all(bool(each.isfinite().all()) for each in trainer.parameters.values()):
             raise trainer.not_finite("the weights are", progress.step)
         valid = raw = averaged = None
@@ -214,18 +213,7 @@ class Reports:
             samples = trainer.world.from_first(samples)
         # Nothing is recorded before this point: an interrupted report is made again from its start.
         trainer.whole = False
-        trainer.metrics.append(
-            {
-                "epoch": epoch,
-                "step": progress.step,
-                **dict(zip(task.metric_keys, (train, valid), strict=True)),
-                **{f"raw_{valid_key}": raw, f"averaged_{valid_key}": averaged},
-                "learning_rate": progress.learning_rate,
-                **progress.gradients,
-                "seconds": measured.seconds,
-                task.unit: progress.items,
-            }
-        )
+        trainer.metrics.append(measured.row(task))
         trainer.samples += [dict(vars(sample)) for sample in samples]
         if samples:
             progress.next_samples = trainer.share + 1 / REPORTS

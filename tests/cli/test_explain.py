@@ -8,7 +8,10 @@ import pytest
 
 from charlm.cli import run
 
-EXAMPLES = ["memory", "lstm", "gradients", "parameters", "clipping"]
+EXAMPLES = [
+    *("memory", "lstm", "gru", "gradients", "parameters"),
+    *("perplexity", "clipping", "sampling"),
+]
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
@@ -19,7 +22,7 @@ def test_each_example_is_a_table_and_json(capsys, example):
     assert len(lines) > 4
     assert err == ""
     assert all(len(line) <= 80 for line in lines)
-    assert "network" in out or "LSTM" in out  # what the table is about
+    assert lines[0].endswith((".", ","))  # words come before the table
     assert run(["explain", example, "--json"]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)
@@ -42,6 +45,29 @@ def test_lstm(capsys):
     rows = [line.split() for line in capsys.readouterr().out.splitlines()[-5:]]
     assert [row[6] for row in rows] == ["3.00", "7.00", "7.00", "7.00", "0.00"]
     assert [row[8] for row in rows] == ["0.00", "0.00", "0.00", "7.00", "0.00"]
+
+
+def test_gru(capsys):
+    run(["explain", "gru"])
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[-6:]]
+    assert [row[4:6] for row in rows[2:4]] == [["1.0000", "1.0000"], ["0.0000", "0.0000"]]
+    assert rows[1][7] == rows[2][7] != rows[3][7] == rows[4][7]
+
+
+def test_perplexity(capsys):
+    run(["explain", "perplexity"])
+    out = capsys.readouterr().out
+    assert "'a'     'n'        (2 + 1) / (2 + 3)       0.6000  0.5108  0.7370" in out
+    assert "perplexity exp(0.5473) = 2 ^ 0.7896 = 1.7286" in out
+    assert out.endswith("27                           0.0370  3.2958  4.7549       27.00\n")
+
+
+def test_sampling(capsys):
+    run(["explain", "sampling"])
+    random, consecutive = capsys.readouterr().out.split("consecutive sampling\n")
+    assert random.count("nothing: zeros") == 6
+    assert consecutive.count("nothing: zeros") == 2
+    assert consecutive.splitlines()[-1].split("  ")[-1].strip() == "'veller s'"
 
 
 def test_gradients(capsys):

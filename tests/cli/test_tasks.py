@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,6 +177,27 @@ def test_train_says_what_to_type_next_and_that_works(kind, data, charlm):
     assert following.startswith(f"next: {kind.task.next_command(Run.open('my run'))}")
     assert following.endswith(" --run 'my run'")
     assert charlm(*kind.use, "--run", "my run").code == 0
+
+
+def test_log_is_no_setting_of_the_run(kind, data, charlm, monkeypatch):
+    train, folder = [*kind.train, "--run", "a", "--epochs", 1], Path("checkpoints/a")
+    log = ("--log", "tensorboard")
+    refused = charlm(*train, "--log", "tensorbord")
+    assert (refused.code, refused.error) == (2, "unknown logger: 'tensorbord'")
+    with monkeypatch.context() as patch:
+        patch.delitem(sys.modules, "charlm.training.tensorboard", raising=False)
+        patch.setitem(sys.modules, "torch.utils.tensorboard", None)
+        missing = charlm(*train, *log)
+        assert (missing.code, missing.hint) == (1, 'pip install "charlm[tensorboard]"')
+    assert not folder.exists()
+    assert charlm(*train).code == 0
+    resumed = [*kind.command, "train", "--resume", "--run", "a", "--quiet", "--epochs"]
+    for epochs, more in ((2, log), (3, ())):
+        done = charlm(*resumed, epochs, *more)
+        assert (done.code, done.err) == (0, "")
+        assert len(list((folder / "tensorboard").glob("events.*"))) == 1
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert rows == Run.open(folder).metrics
 
 
 @pytest.mark.parametrize(

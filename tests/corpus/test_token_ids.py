@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import threading
 import tracemalloc
@@ -184,6 +185,25 @@ def test_a_cache_folder_that_cannot_be_made(tmp_path, small_pieces, monkeypatch)
     found = encoded(file)[0]
     assert len(found.notices) == 1
     assert found.vocabulary.decode(found.ids) == normalised(NAMED)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int32"])
+def test_ids_of_another_vocabulary(monkeypatch, small_pieces, dtype):
+    """In memory, in a file without a name, and in memory if the file cannot be written."""
+    table = np.arange(3, -1, -1).astype(dtype)
+    ids = (np.arange(1000) % 5).astype("uint8")
+    small, large = token_ids.renumbered(ids[:7], table), token_ids.renumbered(ids, table)
+    assert small.base is None
+    assert isinstance(large.base.obj, mmap.mmap)
+    assert cached() == []
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(id_cache, "write_all", full)
+    for found in (large, token_ids.renumbered(ids, table)):
+        assert found.dtype == dtype
+        assert found.tolist() == [*([3, 2, 1, 0, 0] * 200)]
 
 
 def test_starts_at_the_same_time_do_not_disturb_each_other(tmp_path, small_pieces):

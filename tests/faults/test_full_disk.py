@@ -337,7 +337,7 @@ shutil.copytree(folder, copy)
     assert found.notices == ()
     assert found.checkpoint.folder.name == "checkpoint-000002"
     assert found.training["progress"]["step"] == 2
-    no_left_over(found.folder)
+    no_left_over(found.folder, "metrics.jsonl")
 
     code, text, err = generated
     assert (code, err) == (0, [])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from charlm.recurrent import examples
-from charlm.recurrent.examples import gradient_norms, lstm_by_hand, memory
+from charlm.recurrent.examples import gradient_norms, gru_by_hand, lstm_by_hand, memory
 
 
 def test_the_same_input_gives_another_output_when_it_comes_again():
@@ -25,6 +27,19 @@ def test_the_lstm_by_hand():
     assert [round(step.output_gate) for step in steps] == [0, 0, 0, 1, 0]
     steps = lstm_by_hand([(5, 0, 1), (5, 1, 1), (0, 0, 1), (0, -1, 1), (0, 0, 1)])
     assert [round(step.output, 2) for step in steps] == [0, 5, 5, 0, 0]
+
+
+def test_the_gru_by_hand():
+    steps = gru_by_hand()
+    added = math.tanh(0.5 + math.tanh(0.5))
+    half = (math.tanh(1) + math.tanh(-0.2)) / 2
+    expected = [math.tanh(0.5), added, added, *[math.tanh(-0.2)] * 2, half]
+    assert [step.output for step in steps] == pytest.approx(expected, abs=2e-4)
+    before = 0.0
+    for step in steps:
+        z = step.update_gate
+        assert step.output == pytest.approx((1 - z) * step.candidate + z * before, abs=1e-6)
+        before = step.output
 
 
 @pytest.mark.parametrize("radius", [0.9, 1.2])

@@ -404,6 +404,7 @@ OTHERS = {
         "distinct": True,
         "max_chars": 3999,
         "vocabulary_from": "kept",
+        "min_count": 2,
         "split": (0.8, 0.1, 0.1),
     },
     "model": {

@@ -100,6 +100,7 @@ class LanguageModelTask(Task):
             exclude=section.exclude,
             max_chars=section.max_chars,
             vocabulary_from=section.vocabulary_from,
+            min_count=section.min_count,
             split=section.split,
             progress=progress,
         )

@@ -73,6 +73,13 @@ class TextSection(DataSection):
         "characters that are kept.",
         choices=("whole", "kept"),
     )
+    min_count: int = setting(
+        1,
+        "Leave characters out of the vocabulary that occur less often there: they are unknown to "
+        "the model. A large text has thousands of characters that occur once or twice.",
+        at_least=1,
+        at_most=10**9,
+    )
     split: tuple[float, ...] | None = setting(
         None,
         "Sizes of the train, valid and test splits: three fractions with the sum 1, or numbers of "

@@ -11,8 +11,8 @@ from charlm.corpus.cleaning import check_cleaning
 from charlm.corpus.sources import find_source
 from charlm.corpus.splits import DEFAULT_SPLIT, SPLITS, byte_split, split_sizes
 from charlm.corpus.text import TextReader, source_words
-from charlm.corpus.token_ids import encode_text
-from charlm.corpus.vocabulary import Vocabulary, mapped
+from charlm.corpus.token_ids import encode_text, renumbered
+from charlm.corpus.vocabulary import Vocabulary
 from charlm.errors import CorpusError, UsageError, counted, did_you_mean, shown
 from charlm.tasks.language_model.config import LanguageModelConfig
 from charlm.tasks.language_model.lines import BOUNDARY, arrange_lines, line_hashes
@@ -149,6 +149,7 @@ def load_corpus(
     exclude: Sequence[str] = (),
     max_chars: int | None = None,
     vocabulary_from: str = "whole",
+    min_count: int = 1,
     split: Sequence[float] | None = None,
     vocabulary: Vocabulary | None = None,
     progress: bool = False,
@@ -164,6 +165,7 @@ def load_corpus(
         vocabulary_from: ``whole`` takes the vocabulary from the whole cleaned text, so that ids
             do not depend on ``max_chars``, as d2l 0.17 does; ``kept`` takes it from the kept
             characters, as d2l-zh v1 does.
+        min_count: leave characters out of the vocabulary that occur less often there.
         split: as in ``split_sizes``, of characters or of lines; None is the catalogue's split, or
             ``DEFAULT_SPLIT``. Counts are scaled if ``max_chars`` shortened the text; the
             catalogue's counts always are.
@@ -213,10 +215,17 @@ def load_corpus(
         sizes = split_sizes(len(kept), parts, scale_counts=scale_counts)
     if vocabulary is None:
         counted_ids = whole if vocabulary_from == "whole" else kept
-        vocabulary = own if counted_ids is read.ids else own.of_ids(counted_ids)
+        vocabulary = own
+        if min_count > 1 or counted_ids is not read.ids:
+            vocabulary = own.of_ids(counted_ids, min_count)
+        if len(vocabulary) == 1:
+            raise CorpusError(
+                f"no character of {source_words(found.path)} occurs {min_count:,} times",
+                "set a smaller corpus.min_count",
+            )
     ids, exact = kept, None
     if vocabulary != own:
-        ids = mapped(kept, vocabulary.ids_from(own))
+        ids = renumbered(kept, vocabulary.ids_from(own))
         exact = None if ids.all() else (own, kept)
     ids = ids.view()  # of an array that is writable, which torch asks for
     ids.setflags(write=False)

@@ -78,6 +78,22 @@ def test_max_chars_and_vocabulary_from(novel):
     assert more.notices == ("the text has 640 characters, fewer than 5,000: all kept",)
 
 
+def test_characters_that_are_rare_are_unknown(tmp_path):
+    file = tmp_path / "a.txt"
+    file.write_text("abacabad" * 5 + "x")
+    corpus = load_corpus(str(file), min_count=6, split=(1, 0, 0))
+    assert corpus.vocabulary == Vocabulary.from_text("aab")
+    assert corpus.text("train") == "abacabad" * 5 + "x"  # the text itself is known
+    assert corpus.ids[:8].tolist() == [1, 2, 1, 0, 1, 2, 1, 0]
+    assert corpus.notices == ("11 of 41 characters are not in the vocabulary",)
+    part = load_corpus(
+        str(file), min_count=3, max_chars=16, vocabulary_from="kept", split=(1, 0, 0)
+    )
+    assert part.vocabulary == Vocabulary.from_text("aab")
+    with pytest.raises(CorpusError, match=r"no character of .* occurs 21 times"):
+        load_corpus(str(file), min_count=21)
+
+
 def test_counts(novel):
     counts = (600, 30, 10)
     assert load_corpus(str(novel), split=counts).split_sizes == counts
