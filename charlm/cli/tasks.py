@@ -30,9 +30,10 @@ from charlm.cli.options import (
 )
 from charlm.cli.output import Output
 from charlm.cli.pictures import picture_kind, write_picture
+from charlm.cli.preparing import Prepared, moved, prepare, train_beside
 from charlm.cli.progress import ProgressBar
 from charlm.cli.settings import takes_section, takes_settings
-from charlm.config import Settings, TaskConfig
+from charlm.config import Settings
 from charlm.corpus import SPLITS
 from charlm.corpus.splits import chosen_split
 from charlm.errors import CorpusError, FetchError
@@ -40,14 +41,9 @@ from charlm.launching import check_launched, launch, one_of_several, rank
 from charlm.report.averages import average_words
 from charlm.report.clipping import gradient_words
 from charlm.report.words import clock, epochs_text
-from charlm.task import EvalOptions, Plan, Task
+from charlm.task import EvalOptions, Task
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    import torch
-
-    from charlm.processes import World
     from charlm.runs import Run
     from charlm.training import Event, Finished, Started
 
@@ -86,7 +82,7 @@ def _train_command(task: Task) -> Any:
             kinds = find_loggers(log)
         if dry_run:
             if not rank():
-                prepared = _prepare(task, given, run, resume, corpora_dir, output)
+                prepared = prepare(task, given, run, resume, corpora_dir, output)
                 _show_plan(task, prepared, given, output)
             return
         if processes is not None and processes > 1 and not one_of_several():
@@ -95,9 +91,9 @@ def _train_command(task: Task) -> Any:
 
         with joined() as world, polled() as stop:
             if not world.first:
-                _train_beside(world, stop, corpora_dir)
+                train_beside(world, stop, corpora_dir)
                 return
-            prepared = _prepare(task, given, run, resume, corpora_dir, output)
+            prepared = prepare(task, given, run, resume, corpora_dir, output)
             world.check_rows(prepared.config.training.batch_size)
             trained = prepared.make_run(run)
             world.from_first((trained, begun))
@@ -124,74 +120,8 @@ def _train_command(task: Task) -> Any:
     return train
 
 
-@dataclasses.dataclass(frozen=True)
-class _Prepared:
-    """A training that can begin: its data, its configuration with the chosen backend, its device.
-
-    ``opened`` is the run to resume; None: the run is new.
-    """
-
-    plan: Plan
-    config: TaskConfig
-    device: torch.device
-    opened: Run | None
-
-    def make_run(self, name: str | None) -> Run:
-        """The run, whose folder is made if it is new."""
-        from charlm.runs import Run
-
-        made = self.opened or Run.create(name, self.config, self.plan.corpus)
-        made.config = self.config
-        return made
-
-
-def _prepare(
-    task: Task,
-    given: Mapping[str, Settings],
-    run: str | None,
-    resume: bool,
-    corpora_dir: Path | None,
-    output: Output,
-) -> _Prepared:
-    from charlm.runs import Run
-
-    opened = Run.open_to_resume(task, run, given.values(), output.warn) if resume else None
-    if opened is None:
-        plan = task.plan([*given.values()], corpora_dir, progress=not output.quiet)
-    else:
-        try:
-            corpus = opened.load_corpus(corpora_dir, progress=not output.quiet)
-        except CorpusError as error:
-            if not isinstance(error.__cause__, FileNotFoundError):
-                raise
-            raise CorpusError(error.message, _moved(task)) from error
-        plan = task.complete(opened.config, corpus)
-    for notice in (*plan.corpus.notices, *plan.notices):
-        output.note(notice)
-    for warning in plan.warnings:
-        output.warn(warning)
-    for warning in plan.config.idle_notices(given.values()):
-        output.warn(warning)
-    from charlm.models.build import prepare_device
-
-    return _Prepared(plan, *prepare_device(plan.config), opened)
-
-
-def _train_beside(world: World, stop: StopFlag, corpora_dir: Path | None) -> None:
-    """Take part in the training of the process with rank 0, which shows and writes everything."""
-    from charlm.models.build import prepare_device
-    from charlm.training import Finished, train
-
-    nothing: Any = None
-    run, begun = world.from_first(nothing)
-    corpus, (_, device) = run.load_corpus(corpora_dir), prepare_device(run.config)
-    for event in train(run, corpus, device=device, should_stop=stop, begun=begun):
-        if isinstance(event, Finished) and event.interrupted:
-            stop.raise_if_set()
-
-
 def _show_plan(
-    task: Task, prepared: _Prepared, given: Mapping[str, Settings], output: Output
+    task: Task, prepared: Prepared, given: Mapping[str, Settings], output: Output
 ) -> None:
     """Print the data, the model and all settings, for ``--dry-run``."""
     plan, config, opened = prepared.plan, prepared.config, prepared.opened
@@ -368,13 +298,12 @@ def _eval_command(task: Task) -> Any:
         except CorpusError as error:
             if source is not None:
                 raise
-            moved = _moved(task)
-            left_out = options.without_data()
+            hint, left_out = moved(task), options.without_data()
             if left_out is None:
-                hint = error.hint if isinstance(error, FetchError) else moved
+                hint = error.hint if isinstance(error, FetchError) else hint
                 raise CorpusError(error.message, hint) from error
             corpus = None
-            output.warn(f"{error.message}; {left_out} ({moved})")
+            output.warn(f"{error.message}; {left_out} ({hint})")
         name = "" if corpus is None else chosen_split(split, corpus.split_sizes, task.min_split)
         with polled() as stop:
             report = task.evaluate(opened, corpus, name, select_device(device), stop, options)
@@ -383,10 +312,6 @@ def _eval_command(task: Task) -> Any:
             write_picture(plot, report.picture(kind), output)
 
     return evaluate
-
-
-def _moved(task: Task) -> str:
-    return f"{task.source_option} says where the data is now"
 
 
 def _predict_command(task: Task) -> Any:
