@@ -298,12 +298,12 @@ def _eval_command(task: Task) -> Any:
         except CorpusError as error:
             if source is not None:
                 raise
-            hint, left_out = moved(task), options.without_data()
+            left_out = options.without_data()
             if left_out is None:
-                hint = error.hint if isinstance(error, FetchError) else hint
+                hint = error.hint if isinstance(error, FetchError) else moved(task)
                 raise CorpusError(error.message, hint) from error
             corpus = None
-            output.warn(f"{error.message}; {left_out} ({hint})")
+            output.warn(f"{error.message}; {left_out} ({moved(task)})")
         name = "" if corpus is None else chosen_split(split, corpus.split_sizes, task.min_split)
         with polled() as stop:
             report = task.evaluate(opened, corpus, name, select_device(device), stop, options)

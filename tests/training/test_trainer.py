@@ -69,8 +69,9 @@ def test_gradients_with_another_number_of_threads_change_nothing(small, monkeypa
             trainer.update()
     assert same(*(snapshot(trainer.model) for trainer in trainers))
     assert used == [1, 7, 1, 1, 6, 1]  # asked once for each number
-    other = iter([(torch.ones(()), 1, None, [torch.full((2,), 1 + i / 1e6)]) for i in range(2)])
-    monkeypatch.setattr(trainers[0], "_gradients", lambda *_: next(other))
+    loss = {"loss": torch.ones(())}
+    other = iter([(loss, 1, None, [torch.full((2,), 1 + i / 1e6)]) for i in range(2)])
+    monkeypatch.setattr(trainers[0]._gradients, "fill", lambda *_, **__: next(other))
     assert not trainers[0].may_use(5)
     trainers[0].share = 0.9  # by the clock
     assert trainers[0].may_use(5)
