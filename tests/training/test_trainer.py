@@ -14,6 +14,7 @@ from charlm.runs import Run
 from charlm.tasks.language_model.corpus import load_corpus
 from charlm.tasks.language_model.perplexity import evaluate
 from charlm.training import Measured, Stepped
+from charlm.training import gradients as gradients_module
 from charlm.training import reports as reports_module
 from charlm.training import trainer as trainer_module
 from charlm.training.loop import open_trainer
@@ -176,9 +177,9 @@ def test_bad_step_is_not_made(small, what, monkeypatch, follow, checkpoint_conte
             norm = poisoned(gradient_norm, lambda result: result + math.inf)
             patch.setattr(trainer_module, "gradient_norm", norm)
         else:
-            mapped = trainer_module.map_state
+            mapped = gradients_module.map_state
             infinite = poisoned(mapped, lambda state: mapped(lambda t: t + math.inf, state))
-            patch.setattr(trainer_module, "map_state", infinite)
+            patch.setattr(gradients_module, "map_state", infinite)
         message = rf"the {what} is not finite at step {bad}, after .+ {small.task.unit}"
         with pytest.raises(TrainingError, match=message) as caught:
             follow(run, small.corpus)
