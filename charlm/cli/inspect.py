@@ -13,9 +13,12 @@ from charlm.cli.files import check_file, check_not_read
 from charlm.cli.interrupts import polled
 from charlm.cli.options import RUN, CorporaDir, Split, open_run, takes_output
 from charlm.cli.output import Output
-from charlm.cli.pictures import Html, Plot, picture_kind, write_page, write_picture
+from charlm.cli.pictures import Html, Plot, picture_kind, write_picture
+from charlm.cli.surprisal import show_surprisal
+from charlm.cli.text_source import Source
+from charlm.cli.units import show_units
 from charlm.corpus.splits import chosen_split
-from charlm.errors import CorpusError, RunError, UsageError, shown
+from charlm.errors import RunError, UsageError
 from charlm.tasks import LANGUAGE_MODEL
 
 if TYPE_CHECKING:
@@ -26,7 +29,13 @@ if TYPE_CHECKING:
 
 SHORTEST = 3  # characters that a split must have
 SHOWN_DISTANCES = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)  # and the furthest
-LENGTH, MOST = 1000, 100_000  # characters of --surprisal
+MOST = 100_000  # characters of --surprisal and --units
+USES = {
+    **{"text": ("surprisal", "units"), "length": ("surprisal", "units")},
+    **{"html": ("surprisal", "units"), "distances": ("memory",), "plot": ("memory",)},
+    **{"unit": ("units",), "clamp": ("units",), "run": ("memory", "context")},
+}
+"""The options that not every measurement uses, and those that do; several runs as ``run``."""
 BAR = 12  # the longest bar: one character for each power of ten
 BLANK = " " * (BAR + 1)  # in place of a bar
 
@@ -49,20 +58,43 @@ def inspect(
             help="Show which characters of a text surprise the model, and what it had expected.",
         ),
     ] = False,
+    units: Annotated[
+        bool,
+        typer.Option(
+            "--units",
+            help="Find units that track something in the text, and measure whether it matters.",
+        ),
+    ] = False,
+    unit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|LAYER.N|LAYER.PART.N",
+            help="With --units: show this unit instead, such as 17, or 2.cell.17.",
+        ),
+    ] = None,
+    clamp: Annotated[
+        float | None,
+        typer.Option(
+            metavar="VALUE", help="With --unit: hold the unit at this value. [default: its mean]"
+        ),
+    ] = None,
     text: Annotated[
         str | None,
         typer.Option(
             metavar="FILE",
-            help="With --surprisal: this text instead of a split of the run's corpus; - reads "
-            "standard input.",
+            help="With --surprisal or --units: this text instead of a split of the run's corpus; "
+            "- reads standard input.",
         ),
     ] = None,
     length: Annotated[
-        int,
+        int | None,
         typer.Option(
-            metavar="N", min=2, max=MOST, help="With --surprisal: the first N characters."
+            metavar="N",
+            min=2,
+            max=MOST,
+            help="With --surprisal or --units: the first N characters. [default: 1000, or 20000]",
         ),
-    ] = LENGTH,
+    ] = None,
     run: Annotated[
         list[str] | None,
         typer.Option(
@@ -71,9 +103,14 @@ def inspect(
         ),
     ] = None,
     distances: Annotated[
-        int,
-        typer.Option(metavar="N", min=1, max=2000, help="The largest distance k, in characters."),
-    ] = 100,
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=2000,
+            help="With --memory: the largest distance k, in characters. [default: 100]",
+        ),
+    ] = None,
     split: Split = None,
     plot: Plot = None,
     html: Html = None,
@@ -92,31 +129,42 @@ def inspect(
 
     --surprisal colours a text by the bits of each character, and lists the most surprising ones.
     On the page of --html, pointing at a character shows what the model had expected.
+
+    --units names the units that show a feature of the text, such as the place in the line, and
+    measures what the prediction loses when such a unit is held at its mean. docs/units.md says how.
     """
-    if memory + context + surprisal != 1:
+    asked = {"memory": memory, "context": context, "surprisal": surprisal, "units": units}
+    if sum(asked.values()) != 1:
         raise UsageError(
-            "charlm inspect measures one thing at a time: give --memory, --context or --surprisal",
+            "charlm inspect measures one thing at a time: give --memory, --context, --surprisal or "
+            "--units",
             "charlm inspect --memory measures how far back a model remembers",
         )
-    if surprisal:
-        if plot or len(run or ()) > 1:
-            raise UsageError("--surprisal takes one run and no --plot", "leave the others out")
-        if html:
-            check_file("--html", html)
-            check_not_read("--html", html, [text])
-        opened = open_run(LANGUAGE_MODEL, run[0] if run else None, output)
-        _show_surprisal(opened, text, split, length, html, corpora_dir, output)
-        return
+    (measurement,) = (name for name, wanted in asked.items() if wanted)
+    several = run if run and len(run) > 1 else None
+    given = {"text": text, "length": length, "distances": distances, "plot": plot, "html": html}
+    _check_options(measurement, {**given, "unit": unit, "clamp": clamp, "run": several})
+    if clamp is not None and (unit is None or not math.isfinite(clamp)):
+        raise UsageError("--clamp holds one unit at a number", "name it with --unit")
+    if text is not None and split is not None:
+        raise UsageError("--text and --split are both given", "give only one of them")
+    kind = picture_kind(plot) if plot else ""
     if html:
-        raise UsageError("--html is for --surprisal", "leave it out, or give --surprisal")
-    if text is not None:
-        raise UsageError("--text is for --surprisal", "leave it out, or give --surprisal")
+        check_file("--html", html)
+        check_not_read("--html", html, [text])
+    if surprisal or units:
+        opened = open_run(LANGUAGE_MODEL, run[0] if run else None, output)
+        _check_running_text(opened, f"--{measurement}")
+        source = Source(text, split, length, corpora_dir)
+        if units:
+            show_units(opened, source, unit, clamp, html, output)
+        else:
+            show_surprisal(opened, source, html, output)
+        return
     if context:
-        if plot:
-            raise UsageError("--context draws no picture", "leave --plot out")
         _show_context(_open(run, output), split, corpora_dir, output)
         return
-    kind = picture_kind(plot) if plot else ""
+    distances = distances or 100
     from charlm.tasks.language_model.memory import THRESHOLD
 
     runs = _open(run, output)
@@ -146,6 +194,15 @@ def inspect(
             for label, found in memories.items()
         ]
         write_picture(plot, memory_picture(curves, THRESHOLD, kind), output)
+
+
+def _check_options(measurement: str, given: dict[str, Any]) -> None:
+    """Refuse an option that the measurement does not use, and text and split together."""
+    for option, value in given.items():
+        if value is not None and measurement not in USES[option]:
+            several = "more than one --run" if option == "run" else f"--{option}"
+            uses = " or ".join(f"--{each}" for each in USES[option])
+            raise UsageError(f"--{measurement} does not use {several}", f"it is for {uses}")
 
 
 def _check_running_text(run: Run, option: str) -> None:
@@ -199,51 +256,6 @@ def _show_context(
         enough = f"{found.enough} characters" if found.enough else "more than these"
         output.text(f"within {ENOUGH - 1:.0%} of the whole with the last {enough}")
     output.json({"runs": contents})
-
-
-def _show_surprisal(
-    run: Run,
-    text: str | None,
-    split: str | None,
-    length: int,
-    html: Path | None,
-    corpora_dir: Path | None,
-    output: Output,
-) -> None:
-    """Measure and print the surprisal of a text, or of a split of the run's corpus."""
-    from charlm.cli.surprisal import measure, show
-
-    _check_running_text(run, "--surprisal")
-    if text is not None and split is not None:
-        raise UsageError("--text and --split are both given", "give only one of them")
-    corpus: Any = None
-    try:
-        corpus = run.load_corpus(corpora_dir)
-    except CorpusError as error:
-        if text is None:
-            raise
-        output.warn(f"no n-gram, because {error.message}")
-    if text is not None:
-        other = LANGUAGE_MODEL.own_text(run, text, None)
-        where = shown(text)
-        found = measure(run, corpus, other, "train", length, where)
-    else:
-        split = chosen_split(split, corpus.split_sizes, SHORTEST)
-        where = f"{corpus.name}, {split} split"
-        known = None if split == "train" else corpus
-        found = measure(run, known, corpus, split, length, where)
-    content = show(found, run.vocabulary, where, output)
-    output.json({"run": str(run.folder), "split": split, **content})
-    if html:
-        from charlm.pages import page
-
-        made = page(
-            "surprisal.html",
-            title=f"Surprisal of {where}",
-            data={"run": run.folder.name, "where": where, **content},
-            scripts=["surprisal.js"],
-        )
-        write_page(html, made, output)
 
 
 def _open(given: list[str] | None, output: Output) -> dict[str, Run]:

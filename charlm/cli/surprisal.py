@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
-import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charlm.cli.interrupts import polled
+from charlm.cli.marked import Piece, has_colours, marked
 from charlm.cli.output import Output
+from charlm.cli.pictures import write_page
+from charlm.cli.text_source import Source
 from charlm.errors import CorpusError, shown
 
 if TYPE_CHECKING:
@@ -26,19 +28,13 @@ LEVELS = (
     *((4, "black on color(215)"), (8, "black on color(203)")),
 )
 MARKED = 4  # bits from which a character is in brackets where there are no colours
-Piece = tuple[str, str]  # a text and its style
+LENGTH = 1000  # characters that are read
 PLACES = 10  # that are listed
 CONTEXT = 24  # characters before a place that are shown
 
 
-def measure(
-    run: Run, corpus: Corpus | None, text: Corpus, split: str, length: int, where: str
-) -> Surprisal:
-    """The surprisal of the first ``length`` characters of a split of a text.
-
-    Args:
-        corpus: the run's, for the n-gram; None: it is missing, or the text is its train split.
-        where: the text and the split, for people.
+def show_surprisal(run: Run, source: Source, html: Path | None, output: Output) -> None:
+    """Measure and print the surprisal of a text, or of a split of the run's corpus.
 
     Raises:
         CorpusError: there are fewer than two characters.
@@ -47,19 +43,33 @@ def measure(
 
     from charlm.tasks.language_model.surprisal import surprisal
 
-    ids, characters = text.read(split)
+    corpus: Corpus | None = None
+    try:
+        corpus = run.load_corpus(source.corpora_dir)
+    except CorpusError as error:
+        if source.text is None:
+            raise
+        output.warn(f"no n-gram, because {error.message}")
+    ids, characters, split, where = source.read(run, corpus, LENGTH)
     if len(ids) < 2:
         raise CorpusError(f"{where} has one character; surprisal needs at least two")
-    train = None if corpus is None else corpus.split("train")
+    train = None if corpus is None or split == "train" else corpus.split("train")
     with polled() as stop:
-        return surprisal(
-            run.load_model(),
-            run.vocabulary,
-            np.asarray(ids[:length]),
-            characters[:length],
-            train,
-            should_stop=stop,
+        found = surprisal(
+            run.load_model(), run.vocabulary, np.asarray(ids), characters, train, should_stop=stop
         )
+    content = show(found, run.vocabulary, where, output)
+    output.json({"run": str(run.folder), "split": split, **content})
+    if html:
+        from charlm.pages import page
+
+        made = page(
+            "surprisal.html",
+            title=f"Surprisal of {where}",
+            data={"run": run.folder.name, "where": where, **content},
+            scripts=["surprisal.js"],
+        )
+        write_page(html, made, output)
 
 
 def show(found: Surprisal, vocabulary: Vocabulary, where: str, output: Output) -> dict[str, Any]:
@@ -67,7 +77,7 @@ def show(found: Surprisal, vocabulary: Vocabulary, where: str, output: Output) -
     import numpy as np
 
     bits, ngram = found.bits, found.ngram
-    colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    colours = has_colours()
     words = f"{where}: {np.nanmean(bits):.3f} bits per character"
     if ngram is not None:
         words += f", the n-gram {np.nanmean(ngram):.3f}"
@@ -105,26 +115,14 @@ def _legend(colours: bool) -> list[Piece]:
 
 
 def _marked(found: Surprisal, colours: bool) -> Iterator[Piece]:
-    """The text with colours, or brackets around what is surprising. A marked line end is shown."""
+    """The text with colours, or brackets around what is surprising."""
     import numpy as np
 
     bits = np.nan_to_num(found.bits)
-    levels = np.searchsorted([least for least, _ in LEVELS], bits, side="right") - 1
     if not colours:
-        levels = (bits >= MARKED).astype(levels.dtype)
-    start = 0
-    for level, group in itertools.groupby(levels.tolist()):
-        end = start + len([*group])
-        text, start = found.text[start:end], end
-        if not level:
-            yield text, ""
-        elif not colours:
-            yield "[" + text.replace("\n", "\u21b5\n") + "]", ""
-        else:
-            for line in text.splitlines(keepends=True):
-                content = line.removesuffix("\n")
-                yield (content if content == line else f"{content}\u21b5"), LEVELS[level][1]
-                yield line[len(content) :], ""  # a colour must not run on to the next line
+        return marked(found.text, (bits >= MARKED).tolist(), None)
+    levels = np.searchsorted([least for least, _ in LEVELS], bits, side="right") - 1
+    return marked(found.text, levels.tolist(), [style for _, style in LEVELS])
 
 
 def _places(

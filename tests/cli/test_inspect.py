@@ -263,7 +263,7 @@ def test_surprisal_of_a_split_and_of_a_text(inspect, folder):
         (("--text", "none.txt"), 1, "no file"),
         (("--text", "own.txt", "--split", "test"), 2, "--text and --split"),
         (("--memory",), 2, "one thing at a time"),
-        (("--run", "checkpoints/gru"), 2, "one run"),
+        (("--run", "checkpoints/gru"), 2, "does not use more than one --run"),
     ):
         refused = inspect("--surprisal", "--run", "checkpoints/lstm", *words)
         assert refused.code == code
@@ -327,3 +327,96 @@ def test_context_of_several_runs(inspect):
     assert each["whole"] > 0
     assert inspect("--context", "--plot", "a.png").code == 2
     assert inspect("--context", "--memory").code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wrong", "uses"),
+    [
+        (("--memory", "--length", "50"), "--length", "--surprisal or --units"),
+        (("--memory", "--html", "a.html"), "--html", "--surprisal or --units"),
+        (("--context", "--text", "a.txt"), "--text", "--surprisal or --units"),
+        (("--context", "--distances", "100"), "--distances", "--memory"),
+        (("--surprisal", "--distances", "100"), "--distances", "--memory"),
+        (("--surprisal", "--plot", "a.png"), "--plot", "--memory"),
+        (("--units", "--plot", "a.png"), "--plot", "--memory"),
+        (("--surprisal", "--unit", "3"), "--unit", "--units"),
+        (("--memory", "--clamp", "0"), "--clamp", "--units"),
+        (("--units", "--run", "a", "--run", "b"), "more than one --run", "--memory or --context"),
+    ],
+)
+def test_an_option_that_a_measurement_does_not_use(inspect, arguments, wrong, uses):
+    refused = inspect(*arguments)
+    assert (refused.code, refused.error) == (2, f"{arguments[0]} does not use {wrong}")
+    assert refused.hint == f"it is for {uses}"
+
+
+@pytest.fixture
+def long_text(folder):
+    (folder / "long.txt").write_text("It is <b>late</b>.\nWe (you and I) go.\n" * 70)
+    return ("--units", "--run", "checkpoints/lstm", "--text", "long.txt")
+
+
+def test_units_of_a_text(inspect, long_text, folder, monkeypatch):
+    code, out, err = inspect(*long_text)
+    assert code == 0, err
+    assert out.startswith("'long.txt', 2,")
+    for title in ("the best units of the other features", "features of the shuffled text: "):
+        assert title in out
+    found = inspect(*long_text, "--json", "--html", "units.html")
+    content = found.json
+    assert content["units"] == 16
+    assert {"inside brackets", "place in the line", "after ' '"} <= {
+        each["feature"] for each in content["features"]
+    }
+    assert all(0 <= each["knows"] <= 1 for each in content["features"])
+    assert content["shuffled"] < 0.25
+    assert "page: units.html" in found.err
+    assert (folder / "units.html").stat().st_size > 10_000
+    monkeypatch.setattr("charlm.cli.units.LARGEST", 16 * 2100)
+    refused = inspect(*long_text)
+    assert (refused.code, refused.hint) == (2, "give --length 2100 or less")
+
+
+def test_one_unit_of_a_text(inspect, long_text, folder):
+    for name in ("5", "1.5", "1.hidden.5"):
+        found = inspect(*long_text, "--unit", name, "--json", "--quiet").json
+        assert found["unit"] == "1.hidden.5"
+        assert len(found["values"]) == len(found["text"]) == found["characters"]
+    code, out, _ = inspect(*long_text, "--unit", "1.cell.2", "--clamp", "0.25", "--html", "u.html")
+    assert code == 0
+    assert "unit 1.cell.2" in out
+    assert "held at 0.250, the next character costs " in out
+    assert "[in brackets]: " in out
+    assert r"\u003cb\u003elate" in (folder / "u.html").read_text()  # the text is data
+    for given in ("9", "2.5", "1.state.5", "1.cell.8", "a", "-1", "1.cell.2.3", "", "9" * 5000):
+        refused = inspect(*long_text, f"--unit={given}")
+        assert refused.code == 2
+        assert "is no unit of this model" in refused.error
+        assert "parts hidden and cell, N from 0 to 7" in refused.hint
+    for words, code, wrong in (
+        (("--clamp", "1"), 2, "--clamp holds one unit"),
+        (("--unit", "5", "--clamp", "nan"), 2, "--clamp holds one unit"),
+        (("--length", "100"), 1, "--units needs 2,000"),
+        (("--split", "test"), 2, "--text and --split"),
+    ):
+        refused = inspect(*long_text, *words)
+        assert refused.code == code
+        assert wrong in refused.error
+
+
+def test_units_in_colours_and_in_brackets(monkeypatch, capsys):
+    from charlm.cli import units as module
+    from charlm.cli.output import Output
+
+    drawn = {"text": "ab\ncd", "levels": [-1, -0.2, 0.7, 0.1, 1], "side": 1}
+    module._draw("1.cell.3, digit", drawn, Output())
+    out = capsys.readouterr().out
+    assert out == "\n1.cell.3, digit    [in brackets]: high values\n\nab[\u21b5\n]c[d]\n"
+    module._draw("1.cell.3, digit", {**drawn, "side": -1}, Output())
+    assert "low values\n\n[a]b\ncd\n" in capsys.readouterr().out
+    pieces = []
+    monkeypatch.setattr(module, "has_colours", lambda: True)
+    monkeypatch.setattr(Output, "coloured", lambda self, given: pieces.extend(given))
+    module._draw("1.cell.3, digit", drawn, Output())
+    styles = {text: module.STYLES.index(style) for text, style in pieces if style and text != " "}
+    assert styles == {"a": 0, "b": 2, "\u21b5": 5, "d": 6}

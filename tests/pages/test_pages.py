@@ -93,3 +93,42 @@ def test_the_page_on_desktop_and_phone(picture, file):
         "surprisal",
         lambda shown: shown.locator("#text span").nth(10).hover(),
     )
+
+
+def units(text, words="place in the line: 17 and more", **more):
+    cost = {"held_at": 0.2, "everywhere": 0.01, "there": 0.2, "elsewhere": -0.004, "random": None}
+    found = {"unit": "2.cell.17", "feature": words, "words": words, "tracks": True, "cost": cost}
+    found = {**found, "knows": 0.6, "untrained": 0.1, "more_units": 3}
+    levels = [round((place % 21 - 10) / 10, 2) for place in range(len(text))]
+    data = {"run": "a run", "where": "a text", "characters": 20_000, "units": 768}
+    features = [found, {**found, "unit": "1.hidden.4", "tracks": False, "cost": None}]
+    drawn = [{**found, "text": text, "levels": levels, "side": 1}]
+    data = {**data, "shuffled": 0.02, "features": features, "drawn": drawn, **more}
+    return page("units.html", title="Units", data=data, scripts=["units.js"])
+
+
+def test_units_are_drawn_as_text(visit, file):
+    text = "ab" + "".join(HOSTILE)
+    shown = visit(file(units(text, words=text)))
+    drawn = shown.locator(".text").evaluate("element => element.textContent")
+    assert drawn.replace("\u21b5", "") == text
+    assert shown.locator("#drawn h2").evaluate("element => element.textContent").endswith(text)
+    assert shown.locator("img").count() == 0
+    assert shown.locator("main script").count() == 0
+
+
+def test_the_page_of_units(visit, file, picture):
+    text = "The Time Traveller (for so it will be convenient)\nto speak of him. \u65f6\u95f4\n" * 5
+    shown = visit(file(units(text)))
+    assert shown.locator("#found td").all_inner_texts() == [
+        *("2.cell.17", "place in the line: 17 and more", "60%", "10%", "3"),
+        *("+0.200", "\u22120.004", "\u2013"),
+    ]
+    spans = shown.locator(".text span")
+    assert spans.first.get_attribute("class") == "low3"
+    assert {each.get_attribute("class") for each in spans.all()} == {
+        *("low1", "low2", "low3", None, "high1", "high2", "high3")
+    }
+    picture(file(units(text)), "units")
+    empty = visit(file(units(text, features=[], drawn=[])))
+    assert "No unit tracks anything." in empty.locator("#found").inner_text()
