@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from charlm.cli.interrupts import StopFlag
+from charlm.cli.interrupts import polled
 from charlm.cli.output import Output
 from charlm.config import Settings, TaskConfig
 from charlm.errors import CorpusError
@@ -79,7 +79,7 @@ def prepare(
     return Prepared(plan, *prepare_device(plan.config), opened)
 
 
-def train_beside(world: World, stop: StopFlag, corpora_dir: Path | None) -> None:
+def train_beside(world: World, corpora_dir: Path | None) -> None:
     """Take part in the training of the process with rank 0, which shows and writes everything."""
     from charlm.models.build import prepare_device
     from charlm.training import Finished, train
@@ -87,9 +87,10 @@ def train_beside(world: World, stop: StopFlag, corpora_dir: Path | None) -> None
     nothing: Any = None
     run, begun = world.from_first(nothing)
     corpus, (_, device) = run.load_corpus(corpora_dir), prepare_device(run.config)
-    for event in train(run, corpus, device=device, should_stop=stop, begun=begun):
-        if isinstance(event, Finished) and event.interrupted:
-            stop.raise_if_set()
+    with polled() as stop:
+        for event in train(run, corpus, device=device, should_stop=stop, begun=begun):
+            if isinstance(event, Finished) and event.interrupted:
+                stop.raise_if_set()
 
 
 def moved(task: Task) -> str:

@@ -7,12 +7,12 @@ import inspect
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from charlm.cli.interrupts import polled
+from charlm.cli.interrupts import StopFlag, polled
 from charlm.cli.options import (
     CorporaDir,
     Device,
@@ -46,6 +46,7 @@ from charlm.task import EvalOptions, Task
 if TYPE_CHECKING:
     from charlm.runs import Run
     from charlm.training import Event, Finished, Started
+    from charlm.training.loggers import Logger
 
 
 LONG_SET_UP = 5  # seconds from which the time with the set-up is shown
@@ -89,35 +90,43 @@ def _train_command(task: Task) -> Any:
             raise typer.Exit(launch(processes, sys.argv[1:]))
         from charlm.processes import joined
 
-        with joined() as world, polled() as stop:
+        with joined() as world:
             if not world.first:
-                train_beside(world, stop, corpora_dir)
+                train_beside(world, corpora_dir)
                 return
             prepared = prepare(task, given, run, resume, corpora_dir, output)
             world.check_rows(prepared.config.training.batch_size)
             trained = prepared.make_run(run)
             world.from_first((trained, begun))
-            corpus, device = prepared.plan.corpus, prepared.device
-            from charlm.training import train as training
-            from charlm.training.summary import score_test_split
-
-            events = training(
-                trained,
-                corpus,
-                device=device,
-                should_stop=stop,
-                begun=begun,
-                loggers=[kind(trained) for kind in kinds],
-            )
-            started, finished = _follow(trained, corpus, events, output)
-            scores = score_test_split(trained, corpus, device, finished, stop)
-            _conclude(trained, corpus, started, finished, scores, output)
-            output.text(f"next: {task.next_command(trained)}{run_option(trained)}")
-            # A signal that came after the end of the training does not matter.
-            if finished.interrupted or None in scores.values():
-                stop.raise_if_set()
+            with polled() as stop:
+                loggers = [kind(trained) for kind in kinds]
+                _train(task, trained, prepared, stop, loggers, begun, output)
 
     return train
+
+
+def _train(
+    task: Task,
+    run: Run,
+    prepared: Prepared,
+    stop: StopFlag,
+    loggers: Sequence[Logger],
+    begun: float,
+    output: Output,
+) -> None:
+    """Train, and show how; then the summary."""
+    from charlm.training import train
+    from charlm.training.summary import score_test_split
+
+    corpus, device = prepared.plan.corpus, prepared.device
+    events = train(run, corpus, device=device, should_stop=stop, begun=begun, loggers=loggers)
+    started, finished = _follow(run, corpus, events, output)
+    scores = score_test_split(run, corpus, device, finished, stop)
+    _conclude(run, corpus, started, finished, scores, output)
+    output.text(f"next: {task.next_command(run)}{run_option(run)}")
+    # A signal that came after the end of the training does not matter.
+    if finished.interrupted or None in scores.values():
+        stop.raise_if_set()
 
 
 def _show_plan(
