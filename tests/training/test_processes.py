@@ -39,8 +39,8 @@ CASES = {
 }
 STOPPED = 13  # the step after which one process is stopped
 TRAIN = (
-    "train --max-chars 3000 --hidden-size 8 --batch-size 4 --seq-len 20 --epochs 3 --device cpu "
-    "--set sample_length=5 --set save_steps=2 --set num_layers=2 --set dropout=0.2"
+    "train --max-chars 3000 --hidden-size 8 --batch-size 4 --seq-len 20 --epochs 20 --device cpu "
+    "--set sample_length=5 --set save_steps=15 --set sample_every=20 --set num_layers=2 --set dropout=0.2"
 )
 
 
@@ -214,12 +214,14 @@ def codes(pids: list[int]) -> list[int]:
 def kill(rounds: int) -> None:
     """Kill one of two processes at random moments, and resume them."""
     draw, ends = random.Random(0), []
-    assert codes(start(2, command, *TRAIN.split(), "--run", "undisturbed", errors=Path("log"))) == [
+    assert codes(
+        start(2, command, *TRAIN.split(), "--run", "./undisturbed", errors=Path("log"))
+    ) == [
         0,
         0,
     ]
-    resume = ["train", "--resume", "--run", "killed"]
-    words = [*TRAIN.split(), "--run", "killed"]
+    resume = ["train", "--resume", "--run", "./killed"]
+    words = [*TRAIN.split(), "--run", "./killed"]
     for number in itertools.count():
         errors, victim = Path(f"errors{number}"), draw.randrange(2)
         pids = start(2, command, *words, errors=errors)
@@ -242,6 +244,7 @@ def kill(rounds: int) -> None:
 
 if __name__ == "__main__":
     trained.steps = 0
+    os.environ["TORCH_CPP_LOG_LEVEL"] = "FATAL"  # as `charlm.launching.prepare`
     import torch._dynamo  # noqa: F401 - DistributedDataParallel imports it; all processes share it here
 
     import charlm.training  # noqa: F401
