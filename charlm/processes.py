@@ -33,7 +33,7 @@ PATIENCE = 20  # seconds that a process waits for the others within a step
 BEAT = 2.0  # seconds between two signs of life
 SILENCE = 20.0  # seconds without a sign of life after which a process counts as hung
 POLL = 0.002  # seconds between two looks at an exchange that may take long
-_LOST = re.compile("gloo|nccl|connection|socket|store|timed? ?out|peer|broken pipe", re.I)
+_LOST = re.compile("gloo|nccl|connection|socket|timed ?out|peer|broken pipe", re.I)
 _CLOCK = ("timed out", "timeout", "time out")
 
 Value = TypeVar("Value")
