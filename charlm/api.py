@@ -114,16 +114,17 @@ def train(
     chosen = TASKS[task]
     given = _given(chosen, corpus, preset, settings, keywords)
     warn = partial(warnings.warn, stacklevel=3)  # at the caller of this function
-    opened = Run.open_to_resume(chosen, run, given, warn) if resume else None
+    opened = Run.open_to_resume(chosen, run, given.values(), warn) if resume else None
     if opened is None:
-        plan = chosen.plan(given, corpora_dir, progress=progress)
+        plan = chosen.plan([*given.values()], corpora_dir, progress=progress)
     else:
         read = opened.load_corpus(corpora_dir, progress=progress)
         plan = chosen.complete(opened.config, read)
-    for warning in (*plan.warnings, *plan.config.idle_notices(given)):
+    for warning in (*plan.warnings, *plan.config.idle_notices(given.values())):
         warnings.warn(warning, stacklevel=2)
     config, device = prepare_device(plan.config)  # before a run folder is made
-    trained = opened or Run.create(run, config, plan.corpus)
+    origins = config.origins(given, plan.config)
+    trained = opened or Run.create(run, config, plan.corpus, origins)
     trained.config = config
     stepped = False
     with interruptible() as stop, TrainingDisplay(trained, shown=progress) as display:
@@ -159,6 +160,8 @@ def train(
         _, about = write_summary(trained, plan.corpus, started, finished, scores)
         for block in about.blocks:
             display.note(str(block))
+        for warning in about.warnings:
+            warnings.warn(warning, stacklevel=2)
     if stop() and (finished.interrupted or None in scores.values()):
         raise KeyboardInterrupt(f"the run is saved: charlm.open({str(trained.folder)!r})")
     if not stepped:
@@ -210,20 +213,17 @@ def _given(
     preset: str | None,
     settings: Settings | str | Path | None,
     keywords: Mapping[str, Any],
-) -> list[Settings]:
-    """What the caller gave, in the order in which it is merged."""
-    given: list[Settings] = []
+) -> dict[str, Settings]:
+    """What the caller gave, by source, in the order in which it is merged."""
+    given: dict[str, Settings] = {}
     if preset is not None:
-        given.append(settings_from_preset(task.name, preset))
-    if settings is not None:
-        given.append(
-            settings_from_toml(Path(with_home(settings)))
-            if isinstance(settings, str | Path)
-            else settings
-        )
-    if corpus is not None:
-        given.append({"corpus": {"source": corpus}})
-    return [*given, task.config_type.settings_from_pairs(keywords.items())]
+        given["preset"] = settings_from_preset(task.name, preset)
+    if isinstance(settings, str | Path):
+        given["file"] = settings_from_toml(Path(with_home(settings)))
+    elif settings is not None:
+        given["settings"] = settings
+    pairs = [*({} if corpus is None else {"corpus.source": corpus}).items(), *keywords.items()]
+    return given | {"argument": task.config_type.settings_from_pairs(pairs)}
 
 
 @contextmanager

@@ -35,6 +35,7 @@ class Metric:
     name: str  # in keys: the validation metric "accuracy" is ``valid_accuracy`` in JSON
     label: str = ""  # the name in sentences and pictures; empty: ``name``
     percent: bool = False  # whether the values are percentages, 0 to 100
+    bits: str = ""  # the name of the logarithm to base 2, where people use that too
     higher_is_better: bool = False
 
     def key(self, split: str) -> str:
@@ -100,13 +101,28 @@ class Table:
 class Report:
     """A result: ``content`` for programs, ``blocks`` of text and tables for people.
 
-    ``picture`` makes a file of a kind in `charlm.report.plots.KINDS`; None: there is no picture.
+    ``picture`` makes a file of a kind in `charlm.report.drawing.KINDS`; None: there is no picture.
     """
 
     content: dict[str, Any]
     blocks: Sequence[str | Table]
     warnings: Sequence[str] = ()
     picture: Callable[[str], bytes] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFacts:
+    """What a task says in a report about the data of a run.
+
+    Attributes:
+        facts: a few words each, by name.
+        baselines: the validation metric of simpler predictors, by name.
+        blocks: texts and tables.
+    """
+
+    facts: Mapping[str, str]
+    baselines: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    blocks: Sequence[str | Table] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,6 +296,20 @@ class Task(ABC):
         ``prepared`` is the result of `prepare_conclusion`; None: it was not called.
         """
         return Report(content={}, blocks=())
+
+    def data_facts(self, run: Any, corpus: Any, prepared: Any = None) -> DataFacts:
+        """What a report says about the data; it must take little time.
+
+        ``prepared`` is as in `conclude`.
+        """
+        return DataFacts(facts={"data": self.facts(corpus)[0]})
+
+    def sample_facts(self, run: Any, corpus: Any, budget: float) -> Sequence[str | Table]:
+        """What a report says about the last samples, for tasks whose models write.
+
+        It takes about ``budget`` seconds at most.
+        """
+        return ()
 
     def predict(self, run: Any, texts: Sequence[str], device: torch.device) -> Report:
         """The model's answers for some texts, for tasks with a ``predict`` command."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import hypothesis
 import pytest
@@ -15,6 +18,7 @@ import torch
 
 from charlm.compiled import teller
 from charlm.errors import CharlmError
+from charlm.recurrent.cells import CELLS
 from charlm.runs import Run
 from charlm.training import Stepped, train
 
@@ -144,6 +148,41 @@ def write_tagged():
     return write
 
 
+@pytest.fixture(scope="session")
+def served_runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two small runs for the playground: of a text with markup, and of one in Chinese."""
+    from charlm.cli import run
+
+    folder = tmp_path_factory.mktemp("served")
+    texts = {
+        "markup": '<b>One day</b> he sat & "thought".\n' * 80,
+        "chinese": "时间旅行者说，" * 200,
+    }
+    for name, text in texts.items():
+        (folder / f"{name}.txt").write_text(text, encoding="utf-8")
+        words = ["train", "--corpus", str(folder / f"{name}.txt"), "--run", str(folder / name)]
+        sizes = "--hidden-size 16 --batch-size 8 --seq-len 20 --device cpu --epochs 2 --quiet"
+        assert run([*words, *sizes.split()]) == 0
+    return [folder / name for name in texts]
+
+
+@pytest.fixture(scope="session")
+def playground(served_runs: list[Path]) -> Iterator[Any]:
+    """A playground of these runs, which listens in a thread of its own."""
+    from charlm.serve.models import Served
+    from charlm.serve.server import listen
+
+    runs = [Run.open(folder, weights="best") for folder in served_runs]
+    ready = listen([Served.load(run, torch.device("cpu"))[0] for run in runs], port=0)
+    thread = threading.Thread(target=ready.run)
+    thread.start()
+    while not ready.server.started:
+        time.sleep(0.01)
+    yield ready
+    ready.server.should_exit = True
+    thread.join()
+
+
 @pytest.fixture
 def working_folder(
     tmp_path: Path, clean_surroundings: Path, monkeypatch: pytest.MonkeyPatch
@@ -221,3 +260,47 @@ def contents() -> Callable[[Path], dict[str, bytes]]:
         return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
     return read
+
+
+def exportable_models():
+    """The settings of small language models, one for each kind of export."""
+    sizes = {"hidden_size": 12, "embedding_size": 6}
+    two = {"num_layers": 2, **sizes}
+    found = {cell: {"cell": cell, **sizes} for cell in CELLS}
+    found["skip"] = {"cell": "lstm", "skip": True, **two}
+    found["residual"] = {"cell": "gru", "residual": True, **two}
+    found["one-hot"] = {"cell": "gru", "embedding": "one-hot", "num_layers": 2, "hidden_size": 12}
+    found["tied"] = {"cell": "lstm", "embedding": "tied", "hidden_size": 12}
+    found["n-grams"] = {"cell": "lstm", "ngram_order": 4, "ngram_rows": 50, "skip": True, **two}
+    found["zoneout"] = {"cell": "lstm", "zoneout_hidden": 0.1, "zoneout_cell": 0.2, **sizes}
+    found["rank"] = {"cell": "mogrifier", "mogrifier_rank": 2, **sizes}
+    return found
+
+
+def build_exportable(name):
+    """A small language model of 20 characters, with random weights."""
+    from charlm.tasks.language_model.config import LanguageModelSection
+    from charlm.tasks.language_model.model import build_language_model
+
+    torch.manual_seed(3)
+    settings = exportable_models()[name]
+    model = build_language_model(LanguageModelSection(**settings), 21).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("gain_hidden"):  # else the states are chaotic, as rounding shows
+                parameter.fill_(-0.8)
+            if name == "ngrams.table":  # it begins with zeros
+                parameter.normal_(0, 0.3)
+    return model
+
+
+@pytest.fixture(params=exportable_models())
+def exportable(request):
+    """A small language model: one of each cell, and of each other part."""
+    return build_exportable(request.param)
+
+
+@pytest.fixture
+def exportables():
+    """All of them by name."""
+    return {name: build_exportable(name) for name in exportable_models()}

@@ -96,6 +96,7 @@ def test_later_settings_win():
         ({"corpus": "bok.txt"}, "no corpus, file or folder is called 'bok.txt'", "did you mean"),
         ({"device": "abacus"}, "no device 'abacus' here", "cpu"),
         ({"resume": True}, "no run to resume", "train one: charlm train"),
+        ({"log": "tensorbord"}, "unknown logger: 'tensorbord'", "did you mean tensorboard?"),
     ],
 )
 def test_a_mistake_is_one_line_and_makes_no_run(arguments, message, hint, one_line):
@@ -110,7 +111,8 @@ def test_a_mistake_is_one_line_and_makes_no_run(arguments, message, hint, one_li
 
 def test_resuming_continues_the_run():
     run = charlm.train("book.txt", epochs=1, run=RUN, **SMALL)
-    again = charlm.train(run=RUN, resume=True, epochs=2, progress=False)
+    again = charlm.train(run=RUN, resume=True, epochs=2, progress=False, log="tensorboard")
+    assert [*(RUN / "tensorboard").iterdir()]
     assert again.folder == run.folder
     assert [row["epoch"] for row in again.metrics][-1] == 2
     with pytest.warns(UserWarning, match="already complete"):

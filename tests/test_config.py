@@ -149,6 +149,20 @@ def test_every_task_refuses(task):
     assert set_(task, "cell=jordan").model.backend == "auto"
 
 
+def test_what_decides_what_a_training_learns():
+    """The settings without the incidental ones, and without those that are idle."""
+    incidental = {key for task, section, key in ALL if about(task, section, key).incidental}
+    assert incidental == {
+        "source", "seed", "save_minutes", "save_steps",
+        "prefixes", "sample_every", "sample_length", "sample_temperature",
+    }  # fmt: skip
+    assert set_("tag", "source=a", "seed=3").essential() == set_("tag").essential()
+    essential = set_("language-model", "optimiser=sgd", "schedule=plateau").essential()
+    assert essential["training.plateau_patience"] == 1
+    assert "training.beta1" not in essential
+    assert "corpus.source" not in essential
+
+
 # Types
 
 NOUNS = {

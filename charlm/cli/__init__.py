@@ -15,7 +15,7 @@ from typing import Any
 import typer
 
 from charlm import launching
-from charlm.cli import corpus, explain, generate, inspect, runs, verify
+from charlm.cli import corpus, explain, export, generate, inspect, report, runs, serve, verify
 from charlm.cli.interrupts import Interrupted, catch_signals
 from charlm.cli.options import App, Version, command_group
 from charlm.cli.output import ClosedPipe, standard_streams, tell, tell_error
@@ -38,6 +38,9 @@ def build_app() -> typer.Typer:
     add_commands(app, LANGUAGE_MODEL)
     app.command("generate")(generate.generate)
     app.command("inspect")(inspect.inspect)
+    app.command("report")(report.report)
+    app.command("export")(export.export)
+    app.command("serve")(serve.serve)
     app.command("verify")(verify.verify)
     for task in TASKS.values():
         if task is not LANGUAGE_MODEL:
@@ -61,6 +64,7 @@ _MEANT = (
     ("generate", "--prefix"),
     ("eval", "--run"),
     ("inspect", "--run"),
+    ("export", "--run"),
 )  # the option that a word without one was probably meant for
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # Windows has no quota
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from charlm.cli.attribution import show_attribution
 from charlm.cli.files import check_file, check_not_read
 from charlm.cli.interrupts import polled
 from charlm.cli.options import RUN, CorporaDir, Split, open_run, takes_output
@@ -31,8 +32,9 @@ SHORTEST = 3  # characters that a split must have
 SHOWN_DISTANCES = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)  # and the furthest
 MOST = 100_000  # characters of --surprisal and --units
 USES = {
-    **{"text": ("surprisal", "units"), "length": ("surprisal", "units")},
+    **{"text": ("surprisal", "units", "attribution"), "length": ("surprisal", "units")},
     **{"html": ("surprisal", "units"), "distances": ("memory",), "plot": ("memory",)},
+    **{"prefix": ("attribution",), "place": ("attribution",)},
     **{"unit": ("units",), "clamp": ("units",), "run": ("memory", "context")},
 }
 """The options that not every measurement uses, and those that do; several runs as ``run``."""
@@ -65,6 +67,30 @@ def inspect(
             help="Find units that track something in the text, and measure whether it matters.",
         ),
     ] = False,
+    attribution: Annotated[
+        bool,
+        typer.Option(
+            "--attribution",
+            help="Show which earlier characters one prediction leans on.",
+        ),
+    ] = False,
+    prefix: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="With --attribution: the most likely character after this text, instead of one in "
+            "a text.",
+        ),
+    ] = None,
+    place: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=2,
+            max=MOST,
+            help="With --attribution: the Nth character of the text. [default: 1000, or the last]",
+        ),
+    ] = None,
     unit: Annotated[
         str | None,
         typer.Option(
@@ -82,8 +108,8 @@ def inspect(
         str | None,
         typer.Option(
             metavar="FILE",
-            help="With --surprisal or --units: this text instead of a split of the run's corpus; "
-            "- reads standard input.",
+            help="With --surprisal, --units or --attribution: this text instead of a split of the "
+            "run's corpus; - reads standard input.",
         ),
     ] = None,
     length: Annotated[
@@ -132,18 +158,24 @@ def inspect(
 
     --units names the units that show a feature of the text, such as the place in the line, and
     measures what the prediction loses when such a unit is held at its mean. docs/units.md says how.
+
+    --attribution shows what each of the 100 characters before a prediction adds to the logarithm of
+    its probability, in bits, by integrated gradients. docs/memory.md says how.
     """
     asked = {"memory": memory, "context": context, "surprisal": surprisal, "units": units}
+    asked["attribution"] = attribution
     if sum(asked.values()) != 1:
         raise UsageError(
-            "charlm inspect measures one thing at a time: give --memory, --context, --surprisal or "
-            "--units",
+            "charlm inspect measures one thing at a time: give --memory, --context, --surprisal, "
+            "--units or --attribution",
             "charlm inspect --memory measures how far back a model remembers",
         )
     (measurement,) = (name for name, wanted in asked.items() if wanted)
     several = run if run and len(run) > 1 else None
-    given = {"text": text, "length": length, "distances": distances, "plot": plot, "html": html}
-    _check_options(measurement, {**given, "unit": unit, "clamp": clamp, "run": several})
+    given: dict[str, Any] = {"text": text, "length": length, "distances": distances}
+    given |= {"plot": plot, "html": html}
+    given |= {"prefix": prefix, "place": place, "unit": unit, "clamp": clamp, "run": several}
+    _check_options(measurement, given)
     if clamp is not None and (unit is None or not math.isfinite(clamp)):
         raise UsageError("--clamp holds one unit at a number", "name it with --unit")
     if text is not None and split is not None:
@@ -152,11 +184,16 @@ def inspect(
     if html:
         check_file("--html", html)
         check_not_read("--html", html, [text])
-    if surprisal or units:
+    if prefix is not None and (text, split, place) != (None, None, None):
+        raise UsageError("--prefix is given with another text", "give only one of them")
+    if surprisal or units or attribution:
         opened = open_run(LANGUAGE_MODEL, run[0] if run else None, output)
         _check_running_text(opened, f"--{measurement}")
         source = Source(text, split, length, corpora_dir)
-        if units:
+        if attribution:
+            source = dataclasses.replace(source, length=place)
+            show_attribution(opened, source, prefix, output)
+        elif units:
             show_units(opened, source, unit, clamp, html, output)
         else:
             show_surprisal(opened, source, html, output)

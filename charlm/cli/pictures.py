@@ -29,7 +29,7 @@ Html = Annotated[
 
 def picture_kind(plot: Path) -> str:
     """The kind of a picture; a UsageError if it is unknown or the file cannot be made there."""
-    from charlm.report.plots import KINDS
+    from charlm.report.drawing import KINDS
 
     kind = plot.suffix[1:].lower()
     if kind not in KINDS:

@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 class Prepared:
     """A training that can begin: its data, its configuration with the chosen backend, its device.
 
-    ``opened`` is the run to resume; None: the run is new.
+    ``given`` is what the user gave, by its source. ``opened`` is the run to resume; None: it is
+    new.
     """
 
+    given: Mapping[str, Settings]
     plan: Plan
     config: TaskConfig
     device: torch.device
@@ -37,7 +39,8 @@ class Prepared:
         """The run, whose folder is made if it is new."""
         from charlm.runs import Run
 
-        made = self.opened or Run.create(name, self.config, self.plan.corpus)
+        origins = self.config.origins(self.given, self.plan.config)
+        made = self.opened or Run.create(name, self.config, self.plan.corpus, origins)
         made.config = self.config
         return made
 
@@ -76,7 +79,7 @@ def prepare(
         output.warn(warning)
     from charlm.models.build import prepare_device
 
-    return Prepared(plan, *prepare_device(plan.config), opened)
+    return Prepared(given, plan, *prepare_device(plan.config), opened)
 
 
 def train_beside(world: World, corpora_dir: Path | None) -> None:

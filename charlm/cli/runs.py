@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from charlm.cli.files import check_file
 from charlm.cli.options import RUN, command_group, takes_output
 from charlm.cli.output import Output
-from charlm.cli.pictures import Plot, picture_kind, write_picture
+from charlm.cli.pictures import Html, Plot, picture_kind, write_page, write_picture
 from charlm.config.settings import value_text
-from charlm.errors import CharlmError, UsageError
+from charlm.errors import CharlmError, CorpusError, UsageError
 from charlm.report.averages import average_summary, average_words
 from charlm.report.clipping import gradient_summary, gradient_words, share_text
 from charlm.report.words import clock
 from charlm.runs.fields import MEANS
-from charlm.task import TASKS, samples_by_prefix
+from charlm.task import TASKS, Table, samples_by_prefix
 
 if TYPE_CHECKING:
     from charlm.runs import Run
@@ -54,7 +56,8 @@ def show(
 ) -> None:
     """Describe a run: settings, versions, the last epochs and samples.
 
-    --plot draws the metrics over the whole training.
+    --plot draws the whole training: metrics with simpler predictors as lines, learning rate,
+    gradient norms and speed.
     """
     kind = picture_kind(plot) if plot else ""
     opened = _open(run)
@@ -97,58 +100,79 @@ def show(
     for sample in samples_by_prefix(opened.samples):
         output.text(f"\n{sample['text']}")
     if plot:
-        from charlm.report.plots import gradient_series, learning_picture, learning_series
+        from charlm.report.curves import learning_picture, training_axes, training_series
 
-        series = learning_series(opened.task, opened.metrics)
-        epochs = [line["epoch"] for line in opened.metrics]
-        series += gradient_series(opened.metrics, opened.config.training.clip_norm)
-        write_picture(plot, learning_picture(epochs, series, opened.folder.name, kind), output)
+        clip_norm, baselines = opened.config.training.clip_norm, _baselines(opened, output)
+        series = training_series(opened.task, opened.metrics, clip_norm, baselines)
+        over = training_axes(opened.task, opened.metrics)
+        write_picture(plot, learning_picture(over, series, opened.folder.name, kind), output)
 
 
-@app.command()
+@app.command("compare")
 @takes_output
-def compare(
+def compare_(
     runs: Annotated[
         list[str], typer.Argument(metavar="RUN", help=f"Two or more runs, each {RUN}.")
     ],
+    plot: Plot = None,
+    html: Html = None,
     *,
     output: Output,
 ) -> None:
-    """Compare runs: their metrics, and the settings that differ."""
+    """Compare runs: metrics, settings that differ, and groups of equal settings over seeds.
+
+    Groups are ranked only as far as the spread of their seeds allows.
+    --plot draws the metric of all groups over the trainings; --html shows the last samples too.
+    """
+    from charlm.report.comparison import comparison_report
+    from charlm.report.groups import compare, differing_settings
+
+    kind = picture_kind(plot) if plot else ""
+    if html:
+        check_file("--html", html)
     if len(runs) < 2:
         raise UsageError("a comparison needs at least two runs", "charlm runs list shows the runs")
     opened = [_open(run) for run in runs]
     rows = [_row(run) for run in opened]
-    settings = [
-        {
-            f"{section}.{key}": value
-            for section, values in run.config.to_dict().items()
-            for key, value in values.items()
-        }
-        for run in opened
-    ]
-    differing = {
-        key: [setting.get(key) for setting in settings]
-        for key in dict.fromkeys(key for setting in settings for key in setting)
-        if any(setting.get(key) != settings[0].get(key) for setting in settings)
-    }
-    output.json({"runs": rows, "differing": differing})
+    differing = differing_settings([run.config.by_name() for run in opened])
+    comparison = compare(opened, rows)
+    report = comparison_report(comparison)
+    output.json({"runs": rows, "differing": differing, **report.content})
     numbers = [str(number) for number in range(1, len(opened) + 1)]
     output.numbered([run.folder.name for run in opened])
+    names = ("group", *(comparison.group_of(run).name for run in opened))
     columns = zip(_HEADER[1:], *(_cells(row)[1:] for row in rows), strict=True)
     settings_rows = [
         (key, *map(value_text, values)) for key, values in differing.items() if key != "model.cell"
     ]
     short = [row for row in settings_rows if max(map(len, row[1:])) <= WIDE]
-    output.table(("", *numbers), [*columns, *short])
+    output.table(("", *numbers), [names, *columns, *short])
     for key, *values in (row for row in settings_rows if row not in short):
         output.text(f"\n{key}")
         output.table(("", "value"), [*zip(numbers, values, strict=True)], left=2)
-    if len({run.corpus["sha256"] for run in opened}) > 1:
-        output.warn("the runs were trained on different data, so their metrics cannot be compared")
+    output.blocks(report.blocks)
+    warning = None if comparison.comparable else DIFFERENT
+    if warning:
+        output.warn(warning)
+    if html:
+        from charlm.report.comparison_page import comparison_page
+
+        cells = sorted((name, *_cells(row)) for name, row in zip(names[1:], rows, strict=True))
+        table = Table(("group", *_HEADER), cells, left=3)
+        write_page(html, comparison_page(comparison, table, warning), output)
+    if plot:
+        from charlm.report.bundles import bundles
+        from charlm.report.curves import bundles_picture
+
+        title = f"{comparison.title}; thin: seeds, thick: their mean"
+        write_picture(plot, bundles_picture(bundles(comparison), title, kind), output)
 
 
 SHOWN = 10  # the last reports that `show` prints
+DIFFERENT = (
+    "the runs were trained on different data, or it was split or cleaned otherwise, so their "
+    "metrics cannot be compared"
+)
 WIDE = 16  # longer values of `compare` do not go into columns side by side
 _HEADER = ("run", "cell", "parameters", "epochs", "train", "best valid", "time")
 
@@ -158,6 +182,15 @@ def _open(run: str | Path) -> Run:
     from charlm.runs import Run
 
     return Run.open(run, weights=False)
+
+
+def _baselines(run: Run, output: Output) -> Mapping[str, float]:
+    """The validation metric of simpler predictors, by name; empty if the data cannot be read."""
+    try:
+        return run.task.data_facts(run, run.load_corpus()).baselines
+    except CorpusError as error:
+        output.note(f"{error.message}: the picture has no baselines")
+        return {}
 
 
 def _row(run: Run) -> dict[str, Any]:
@@ -175,6 +208,7 @@ def _row(run: Run) -> dict[str, Any]:
         "parameters": summary.get("parameters", run.training.get("parameters")),
         "epochs": summary.get("epochs", last.get("epoch")),
         "seconds": summary.get("seconds", last.get("seconds")),
+        "ended": bool(summary) and not summary.get("interrupted"),
         train: summary.get(train, last.get(train)),
         valid: summary.get(valid, run.training.get("progress", {}).get("best_valid")),
     }

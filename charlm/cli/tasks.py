@@ -7,7 +7,7 @@ import inspect
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -84,7 +84,7 @@ def _train_command(task: Task) -> Any:
         if dry_run:
             if not rank():
                 prepared = prepare(task, given, run, resume, corpora_dir, output)
-                _show_plan(task, prepared, given, output)
+                _show_plan(task, prepared, output)
             return
         if processes is not None and processes > 1 and not one_of_several():
             raise typer.Exit(launch(processes, sys.argv[1:]))
@@ -129,12 +129,10 @@ def _train(
         stop.raise_if_set()
 
 
-def _show_plan(
-    task: Task, prepared: Prepared, given: Mapping[str, Settings], output: Output
-) -> None:
+def _show_plan(task: Task, prepared: Prepared, output: Output) -> None:
     """Print the data, the model and all settings, for ``--dry-run``."""
     plan, config, opened = prepared.plan, prepared.config, prepared.opened
-    sources = ({"run": opened.config.to_dict()} if opened else {}) | {**given}
+    sources = ({"run": opened.config.to_dict()} if opened else {}) | {**prepared.given}
     corpus, (words, facts) = plan.corpus, task.facts(plan.corpus)
     model = task.build_model(config, corpus.vocabulary)
     parameters = model.num_parameters()
@@ -143,9 +141,7 @@ def _show_plan(
     content = {"task": task.name, "corpus": corpus.name, **facts, "split": sizes}
     content |= {"vocabulary": len(corpus.vocabulary), "backend": backend}
     content |= {"parameters": parameters, "device": device}
-    origins = config.origins(sources)
-    if backend != plan.config.model.backend:
-        origins["model"]["backend"] = plan.config.model.backend
+    origins = config.origins(sources, plan.config)
     output.json(content | {"config": config.to_dict(), "origins": origins})
     output.text(
         f"corpus {corpus.name}: {words} ({', '.join(f'{k} {n:,}' for k, n in sizes.items())}), "
@@ -220,6 +216,8 @@ def _conclude(
 
     task = run.task
     summary, about = write_summary(run, corpus, started, finished, scores)
+    for warning in about.warnings:
+        output.warn(warning)
     output.json(summary)
     how = "stopped" if finished.interrupted else "trained"
     if finished.out_of_patience:

@@ -12,7 +12,7 @@ class DataSection(Section, section="corpus"):
     """The source of the data."""
 
     # The data may have moved when a training is resumed; its hash is compared.
-    source: str = setting("", "The data.", resumable=True)
+    source: str = setting("", "The data.", resumable=True, incidental=True)
     encoding: str | None = setting(
         None, "Encoding of your own data.", option="--encoding", metavar="NAME", none_means="UTF-8"
     )

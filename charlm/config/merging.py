@@ -53,6 +53,26 @@ class TaskConfig:
             for key, reason in getattr(self, section).idle().items()
         }
 
+    def by_name(self) -> dict[str, Any]:
+        """All settings by ``section.key``."""
+        sections = self.to_dict().items()
+        return {f"{name}.{key}": value for name, keys in sections for key, value in keys.items()}
+
+    def essential(self) -> dict[str, Any]:
+        """The settings that decide what a training learns, by ``section.key``.
+
+        Without those that are incidental (`Setting`), such as the seed, and without the idle ones:
+        runs that agree in the rest and in their data are repetitions of one training.
+        """
+        incidental = [
+            (section, key)
+            for section, kind in self.sections().items()
+            for key, about in kind.settings().items()
+            if about.incidental
+        ]
+        left_out = {f"{section}.{key}" for section, key in (*self.idle(), *incidental)}
+        return {name: value for name, value in self.by_name().items() if name not in left_out}
+
     def with_backend(self, backend: str) -> Self:
         """The configuration with another backend of the recurrent layers."""
         return dataclasses.replace(self, model=dataclasses.replace(self.model, backend=backend))
@@ -99,14 +119,17 @@ class TaskConfig:
                 merged[name] |= dict.fromkeys(replaced) | given
         return cls(**{name: section(**merged[name]) for name, section in sections.items()})
 
-    def origins(self, sources: Mapping[str, Settings]) -> dict[str, dict[str, str]]:
+    def origins(
+        self, sources: Mapping[str, Settings], planned: TaskConfig
+    ) -> dict[str, dict[str, str]]:
         """Where the value of each setting comes from, by section and key.
 
         That is the name of one of the ``sources``, or "default", or "data" for a value that was
-        chosen for the data.
+        chosen for the data. That of a backend that was chosen for this machine is "auto".
 
         Args:
             sources: by name, in the order in which they were merged.
+            planned: the configuration before the backend was chosen.
         """
         found: dict[str, dict[str, str]] = {}
         for section, values in self.to_dict().items():
@@ -121,6 +144,8 @@ class TaskConfig:
                 groups = {about[key].group for key in given} - {None}
                 replaced = (key for key in about if about[key].group in groups)
                 found[section] |= dict.fromkeys([*given, *replaced], name)
+        if self.model.backend != planned.model.backend:
+            found["model"]["backend"] = planned.model.backend
         return found
 
     @classmethod

@@ -51,6 +51,8 @@ class Setting:
         none: the value that None, "none" and, for a number, infinity stand for, where the type has
             no None.
         resumable: whether the setting may change when a training is resumed.
+        incidental: whether runs that differ in this setting alone are repetitions of one training:
+            the seed, and what only says where the data lies, what is saved and what is sampled.
         group: settings of a group replace each other: a later source of settings that gives one of
             them unsets the others.
     """
@@ -66,6 +68,7 @@ class Setting:
     none_means: str | None = None
     none: Any = None
     resumable: bool = False
+    incidental: bool = False
     group: str | None = None
 
     @property

@@ -121,7 +121,12 @@ class TrainingSection(Section, section="training"):
         **COUNT,
     )
     seed: int = setting(
-        0, "Seed of all random numbers.", option="--seed", at_least=0, at_most=LARGEST_SEED
+        0,
+        "Seed of all random numbers.",
+        option="--seed",
+        at_least=0,
+        at_most=LARGEST_SEED,
+        incidental=True,
     )
     device: str = setting(
         "auto",
@@ -149,6 +154,7 @@ class TrainingSection(Section, section="training"):
         "and after each epoch if that takes at most 5% of the time.",
         none_means="only after epochs and at the end",
         resumable=True,
+        incidental=True,
         above=0,
     )
     save_steps: int | None = setting(
@@ -156,6 +162,7 @@ class TrainingSection(Section, section="training"):
         "Also save a checkpoint after every this many updates.",
         none_means="never",
         resumable=True,
+        incidental=True,
         **COUNT,
     )
 

@@ -54,7 +54,7 @@ def page(
             script=script,
             policy=policy(style, script, connects=connects),
         )
-        .encode()
+        .encode("utf-8", "backslashreplace")  # a file's name may have lone surrogates
     )
 
 

@@ -57,7 +57,7 @@ def stack_weights(
     values: list[Tensor] = []
     below = 0  # outputs of the layer below
     for layer in stack.layers:
-        cell, named = _cell_and_weights(layer)
+        cell, named = cell_and_weights(layer)
         kind = _kind(cell)
         if kind is None:
             return None
@@ -97,10 +97,13 @@ def _joined(parts: list[Tensor]) -> Floats:
     return torch.cat(padded).numpy()
 
 
-def _cell_and_weights(layer: nn.Module) -> tuple[Any, Mapping[str, Tensor]]:
-    """The cell of a layer and its weights by the names of the scratch cell."""
+def cell_and_weights(layer: nn.Module) -> tuple[Any, Mapping[str, Tensor]]:
+    """The cell of a layer and its weights by the names of the scratch cell; or None and nothing.
+
+    The weights of the cell itself may be without numbers.
+    """
     if isinstance(layer, WeightDropout):
-        return _cell_and_weights(layer.layer)
+        return cell_and_weights(layer.layer)
     if isinstance(layer, TorchLayer):
         network = layer.network
         with torch.device("meta"):  # a cell without numbers, which only renames the weights

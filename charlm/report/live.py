@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from charlm.compiled import teller
 from charlm.errors import shown
-from charlm.report.plots import learning_figure, learning_series
+from charlm.report.curves import learning_figure, learning_series
 from charlm.report.words import TrainingWords
 
 if TYPE_CHECKING:
@@ -91,8 +91,8 @@ class TrainingDisplay:
 
         begun = time.monotonic()
         series = learning_series(self._run.task, self._rows)
-        epochs = [row["epoch"] for row in self._rows]
-        figure = learning_figure(epochs, series, self._run.folder.name)
+        over = [("epoch", [row["epoch"] for row in self._rows])]
+        figure = learning_figure(over, series, self._run.folder.name)
         if self._curve is None:
             self._curve = display(figure, display_id=True)  # type: ignore[no-untyped-call]
         else:

@@ -32,6 +32,10 @@ MEANS = ("raw", "averaged")
 """With averaging, a line of metrics.jsonl has the validation metric of the weights themselves and
 of their mean, under keys such as ``raw_valid_perplexity``; else None. Older lines lack them."""
 
+ORIGINS = "origins"
+"""The key in run.json of where the value of each setting came from. Older runs lack it, and so do
+runs that were made by `Run.create` without it."""
+
 _RUN = ("format", "task", "created", "config", "corpus", "versions")
 _CORPUS: Kinds = {"name": TEXT, "source": TEXT, "sha256": TEXT, "split": (list,)}
 _VERSIONS: Kinds = dict.fromkeys(("charlm", "torch", "numpy", "python"), TEXT)
@@ -76,16 +80,34 @@ def check_run(about: Any, sections: Iterable[str], corpus: Kinds) -> None:
 
     ``corpus`` has the types of the task's own facts about its data.
     """
-    check_keys(about, _RUN, "it")
+    known = (*_RUN, ORIGINS) if isinstance(about, dict) and ORIGINS in about else _RUN
+    check_keys(about, known, "it")
     check_fields({"format": about["format"]}, {"format": WHOLE}, "it")
     check_keys(about["config"], sections, "config")
+    if ORIGINS in about:
+        _check_origins(about[ORIGINS], about["config"])
     check_fields(about["corpus"], {**_CORPUS, **corpus}, "corpus")
     check_fields(about["versions"], _VERSIONS, "versions")
     sizes = {str(number): size for number, size in enumerate(about["corpus"]["split"])}
     check_fields(sizes, dict.fromkeys("012", WHOLE), "split")
     for name, text in {"created": about["created"], **about["versions"]}.items():
-        if not isinstance(text, str) or not text.isprintable() or len(text) > 100:
-            raise ValueError(f"it has an impossible {name}: {shown(text)}")
+        _check_label(text, name)
+
+
+def _check_origins(origins: Any, config: Mapping[str, Any]) -> None:
+    """Check that there is a short text for each setting."""
+    check_keys(origins, config, ORIGINS)
+    for section, texts in origins.items():
+        settings = config[section] if isinstance(config[section], dict) else {}
+        check_keys(texts, settings, f"{ORIGINS}.{section}")
+        for key, text in texts.items():
+            _check_label(text, f"origin of {key}")
+
+
+def _check_label(text: Any, name: str) -> None:
+    """Check that a value is a short text of printable characters."""
+    if not isinstance(text, str) or not text.isprintable() or len(text) > 100:
+        raise ValueError(f"it has an impossible {name}: {shown(text)}")
 
 
 def check_settings(written: Any, settings: Mapping[str, Any], what: str, *, complete: bool) -> None:

@@ -71,8 +71,8 @@ def _task(folder: Path) -> str | None:
     return about.get("task") if isinstance(about, dict) else None
 
 
-def newest_run(task: Task) -> Path:
-    """The newest run folder of a task under ``checkpoints`` that has a checkpoint.
+def newest_run(task: Task | None = None) -> Path:
+    """The newest run folder under ``checkpoints`` that has a checkpoint; of a task, or of any.
 
     Raises:
         RunError: there is none.
@@ -81,7 +81,8 @@ def newest_run(task: Task) -> Path:
         if complete_checkpoints(folder):
             return folder
     raise RunError(
-        f"no trained run under {CHECKPOINTS.resolve()}", f"train one: {task.command} train"
+        f"no trained run under {CHECKPOINTS.resolve()}",
+        f"train one: {task.command if task else 'charlm'} train",
     )
 
 

@@ -21,7 +21,7 @@ from charlm.runs.checkpoint import (
     is_checkpoint,
     record,
 )
-from charlm.runs.fields import SAMPLES, check_run, check_settings, metrics_kinds
+from charlm.runs.fields import ORIGINS, SAMPLES, check_run, check_settings, metrics_kinds
 from charlm.runs.files import (
     MAX_LINES,
     MAX_SETTINGS,
@@ -57,6 +57,8 @@ class RunData:
         training: the content of the checkpoint's training.json.
         tensors: the checkpoint's "best" and "last" weights, as far as they were read with it.
         notices: what the user should know, one line each.
+        origins: where the value of each setting came from, by section and key, as
+            `TaskConfig.origins` says; "resume": it was changed later. Empty for older runs.
     """
 
     task: Task
@@ -73,6 +75,7 @@ class RunData:
     training: dict[str, Any] = field(default_factory=dict, repr=False)
     tensors: dict[str, dict[str, Tensor]] = field(default_factory=dict, repr=False, compare=False)
     notices: tuple[str, ...] = ()
+    origins: dict[str, dict[str, str]] = field(default_factory=dict, repr=False)
 
     @property
     def is_of_this_version(self) -> bool:
@@ -194,6 +197,7 @@ def _read_run_files(folder: Path, data: Mapping[str, bytes], wanted: Task | None
         corpus=about["corpus"],
         versions=about["versions"],
         created=about["created"],
+        origins=about.get(ORIGINS, {}),
         records={name: record(data[name]) for name in RUN_FILES},
     )
     with damage_in(paths[0]):
@@ -250,7 +254,23 @@ def _with_checkpoint(
     for name in kinds:
         data = checkpoint.read(f"{name}.jsonl", MAX_LINES)
         lines[name] = decode_lines(data, path / f"{name}.jsonl", kinds[name])
-    return replace(run, training=training, config=config, **lines)
+    origins = changed_origins(run.origins, before, config.to_dict())
+    return replace(run, training=training, config=config, origins=origins, **lines)
+
+
+def changed_origins(
+    origins: Mapping[str, Mapping[str, str]],
+    before: Mapping[str, Mapping[str, Any]],
+    after: Mapping[str, Mapping[str, Any]],
+) -> dict[str, dict[str, str]]:
+    """The origins of settings, with "resume" for those that differ after a resumption."""
+    return {
+        section: {
+            key: origin if after[section][key] == before[section][key] else "resume"
+            for key, origin in texts.items()
+        }
+        for section, texts in origins.items()
+    }
 
 
 def _max_training_bytes(run: RunData) -> int:

@@ -27,7 +27,7 @@ from charlm.config import Settings, TaskConfig
 from charlm.config.settings import check_known
 from charlm.errors import CorpusError, RunError, UsageError, shown
 from charlm.runs.checkpoint import FORMAT, RUN_FILES, clean_up, record, write_checkpoint
-from charlm.runs.fields import check_summary
+from charlm.runs.fields import ORIGINS, check_summary
 from charlm.runs.files import (
     MAX_VOCABULARY,
     damage_in,
@@ -37,7 +37,7 @@ from charlm.runs.files import (
     write_file,
 )
 from charlm.runs.folders import locked, new_folder, run_folders, run_path
-from charlm.runs.reading import RunData, read_run
+from charlm.runs.reading import RunData, changed_origins, read_run
 from charlm.task import Task, TaskCorpus, task_of
 
 if TYPE_CHECKING:
@@ -79,13 +79,20 @@ class Run(RunData):
         return facts | ({} if best is None else {metric.title("valid"): metric.text(best)})
 
     @classmethod
-    def create(cls, run: str | Path | None, config: TaskConfig, corpus: TaskCorpus) -> Self:
+    def create(
+        cls,
+        run: str | Path | None,
+        config: TaskConfig,
+        corpus: TaskCorpus,
+        origins: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> Self:
         """Make the folder and write run.json, with the backend that "auto" stands for here.
 
         Args:
             run: a name or a new or empty folder, see `run_path`; None:
                 ``checkpoints/<time>-<corpus>-<cell>``.
             config: its type decides on the task.
+            origins: where the value of each setting came from; None: it is not known.
 
         Raises:
             UsageError: the folder exists and is not empty.
@@ -107,6 +114,7 @@ class Run(RunData):
             "config": config.to_dict(),
             "corpus": corpus.describe(),
             "versions": {**versions, "python": platform.python_version()},
+            **({} if origins is None else {ORIGINS: origins}),
         }
         # run.json is written last: a folder with a run.json is a complete run.
         files = {
@@ -248,6 +256,7 @@ class Run(RunData):
                 f"{self.folder} cannot resume with other settings: {'; '.join(differing)}",
                 "leave them out to resume; or train a new run, without --resume",
             )
+        self.origins = changed_origins(self.origins, old, new)
         self.config = config
 
     @contextmanager
@@ -321,18 +330,16 @@ class Run(RunData):
         )
 
     def plot(self) -> Figure:
-        """A matplotlib figure of the metrics and the gradients; a notebook shows it.
+        """A matplotlib figure of metrics, learning rate and gradients; a notebook shows it.
 
         >>> run = charlm.open("novel")
         >>> figure = run.plot()
         >>> figure.savefig("curve.png")
         """
-        from charlm.report.plots import gradient_series, learning_figure, learning_series
+        from charlm.report.curves import learning_figure, training_axes, training_series
 
-        epochs = [row["epoch"] for row in self.metrics]
-        series = learning_series(self.task, self.metrics)
-        series += gradient_series(self.metrics, self.config.training.clip_norm)
-        return learning_figure(epochs, series, self.folder.name)
+        series = training_series(self.task, self.metrics, self.config.training.clip_norm)
+        return learning_figure(training_axes(self.task, self.metrics), series, self.folder.name)
 
     def summary(self) -> dict[str, Any] | None:
         """The summary that the training wrote when it ended; None if it has not ended.

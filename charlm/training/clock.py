@@ -46,7 +46,8 @@ class Clock:
         self.budget = math.inf if minutes is None else 60 * minutes  # seconds
         self.now = world().now
         self._begun = self.now() if begun is None else begun
-        self.costs = {"score": 0.0, "samples": 0.0, "save": 0.0}  # seconds of the last one each
+        names = ("score", "samples", "save", "report")
+        self.costs = dict.fromkeys(names, 0.0)  # seconds of the last one each
         self.scoring = 0.0  # seconds of all scores
         self.items = self.steps = 0  # of the steps here
         self.step_seconds = 0.0  # of the last step

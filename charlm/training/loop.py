@@ -16,12 +16,14 @@ import torch
 from charlm.device import keep_freed_memory
 from charlm.errors import RunError, Stopped, TrainingError
 from charlm.processes import ProcessesError, world
+from charlm.report.run_page import COMPLETE, FAILED, INTERRUPTED
 from charlm.runs import Run
 from charlm.threads import Threads, threads_given
 from charlm.training.determinism import deterministic
 from charlm.training.events import Event, Finished, Noticed, Started
 from charlm.training.loggers import Logger, MetricsFile, logged
 from charlm.training.objective import Objective
+from charlm.training.run_report import LiveReport
 from charlm.training.saving import Saver
 from charlm.training.trainer import Trainer
 from charlm.training.training_state import load_state
@@ -119,6 +121,7 @@ def _train(
         )
         if trainer.objective.starts_trained and run.checkpoint is None:
             saver.save()  # from here on, the run does not need the one that it starts from
+        page = LiveReport(run, trainer, corpus, prepared)
         reports, clock = trainer.reports, trainer.clock
         told = clock.limited  # whether the user knows how long it takes
         is_open = device.type == "cpu" and not (
@@ -126,13 +129,15 @@ def _train(
         )
         threads = Threads(trainer.threads, trainer.may_use if is_open else lambda _: False)
         told_of_threads = False
-        stopped = processes.stopped()
+        stopped, ended = processes.stopped(), FAILED
         try:
             while not stopped:
                 # The report comes first: a training that was stopped here resumes with it.
                 if reports.due:
                     yield from reports.make(should_stop)
                     saver.save_when_due()
+                    if warning := page.draw_when_due():
+                        yield Noticed(text=warning, warning=True)
                 if trainer.over:
                     reports.finish(should_stop)
                     break
@@ -149,17 +154,20 @@ def _train(
                 if not reports.due:
                     saver.save_when_due()
                 stopped = processes.stopped()
+            ended = INTERRUPTED if stopped else COMPLETE
         except Stopped:
-            stopped = True
+            stopped, ended = True, INTERRUPTED
         except (RunError, ProcessesError):
             raise
         except (Exception, GeneratorExit, KeyboardInterrupt) as error:
+            ended = FAILED if isinstance(error, Exception) else INTERRUPTED
             # Of several processes, all have a TrainingError; another error is of one alone.
             if processes.size == 1 or isinstance(error, TrainingError):
                 saver.save()
             raise
         finally:
             threads.stop()
+            page.end(ended)
         saver.save()
         progress, tests = trainer.progress, reports.tests_fit(clock.budget - clock.waited)
         if not tests and not stopped:

@@ -93,7 +93,7 @@ class Reports:
         items = self._models * (self._trainer.progress.scored or self._size())
         items += self._final_size(LAST_SCORE * clock.budget)
         seconds = SPARE * items * self._seconds_per_item + self._kept_for_tests
-        return seconds + clock.costs["samples"] + clock.costs["save"]
+        return seconds + sum(clock.costs[what] for what in ("samples", "save", "report"))
 
     @property
     def _test_seconds(self) -> float:

@@ -1,9 +1,10 @@
-"""The end of a training: the score of the test split, and summary.json."""
+"""The end of a training: the score of the test split, summary.json and report.html."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from charlm.runs import Run
 from charlm.runs.files import write_json
 from charlm.task import Report, samples_by_prefix
 from charlm.training.events import Finished, Started
+from charlm.training.run_report import write_final_report
 
 
 def score_test_split(
@@ -39,7 +41,11 @@ def score_test_split(
 def write_summary(
     run: Run, corpus: Any, started: Started, finished: Finished, scores: dict[str, float | None]
 ) -> tuple[dict[str, Any], Report]:
-    """Write summary.json; return its content, and the task's conclusion, which is a part of it.
+    """Write summary.json and report.html.
+
+    Returns:
+        The content of summary.json, and the task's conclusion, which is a part of it. It warns if
+        report.html could not be written.
 
     Raises:
         RunError: the run folder cannot be written to.
@@ -79,4 +85,5 @@ def write_summary(
     if task.has_samples:
         summary["samples"] = samples_by_prefix(run.samples)
     write_json(run.folder / "summary.json", summary)
-    return summary, about
+    warning = write_final_report(run, corpus, summary, finished.prepared)
+    return summary, replace(about, warnings=[*about.warnings, *([warning] if warning else [])])

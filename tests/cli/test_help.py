@@ -10,12 +10,12 @@ from charlm.cli import build_app, run
 
 GROUPS = ("", "classify", "tag", "corpus", "runs", "explain")
 COMMANDS = [
-    "", "train", "generate", "eval", "inspect", "verify",
+    "", "train", "generate", "eval", "inspect", "report", "serve", "export", "verify",
     "classify", "classify train", "classify predict", "classify eval",
     "tag", "tag train", "tag predict", "tag eval",
     "corpus", "corpus list", "corpus show", "corpus fetch", "corpus add",
     "explain", "explain memory", "explain lstm", "explain gradients", "explain parameters",
-    "explain clipping",
+    "explain clipping", "explain gru", "explain perplexity", "explain sampling",
     "runs", "runs list", "runs show", "runs compare",
 ]  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shutil
 import signal
@@ -334,7 +335,7 @@ def test_context_of_several_runs(inspect):
     [
         (("--memory", "--length", "50"), "--length", "--surprisal or --units"),
         (("--memory", "--html", "a.html"), "--html", "--surprisal or --units"),
-        (("--context", "--text", "a.txt"), "--text", "--surprisal or --units"),
+        (("--context", "--text", "a.txt"), "--text", "--surprisal or --units or --attribution"),
         (("--context", "--distances", "100"), "--distances", "--memory"),
         (("--surprisal", "--distances", "100"), "--distances", "--memory"),
         (("--surprisal", "--plot", "a.png"), "--plot", "--memory"),
@@ -420,3 +421,60 @@ def test_units_in_colours_and_in_brackets(monkeypatch, capsys):
     module._draw("1.cell.3, digit", drawn, Output())
     styles = {text: module.STYLES.index(style) for text, style in pieces if style and text != " "}
     assert styles == {"a": 0, "b": 2, "\u21b5": 5, "d": 6}
+
+
+def test_attribution_of_a_character_of_a_text_and_of_a_prefix(inspect, folder):
+    command = ("--attribution", "--run", "checkpoints/lstm")
+    code, out, err = inspect(*command, "--place", 150)
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0].startswith("traveller, test split, character 150: ")
+    assert lines[1].endswith(" after 100 average characters")
+    header = lines.index("what a character adds to log2 of the probability, in bits") + 1
+    rows = [line.rsplit(maxsplit=1) for line in lines[header + 1 :]]
+    assert [name for name, _ in rows[10:12]] == ["90 others", "together"]
+    bits = [float(number) for _, number in rows[:11]]
+    assert sum(bits) == pytest.approx(float(rows[11][1]), abs=0.006)
+    assert [abs(each) for each in bits[:10]] == sorted(map(abs, bits[:10]), reverse=True)
+    assert lines[-1].startswith("log2 of the probability rises by ")
+    found = inspect(*command, "--json").json  # the last one: the test split has 300
+    assert (found["split"], found["place"], len(found["bits"])) == ("test", 300, 100)
+    ratio = found["probability"] / found["probability_without_text"]
+    assert found["difference"] == pytest.approx(math.log2(ratio))
+    assert sum(found["bits"]) == pytest.approx(found["together"])
+    assert found["together"] == pytest.approx(found["difference"], abs=0.01)
+    (folder / "own.txt").write_text("The \u00e9 traveller\n", encoding="utf-8")
+    own = inspect(*command, "--text", "own.txt", "--place", 6, "--json").json
+    assert (own["text"], own["character"], len(own["bits"])) == ("The \u00e9", " ", 5)
+    prefix = inspect(*command, "--prefix", "The \u00e9\n", "--json")
+    assert (prefix.json["text"], prefix.json["place"]) == ("The \u00e9\n", None)
+    assert prefix.err.startswith("warning: not in the vocabulary")
+    assert "\n\u2192 '" in inspect(*command, "--prefix", "The\n").out
+    (folder / "one.txt").write_text("a", encoding="utf-8")
+    for words, code, wrong in (
+        (("--text", "own.txt", "--place", 17), 2, "'own.txt' has no character 17"),
+        (("--text", "one.txt"), 1, "one character"),
+        (("--prefix", ""), 2, "the prefix '' is empty"),
+        (("--prefix", "a", "--place", 3), 2, "--prefix is given with another text"),
+        (("--length", 9), 2, "--attribution does not use --length"),
+    ):
+        refused = inspect(*command, *words)
+        assert refused.code == code
+        assert wrong in refused.error
+    assert inspect(*LSTM, "--prefix", "a").error == "--memory does not use --prefix"
+
+
+def test_attribution_in_colours(monkeypatch):
+    from charlm.cli import attribution as module
+    from charlm.cli.output import Output
+
+    monkeypatch.setattr(module, "has_colours", lambda: True)
+    pieces = []
+    monkeypatch.setattr(Output, "coloured", lambda self, found: pieces.extend(found))
+    module._draw("abc\n", [0.0, 4.0, -1.0, 0.2], "\x1b", Output())
+    *_, b, c, end, _, target = [piece for piece in pieces if piece[0]]
+    assert b == ("b", module.STYLES[-1])
+    assert c[0] == "c"
+    assert module.STYLES.index(c[1]) == 1
+    assert end[0] == "\u21b5"
+    assert target == ("\n\u2192 '\\x1b'\n\n", "")

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from charlm.cli import run
+from charlm.errors import CorpusError
 from charlm.runs import Run
 from charlm.tasks import TASKS
 from charlm.training.trainer import Trainer
@@ -382,6 +383,10 @@ def test_out_of_patience(charlm, folder):
 # Runs
 
 
+def refuse(self):
+    raise CorpusError("the data is gone")
+
+
 def test_runs_of_all_tasks_are_listed_shown_and_compared(trained, charlm, monkeypatch):
     assert "no runs under checkpoints" in charlm("runs", "list").err
     Path("checkpoints").mkdir()
@@ -402,9 +407,19 @@ def test_runs_of_all_tasks_are_listed_shown_and_compared(trained, charlm, monkey
             assert shown[key] == summary[key] >= 0
             assert shown["metrics"][-1][key] is not None
     assert {line.split()[0] for line in charlm("runs", "list").out.splitlines()[1:]} == {*NAMES}
-    code, _, err = charlm("runs", "show", "tag", "--plot", "curve.svg")
-    assert (code, "picture: curve.svg" in err) == (0, True)
-    assert Path("curve.svg").read_bytes().startswith(b"<?xml")
+    baselines = ("n-gram", "always ", "the most frequent tag of each word")
+    for kind in KINDS:
+        code, _, err = charlm("runs", "show", kind.name, "--plot", "curve.svg")
+        assert (code, "picture: curve.svg" in err) == (0, True)
+        texts = set(re.findall("<!-- (.*) -->", Path("curve.svg").read_text("utf-8")))
+        wanted = {*kind.task.metric_titles(), "learning rate", "largest", f"{kind.task.unit} seen"}
+        assert texts > {*wanted, "clip norm", "seconds"}
+        assert not texts & {"valid, of the weights", "clipped"}  # without data
+        assert any(text.startswith(baselines) for text in texts)
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "load_corpus", refuse)
+        told = charlm("runs", "show", "tag", "--plot", "curve.svg").err
+    assert "the data is gone: the picture has no baselines\n" in told
     with monkeypatch.context() as patch:
         patch.setattr("charlm.cli.runs.SHOWN", 1)
         assert "\nthe last 1 of " in charlm("runs", "show", "tag").out
@@ -424,7 +439,21 @@ def test_runs_of_all_tasks_are_listed_shown_and_compared(trained, charlm, monkey
     values = {line.split()[0]: line.split()[1:] for line in lines[7 : lines.index("", 7)]}
     assert values["cell"] == ["lstm"] * 4
     assert values["model.features"] == ["mean-max", "none", "none", "mean-max"]
-    assert charlm("runs", "compare", "tag", "tag", "--json").json["differing"] == {}
+    assert values["group"] == ["A", "B", "B", "A"]
+    twice = charlm("runs", "compare", "tag", "tag", "--json", "--plot", "c.svg", "--html", "c.html")
+    assert twice.json["differing"] == {}
+    (group,) = twice.json["groups"]
+    assert (group["seeds"], group["metric"]) == ([0, 0], "valid_f1")
+    assert group["mean"] == group["min"] == rows["tag"]["valid_f1"]
+    assert "picture: c.svg\n" in twice.err
+    assert "page: c.html\n" in twice.err
+    assert Path("c.svg").read_bytes().startswith(b"<?xml")
+    assert b"valid F1 of 1 group of runs" in Path("c.html").read_bytes()
+    assert twice.json["conclusions"] == [
+        "the run tag has the settings and the seed of tag: it is not counted again"
+    ]
+    refused = charlm("runs", "compare", "tag", "classify", "--html", "none/c.html")
+    assert refused.error == "--html 'none/c.html' is in a folder that does not exist"
     assert charlm("runs", "compare", "tag").error == "a comparison needs at least two runs"
 
 

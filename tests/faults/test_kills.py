@@ -120,7 +120,7 @@ def test_killed_training_resumes_bit_for_bit(server, tmp_path, no_left_over, num
         resume = ["--resume"] if (folder / "run.json").exists() else []
         finish(server, folder, *options, *resume)
         assert outcome(folder) == expected, f"kill {kills}"
-        no_left_over(folder, "metrics.jsonl", "summary.json")
+        no_left_over(folder, "metrics.jsonl", "summary.json", "report.html")
         assert len(list(folder.glob("checkpoint-*"))) <= 2
         if kills >= KILLS_OF_A_TEST and while_writing >= WHILE_WRITING:
             break
@@ -160,5 +160,5 @@ def test_stopped_training_resumes_bit_for_bit(server, tmp_path, no_left_over, se
         assert printed[1] == str(folder)
         finish(server, folder, *longer, "--resume")
         assert outcome(folder) == expected, f"attempt {attempt}"
-        no_left_over(folder, "metrics.jsonl", "summary.json")
+        no_left_over(folder, "metrics.jsonl", "summary.json", "report.html")
         assert len(list(folder.glob("checkpoint-*"))) <= 2

@@ -15,21 +15,16 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-from charlm.report import plots
+from charlm.report import drawing
+from charlm.report.drawing import KINDS
 from charlm.report.plots import (
-    KINDS,
     Bars,
     Curve,
-    Series,
     _draw_bars,
-    _draw_learning,
     _draw_memory,
     bars_picture,
-    gradient_series,
-    learning_picture,
     memory_picture,
 )
-from charlm.task import Metric
 
 FALLING = [0.5**k for k in range(51)]
 CURVES = [
@@ -108,7 +103,7 @@ def test_lines_differ_in_style_and_in_grey():
     ],
 )
 def test_any_name_is_drawn(monkeypatch, name, drawn):
-    monkeypatch.setattr(plots, "_CHINESE_FONTS", ())
+    monkeypatch.setattr(drawing, "_CHINESE_FONTS", ())
     figure = Figure()
     curve = Curve(name, "below 1% from 12", FALLING, FALLING, FALLING)
     _draw_memory(figure, [curve], 0.01)
@@ -123,8 +118,8 @@ def test_names_in_chinese_are_drawn_where_a_font_has_them(monkeypatch):
     """With another font of matplotlib's in place of a Chinese one: DejaVu Sans lacks U+2312."""
     name = "\u2312 \u5206"
     for fonts, drawn in (((), r"\u2312 \u5206"), (("DejaVu Sans Mono",), "\u2312 " + r"\u5206")):
-        monkeypatch.setattr(plots, "_CHINESE_FONTS", fonts)
-        assert plots._drawable(name) == drawn
+        monkeypatch.setattr(drawing, "_CHINESE_FONTS", fonts)
+        assert drawing.drawable(name) == drawn
         data = bars_picture([Bars("after", [name], {"model": [1.0]}, ["1"])], "a", "bits", "svg")
         assert ElementTree.fromstring(data).tag.endswith("svg")
 
@@ -185,73 +180,3 @@ def test_neither_torch_nor_a_window_system_is_imported():
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True)
     assert done.stdout.split() == ["False", "True", "False", "False"], done.stderr
-
-
-LOSS, PERPLEXITY = Metric(name="loss"), Metric(name="perplexity")
-ACCURACY = Metric(name="accuracy", percent=True)
-F1 = Metric(name="f1", label="F1", percent=True)
-LEARNING = {
-    "one metric": [
-        Series(PERPLEXITY, "train perplexity", [9.0, 5.0, 4.0]),
-        Series(PERPLEXITY, "valid perplexity", [8.0, None, 4.5]),
-    ],
-    "two metrics": [
-        Series(LOSS, "train loss", [0.7, 0.5, 0.3]),
-        Series(ACCURACY, "valid accuracy", [50.0, 70.0, 80.0]),
-    ],
-    "never measured": [
-        Series(LOSS, "train loss", [0.7, 0.5, 0.3]),
-        Series(F1, "valid F1", [None, None, None]),
-    ],
-}
-
-
-@pytest.mark.parametrize("series", LEARNING.values(), ids=LEARNING)
-@pytest.mark.parametrize("kind", KINDS)
-def test_learning_picture_is_a_whole_file(kind, series):
-    data = learning_picture([1, 2, 2.5], series, "分 $x$ run", kind)
-    assert data.startswith(BEGINNINGS[kind])
-    assert data == learning_picture([1, 2, 2.5], series, "分 $x$ run", kind)
-
-
-def drawn(name):
-    figure = Figure()
-    _draw_learning(figure, [1, 2, 3], LEARNING[name], "run")
-    return figure.axes
-
-
-def test_series_of_one_metric_share_their_axes_and_gaps_are_left_out():
-    (axes,) = drawn("one metric")
-    train, valid = axes.get_lines()
-    assert list(train.get_ydata()) == [9.0, 5.0, 4.0]
-    assert (list(valid.get_xdata()), list(valid.get_ydata())) == ([1, 3], [8.0, 4.5])
-    assert axes.get_ylabel() == "perplexity"
-    above, below = drawn("two metrics")
-    assert (above.get_ylabel(), below.get_ylabel()) == ("loss", "accuracy (%)")
-    assert list(below.get_lines()[0].get_ydata()) == [50.0, 70.0, 80.0]
-    assert drawn("never measured")[1].get_ylabel() == "F1 (%)"
-
-
-def test_gradient_norms_have_axes_of_their_own():
-    keys = ("gradient_norm", "largest_gradient_norm", "clipped_share")
-    rows = [dict(zip(keys, values, strict=True)) for values in [(0.5, 2.0, 0.25), (None,) * 3]]
-    figure = Figure()
-    _draw_learning(figure, [1, 2], gradient_series(rows, 1.0), "r")
-    norms, clipped = figure.axes
-    assert (norms.get_ylabel(), clipped.get_ylabel()) == ("gradient norm", "clipped steps (%)")
-    assert norms.get_yscale() == "log"
-    lines = {line.get_label(): list(line.get_ydata()) for line in norms.get_lines()}
-    assert lines == {"mean": [0.5], "largest": [2.0], "clip norm": [1.0, 1.0]}
-    assert list(clipped.get_lines()[0].get_ydata()) == [25.0]
-    for far_above in (0.0, 1e9):
-        titles = [each.title for each in gradient_series(rows, far_above)]
-        assert titles == ["mean", "largest", "clipped"]
-    unclipped = gradient_series([{**rows[0], "clipped_share": 0.0}], 1.0)
-    assert [each.title for each in unclipped] == ["mean", "largest", "clip norm"]
-    assert gradient_series(rows[1:], 1.0) == gradient_series([], 1.0) == []
-
-
-@pytest.mark.parametrize("epochs", [[], [1], [0.001, 0.002]])
-def test_learning_picture_of_few_reports(epochs):
-    series = [Series(LOSS, "loss", [0.5] * len(epochs)), Series(F1, "F1", [50.0] * len(epochs))]
-    assert learning_picture(epochs, series, "run", "png").startswith(BEGINNINGS["png"])

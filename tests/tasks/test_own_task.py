@@ -210,6 +210,8 @@ def test_it_is_trained_scored_listed_shown_compared_and_plotted(parity, capsys):
     shown = as_json(capsys, "runs", "show", "a", "--plot", "a.svg")
     assert [row["valid_error_rate"] for row in shown["metrics"]][-1] is not None
     assert "valid error rate" in Path("a.svg").read_text()
+    (drawn,) = as_json(capsys, "report", "a")["reports"]
+    assert "error rate" in Path(drawn["file"]).read_text()
     compared = as_json(capsys, "runs", "compare", "a", "b")
     assert compared["differing"]["model.cell"] == ["gru", "rnn"]
     plan = as_json(capsys, "parity", "train", "--dry-run", "--set", "hidden_size=3")

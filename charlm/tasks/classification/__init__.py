@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charlm.config import Settings
+from charlm.corpus import SPLITS
 from charlm.errors import UsageError, shown
-from charlm.task import EvalOptions, Metric, Plan, Report, Table, Task
+from charlm.task import DataFacts, EvalOptions, Metric, Plan, Report, Table, Task
 from charlm.tasks.classification.config import (
     SETTINGS_FOR_CHARACTERS,
     SETTINGS_FOR_PRETRAINED,
@@ -122,6 +123,24 @@ class ClassificationTask(Task):
         """The labels."""
         labels = list(corpus.data.labels)
         return f"texts with {len(labels)} labels", {"labels": labels}
+
+    def data_facts(self, run: Run, corpus: Reviews, prepared: Any = None) -> DataFacts:
+        """The texts of each label, and the accuracy of always saying the most frequent one."""
+        from collections import Counter
+
+        counts = {split: Counter(corpus.labels(split)) for split in SPLITS}
+        (label, _), *_ = counts["train"].most_common(1)
+        names, valid = run.vocabulary.labels, counts["valid"]
+        rows = [
+            (name, *(f"{counts[split][index]:,}" for split in SPLITS))
+            for index, name in enumerate(names)
+        ]
+        always = {f"always {shown(names[label])}": 100 * valid[label] / valid.total()}
+        return DataFacts(
+            facts={"data": self.facts(corpus)[0], "vocabulary": f"{len(run.vocabulary):,}"},
+            baselines=always if valid else {},
+            blocks=["The texts of each label.", Table(("label", *SPLITS), rows)],
+        )
 
     def build_model(self, config: ClassificationConfig, vocabulary: ReviewVocabulary) -> Classifier:
         """A freshly initialised model; torch's global generator decides its weights."""

@@ -13,7 +13,16 @@ from charlm.corpus import SPLITS, Vocabulary, catalogue
 from charlm.corpus.addresses import check_is_no_address
 from charlm.corpus.text import source_words
 from charlm.errors import CorpusError, UsageError, counted
-from charlm.task import EvalOptions, Metric, Plan, Report, Task, with_absolute_source
+from charlm.task import (
+    DataFacts,
+    EvalOptions,
+    Metric,
+    Plan,
+    Report,
+    Table,
+    Task,
+    with_absolute_source,
+)
 from charlm.tasks.from_run import check_given, open_source
 from charlm.tasks.language_model.config import LanguageModelConfig
 from charlm.tasks.language_model.corpus import Corpus, load_corpus
@@ -30,7 +39,7 @@ if TYPE_CHECKING:
     from charlm.tasks.language_model.run import LanguageModelRun
 
 _START = 200  # characters in which a prefix for samples is found
-PERPLEXITY = Metric(name="perplexity")
+PERPLEXITY = Metric(name="perplexity", bits="bits per character")
 
 
 class LanguageModelTask(Task):
@@ -304,6 +313,18 @@ class LanguageModelTask(Task):
         from charlm.tasks.language_model.conclusion import conclude
 
         return conclude(run, corpus, valid, prepared)
+
+    def data_facts(self, run: Run, corpus: Corpus, prepared: Any = None) -> DataFacts:
+        """The text, the perplexity of an n-gram, and the held-out text that repeats."""
+        from charlm.tasks.language_model.run_facts import data_facts
+
+        return data_facts(run, corpus, prepared)
+
+    def sample_facts(self, run: Run, corpus: Corpus, budget: float) -> Sequence[str | Table]:
+        """What the last samples have copied from the training text."""
+        from charlm.tasks.language_model.run_facts import sample_facts
+
+        return sample_facts(run, corpus, budget)
 
     def own_text(self, run: Run, text: str, encoding: str | None) -> Corpus:
         """A text of the user's, cleaned and encoded as the run's corpus; all of it is "train"."""

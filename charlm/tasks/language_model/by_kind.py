@@ -87,7 +87,7 @@ class ByKind:
         )
 
     def picture(self, title: str, kind: str) -> bytes:
-        """A file with a picture of the rows; ``kind`` is one of `charlm.report.plots.KINDS`."""
+        """A file with a picture of the rows; ``kind`` is one of `charlm.report.drawing.KINDS`."""
         number = self.total.characters
         panels = []
         for name, heading in self.groupings.items():

@@ -13,7 +13,7 @@ from charlm.corpus.id_cache import release_pages
 from charlm.device import select_device
 from charlm.runs import Run
 from charlm.task import Report
-from charlm.tasks.language_model.baselines import LEARNED, NGRAM_ORDERS
+from charlm.tasks.language_model.baselines import LEARNED, NGRAM_ORDERS, unigram
 from charlm.tasks.language_model.corpus import Corpus
 from charlm.tasks.language_model.mixture import MAX_ORDER, fit, write_mixture
 from charlm.tasks.language_model.ngram import Ids, NGram
@@ -39,6 +39,7 @@ class Prepared(NamedTuple):
 
     ngram: float  # nats per character of an n-gram
     than: str  # the name of the n-gram
+    unigram: float  # nats per character of character frequencies, on the same text
     repeated: Repeats  # held-out text that repeats
     counted: NGram | None = None  # for --mix-ngram: the n-grams of the train split
     learned_from: int = 0  # the characters that they were counted on
@@ -59,6 +60,7 @@ def prepare_conclusion(run: Run, corpus: Corpus) -> Prepared:
     counted = NGram.count(read, len(run.vocabulary), order, sample.boundary)
     by_order = counted.predict(sample.joined).nats[:, sample.scored]
     ngram = max(0.0, min(float(each.mean()) for each in by_order))
+    frequencies = unigram(read, sample.joined, len(run.vocabulary))[sample.scored]
     than = "an n-gram"
     if len(read) < len(train):
         size = corpus.split_sizes[0]
@@ -71,7 +73,8 @@ def prepare_conclusion(run: Run, corpus: Corpus) -> Prepared:
         most_train=int(min(REPEATS_TRAIN, seconds * REPEATS_PER_SECOND)),
         most_text=REPEATS_HELD_OUT,
     )
-    return Prepared(ngram, than, repeated, *((counted, len(read)) if mix else ()))
+    single = float(frequencies.mean())
+    return Prepared(ngram, than, single, repeated, *((counted, len(read)) if mix else ()))
 
 
 class _Sample(NamedTuple):
@@ -104,7 +107,7 @@ def conclude(
     if valid is None:
         return Report(content=content, blocks=())
     prepared = prepared or prepare_conclusion(run, corpus)
-    ngram, than, repeated, *_ = prepared
+    ngram, than, _, repeated, *_ = prepared
     model = math.log(valid)
     conclusion = compared(model, ngram, than)
     if model >= ngram:

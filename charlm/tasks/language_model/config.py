@@ -240,19 +240,26 @@ class LanguageTrainingSection(TrainingSection):
         none_means="the corpus's own, or the start of the validation text; with --lines, the start "
         "of a line",
         resumable=True,
+        incidental=True,
     )
     sample_every: int | None = setting(
         None,
         "Epochs between samples.",
         none_means="about five times in all",
         resumable=True,
+        incidental=True,
         **COUNT,
     )
     sample_length: int = setting(
-        100, "Characters of a sample after its prefix.", resumable=True, at_least=0, at_most=10**6
+        100,
+        "Characters of a sample after its prefix.",
+        resumable=True,
+        incidental=True,
+        at_least=0,
+        at_most=10**6,
     )
     sample_temperature: float = setting(
-        0.7, "Temperature of the samples; 0: greedy.", resumable=True, at_least=0
+        0.7, "Temperature of the samples; 0: greedy.", resumable=True, incidental=True, at_least=0
     )
 
     def __post_init__(self) -> None:

@@ -6,10 +6,14 @@ text, U distinct ones.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from charlm.corpus.splits import chosen_split
+from charlm.errors import shown
+from charlm.task import Report, Table
 from charlm.tasks.language_model.repeats import (
     Ids,
     Places,
@@ -18,8 +22,13 @@ from charlm.tasks.language_model.repeats import (
     window_hashes,
 )
 
+if TYPE_CHECKING:
+    from charlm.tasks.language_model.corpus import Corpus
+
 WINDOWS = (8, 16, 32)  # characters; powers of 2
 SHORTEST = 16  # characters of a passage; a power of 2
+SHOWN_PASSAGES = 10
+SHOWN_CHARACTERS = 40  # of a passage
 MOST_PLACES = 8  # of a window in the training text, to look for the longest passage at
 _BLOCK = 64  # characters that are compared at once, and then twice as many
 
@@ -37,6 +46,17 @@ class Copies(NamedTuple):
 
     windows: dict[int, float | None]  # the share of its windows that are copies; None: too short
     passages: list[Passage]  # the longest first
+
+    def share(self, window: int) -> str:
+        """The share of the windows that are copies, for people."""
+        value = self.windows[window]
+        return "-" if value is None else f"{value:.1%}"
+
+    def longest(self) -> str:
+        """The characters of the longest passage, for people."""
+        if self.windows[SHORTEST] is None:
+            return "-"
+        return f"{self.passages[0].length:,}" if self.passages else f"under {SHORTEST}"
 
     def as_json(self) -> dict[str, Any]:
         """For JSON."""
@@ -62,6 +82,47 @@ def copies(train: Ids, text: Ids) -> Copies:
     return Copies(
         shares, sorted(passages(train, text), key=lambda each: (-each.length, each.start))
     )
+
+
+def copies_report(corpus: Corpus, texts: Sequence[str], most_train: int | None = None) -> Report:
+    """What texts of a model have copied, beside held-out text of the same length.
+
+    The content has the start of each passage in all texts together, its length and its place in
+    the train split, in characters from 0.
+
+    Args:
+        texts: at least one; passages do not go from one to the next.
+        most_train: of a longer train split, only the last characters are read; None: all.
+    """
+    train, vocabulary = corpus.split("train"), corpus.vocabulary
+    first = max(0, len(train) - most_train) if most_train is not None else 0
+    between = np.array([len(vocabulary)])  # no character, so that no passage is in two texts
+    parts = [part for text in texts for part in (vocabulary.encode(text), between)]
+    ids = np.concatenate(parts[:-1])
+    found = copies(train[first:], ids)
+    split = chosen_split(None, corpus.split_sizes, 1)
+    beside = Copies(dict.fromkeys(WINDOWS), [])
+    if split != "train":
+        beside = copies(train[first:], corpus.split(split)[: len(ids)])
+    rows = [(f"windows of {n} characters", found.share(n), beside.share(n)) for n in WINDOWS]
+    rows.append(("longest passage", found.longest(), beside.longest()))
+    blocks: list[str | Table] = [Table(("", "this text", f"{split} split"), rows)]
+    if first:
+        last = f"the last {most_train:,} of {len(train):,} training characters were compared"
+        blocks.append(last)
+    if found.passages:
+        blocks.append(f"the longest passages, and where they are in {len(train):,} characters")
+        lines = []
+        for start, length, place in found.passages[:SHOWN_PASSAGES]:
+            text = vocabulary.decode(ids[start : start + min(length, SHOWN_CHARACTERS)])
+            more = "..." if length > SHOWN_CHARACTERS else ""
+            lines.append((f"{shown(text)}{more}", f"{length:,}", f"{first + place + 1:,}"))
+        blocks.append(Table(("passage", "characters", "from"), lines))
+    moved = found._replace(
+        passages=[each._replace(place=first + each.place) for each in found.passages]
+    )
+    content = {**moved.as_json(), "beside": {"split": split, **beside.as_json()}}
+    return Report(content=content, blocks=blocks)
 
 
 def passages(train: Ids, text: Ids, shortest: int = SHORTEST) -> list[Passage]:

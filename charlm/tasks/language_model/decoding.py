@@ -174,20 +174,11 @@ def generate_blocks(
     if model.vocabulary_size < 2:
         raise UsageError("the vocabulary is empty: there is no character to choose")
     generator = torch.Generator().manual_seed(seed)
-    device = model.head.weight.device
-
-    def read(ids: Tensor, state: StackState) -> tuple[Tensor, StackState]:
-        """(T, B) token ids to the (B, V) logits after the last of them, and the state."""
-        with evaluating(model):
-            logits, state = model(ids, state)
-        return logits[-1], state
-
-    state = model.initial_state(1)
-    for start in range(0, len(prefix), _BLOCK):
-        ids = torch.tensor(prefix[start : start + _BLOCK], device=device)
-        logits, state = read(ids.unsqueeze(1), state)
+    for after in read_prefix(model, prefix):
+        logits, state = after
     logits = logits.expand(num_samples, -1)
     state = map_state(lambda tensor: tensor.expand(num_samples, -1).contiguous(), state)
+    contexts: list[list[int]] = []
     if mixture is not None:
         contexts = [mixture.start(prefix)] * num_samples
     elif many or length >= LONG or _COMPILED in sys.modules:
@@ -195,15 +186,54 @@ def generate_blocks(
         if weights is not None:
             yield from _write(weights, logits, state, length, decoding, generator)
             return
-    for step in range(length):
-        odds = logits if mixture is None else mixture.logits(logits, contexts)
-        chosen = decoding.choose(odds, generator)
+    growing = choices(model, logits, state, decoding, generator, mixture, contexts)
+    for _, chosen in itertools.islice(growing, length):
         yield chosen.unsqueeze(0)
+
+
+@torch.no_grad()
+def read_prefix(
+    model: LanguageModel, prefix: Sequence[int] | NDArray[np.int64], block: int = _BLOCK
+) -> Iterator[tuple[Tensor, StackState]]:
+    """The (1, V) logits of the next character and the state after each block of a prefix."""
+    state = model.initial_state(1)
+    for start in range(0, len(prefix), block):
+        ids = torch.tensor(prefix[start : start + block], device=model.head.weight.device)
+        with evaluating(model):
+            logits, state = model(ids.unsqueeze(1), state)
+        yield logits[-1], state
+
+
+@torch.no_grad()
+def choices(
+    model: LanguageModel,
+    logits: Tensor,
+    state: StackState,
+    decoding: Decoding,
+    generator: torch.Generator,
+    mixture: Mixture | None = None,
+    contexts: list[list[int]] | None = None,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The characters that continue B texts, without end; errors as in `Decoding.choose`.
+
+    Args:
+        logits, state: (B, V) and the state after the texts so far.
+        mixture, contexts: as in `generate_blocks`, and its contexts of the texts so far.
+
+    Yields:
+        (B, V) logits of the next characters, of the mixture if there is one, and the (B,) int64
+        ids that were chosen.
+    """
+    while True:
+        odds = logits if mixture is None else mixture.logits(logits, contexts or [])
+        chosen = decoding.choose(odds, generator)
+        yield odds, chosen
         if mixture is not None:
-            pairs = zip(contexts, chosen.tolist(), strict=True)
+            pairs = zip(contexts or [], chosen.tolist(), strict=True)
             contexts = [mixture.ngram.read(context, token) for context, token in pairs]
-        if step + 1 < length:
-            logits, state = read(chosen.to(device).unsqueeze(0), state)
+        with evaluating(model):
+            outputs, state = model(chosen.to(logits.device).unsqueeze(0), state)
+        logits = outputs[-1]
 
 
 class CompiledWeights(NamedTuple):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charlm.errors import UsageError, shown
-from charlm.task import EvalOptions, Metric, Report, Table, Task
+from charlm.task import DataFacts, EvalOptions, Metric, Report, Table, Task
 from charlm.tasks.tagging.config import TaggingConfig
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from charlm.tasks.tagging.objective import TagOfWord
     from charlm.tasks.tagging.run import TaggerRun
     from charlm.tasks.tagging.slots import Slots, TaggerVocabulary
+
+_SHOWN = 20  # slots, in a report
 
 
 class TaggingTask(Task):
@@ -76,6 +78,33 @@ class TaggingTask(Task):
         """The tags."""
         tags = list(corpus.vocabulary.tags)
         return f"sentences with {len(tags)} tags", {"tags": tags}
+
+    def data_facts(self, run: Run, corpus: Slots, prepared: Any = None) -> DataFacts:
+        """The F1 of giving each word its most frequent tag, and the spans of each kind."""
+        from charlm.tasks.tagging.frequent import frequent_tags
+        from charlm.tasks.tagging.scores import tags_of
+        from charlm.tasks.tagging.spans import score_spans
+
+        splits, of_words = corpus.data.splits, run.vocabulary.tags_are_of_words(run.config.corpus)
+        found = frequent_tags(splits["train"], splits["valid"])
+        scores = score_spans(tags_of(splits["valid"]), found, of_words=of_words)
+        by_count = sorted(scores.kinds.items(), key=lambda item: -item[1].gold)
+        kind, unit = ("tag", "words") if of_words else ("slot", "spans")
+        return DataFacts(
+            facts={
+                "data": self.facts(corpus)[0],
+                "different words": f"{len(run.vocabulary):,}",
+            },
+            baselines={"the most frequent tag of each word": scores.overall.f1},
+            blocks=[
+                f"The {unit} of the most frequent {kind}s in the validation sentences, and the F1 "
+                "of giving each word its most frequent tag.",
+                Table(
+                    (kind, unit, "F1"),
+                    [(name, f"{of.gold:,}", f"{of.f1:.2f}%") for name, of in by_count[:_SHOWN]],
+                ),
+            ],
+        )
 
     def build_model(self, config: TaggingConfig, vocabulary: TaggerVocabulary) -> Tagger:
         """A freshly initialised model; torch's global generator decides its weights."""

@@ -8,7 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from charlm.tasks.language_model import copies as module
-from charlm.tasks.language_model.copies import Passage, copies, passages
+from charlm.tasks.language_model.copies import Passage, copies, copies_report, passages
+from charlm.tasks.language_model.corpus import load_corpus
 
 TEXTS = st.text("ab\u65c5", max_size=50)
 
@@ -79,3 +80,15 @@ def test_a_separator_is_in_no_passage_and_a_short_text_has_no_shares():
     short = copies(train, ids_of("the cat"))
     assert short.windows == {8: None, 16: None, 32: None}
     assert short.passages == []
+
+
+def test_a_part_of_the_training_text_gives_the_same_places(tmp_path):
+    (tmp_path / "text.txt").write_text("".join(map(str, range(9000))), encoding="utf-8")
+    corpus = load_corpus(str(tmp_path / "text.txt"), split=(0.9, 0.1, 0.0))
+    train = corpus.text("train")
+    texts = [train[100:170], train[-200:-150]]
+    whole, part = copies_report(corpus, texts), copies_report(corpus, texts, 1000)
+    assert [each["length"] for each in whole.content["passages"]] == [70, 50]
+    assert part.content["passages"] == whole.content["passages"][1:]
+    words = [block for block in part.blocks if isinstance(block, str)]
+    assert words[0] == f"the last 1,000 of {len(train):,} training characters were compared"
