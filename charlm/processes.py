@@ -293,7 +293,11 @@ def _join() -> World:
     store, rank, size = next(rendezvous("env://", timeout=timedelta(seconds=START)))
     ranks = [f"beat/{each}" for each in range(size)]
     store.set(ranks[rank], "0")
-    store.wait(ranks, timedelta(seconds=START))
+    end = time.monotonic() + START
+    while not store.check(ranks):  # `store.wait` would not let signals through
+        if time.monotonic() > end:
+            raise ProcessesError(f"not all of the {size} processes came up in {START} seconds")
+        time.sleep(10 * POLL)
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
         store=PrefixStore("group", store),
