@@ -33,9 +33,11 @@ class Saver:
         """Write a checkpoint, unless nothing has changed since the last one; see `save_state`."""
         if self._standing() == self._saved or not self._trainer.whole:
             return
+        world = self._trainer.world
         with self._trainer.clock.timing("save"):
+            world.meet()  # rank 0 may have had more to do
             self._write()
-            self._trainer.world.meet()
+            world.meet()
         self._saving_seconds = self._trainer.clock.costs["save"]
 
     def _write(self) -> None:

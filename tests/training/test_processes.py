@@ -33,9 +33,9 @@ CASES = {
     ),
     "random adamw": ({"backend": "scratch"}, {"sampling": "random", "averaging": 0.9}),
     "tables": (TABLES, {}),
-    "lines": ({}, {"seq_len": 9, "batch_size": 4}),
-    "classify": ({"buckets": 50, "word_dropout": 0.0}, {"batch_size": 7, "patience": None}),
-    "tag": ({"word_dropout": 0.0}, {"batch_size": 7}),
+    "lines": ({}, {"seq_len": 9, "batch_size": 4, "epochs": 2}),
+    "classify": ({"buckets": 50, "word_dropout": 0.0}, {"batch_size": 7, "epochs": 3}),
+    "tag": ({"word_dropout": 0.0}, {"batch_size": 7, "epochs": 3}),
 }
 STOPPED = 13  # the step after which one process is stopped
 TRAIN = (
@@ -79,7 +79,7 @@ def test_several_processes_train_as_one(program, size):
     assert found["resumed"] == [STOPPED + 1, True, True, size]  # agreed on in the next step
     assert found["moved"] < 1e-12  # resumed by one process
     for case, about in found["cases"].items():
-        assert about["steps"] >= 30, case
+        assert about["steps"] >= 15, case
         assert about["weights"] < 1e-12, case
         assert about["metrics"] < 1e-6, case  # the summed loss is in float32
     assert sum(about["steps"] >= 50 for about in found["cases"].values()) >= 4
