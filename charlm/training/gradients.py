@@ -128,12 +128,20 @@ class Gradients:
             each.grad = None
 
 
-class _OwnRows(nn.Module):
-    """A process's own rows of a batch to their loss, items and state.
+def own_rows(objective: Objective, batch: Any, world: World) -> tuple[Any, bool]:
+    """A process's own rows of a batch, and whether there are none.
 
     A batch at the end of an epoch can have fewer rows than there are processes. A process without
-    rows computes on the first row, and counts it zero times: all take part in the sum of gradients.
+    rows gets the first row, so that all can take part in the sum of the gradients.
     """
+    if world.size == 1:
+        return batch, False
+    idle = not world.count_own(objective.num_rows(batch))
+    return objective.some_rows(batch, slice(1) if idle else world.own), idle
+
+
+class _OwnRows(nn.Module):
+    """A batch to the loss, items and state of this process's own rows."""
 
     def __init__(self, objective: Objective, model: nn.Module, world: World) -> None:
         super().__init__()
@@ -141,8 +149,7 @@ class _OwnRows(nn.Module):
         self._objective, self._world = objective, world
 
     def forward(self, batch: Any, carried: StackState | None) -> Loss:
-        idle = not self._world.count_own(self._objective.num_rows(batch))
-        own = self._objective.some_rows(batch, slice(1) if idle else self._world.own)
+        own, idle = own_rows(self._objective, batch, self._world)
         loss, count, state = self._objective.loss(self.model, own, carried)
         if state is not None:
             state = map_state(torch.Tensor.detach, state)  # only the loss has a gradient

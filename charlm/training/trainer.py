@@ -23,7 +23,7 @@ from charlm.recurrent.states import StackState, map_state, named_tensors
 from charlm.training.averaging import begun, has_mean, new_share
 from charlm.training.clock import Clock
 from charlm.training.events import Stepped
-from charlm.training.gradients import Gradients
+from charlm.training.gradients import Gradients, own_rows
 from charlm.training.objective import Objective
 from charlm.training.optimisation import gradient_norm, scale_gradients, snapshot
 from charlm.training.progress import Progress
@@ -205,7 +205,7 @@ class Trainer:
         with evaluating(self.model):
             for _ in range(2):  # the first time is often slow
                 begun = time.monotonic()
-                batch = self.batches[0]
+                batch, _ = own_rows(self.objective, self.batches[0], self.world)
                 nats, count, _ = self.objective.loss(self.model, batch, None)
                 float(nats)  # waits for the device
         return count / max(time.monotonic() - begun, 1e-6)
