@@ -61,7 +61,8 @@ class World:
         self._ended, self._orphaned = threading.Event(), False
         if size > 1:
             self._patient = dist.new_group(backend="gloo", timeout=timedelta(days=30))
-            threading.Thread(target=self._beat, daemon=True).start()
+            self._beating = threading.Thread(target=self._beat, daemon=True)
+            self._beating.start()
 
     def check_rows(self, batch_size: int) -> None:
         """Check that each process has a row of a batch; a UsageError if not."""
@@ -233,8 +234,10 @@ class World:
         return True
 
     def close(self) -> None:
-        """No more signs of life are given."""
+        """Give no more signs of life."""
         self._ended.set()
+        if self.size > 1:
+            self._beating.join(BEAT)  # Python would end it inside torch, which ends the process
 
 
 @contextmanager
