@@ -44,6 +44,13 @@ class TrainingError(CharlmError):
     """Training cannot continue: a loss, a gradient or a state is not finite."""
 
 
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error, such as torch's, is about too little memory."""
+    return isinstance(error, MemoryError) or any(
+        words in str(error) for words in ("allocate memory", "out of memory")
+    )
+
+
 def shown(value: object) -> str:
     """A value from a file or a command line as part of a message: one line, not a long one."""
     try:

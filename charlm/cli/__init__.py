@@ -15,12 +15,23 @@ from typing import Any
 import typer
 
 from charlm import launching
-from charlm.cli import corpus, explain, export, generate, inspect, report, runs, serve, verify
+from charlm.cli import (
+    corpus,
+    explain,
+    export,
+    generate,
+    inspect,
+    report,
+    runs,
+    serve,
+    sweep,
+    verify,
+)
 from charlm.cli.interrupts import Interrupted, catch_signals
 from charlm.cli.options import App, Version, command_group
 from charlm.cli.output import ClosedPipe, standard_streams, tell, tell_error
 from charlm.cli.tasks import add_commands
-from charlm.errors import CharlmError
+from charlm.errors import CharlmError, lacks_memory
 from charlm.tasks import LANGUAGE_MODEL, TASKS
 
 PROGRAM = "charlm"
@@ -42,6 +53,7 @@ def build_app() -> typer.Typer:
     app.command("export")(export.export)
     app.command("serve")(serve.serve)
     app.command("verify")(verify.verify)
+    app.command("sweep")(sweep.sweep)
     for task in TASKS.values():
         if task is not LANGUAGE_MODEL:
             group = command_group(task.help)
@@ -96,7 +108,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except ClosedPipe:
         return 0  # the reader has read enough (`| head`)
     except Exception as error:
-        if "allocate memory" in str(error) or "out of memory" in str(error):  # torch's words
+        if lacks_memory(error):
             tell_error(
                 "there is not enough memory for this",
                 "try a smaller --hidden-size, --batch-size or --seq-len",

@@ -68,7 +68,7 @@ def show_attribution(run: Run, source: Source, prefix: str | None, output: Outpu
     output.text("what a character adds to log2 of the probability, in bits")
     output.table(("characters back", "before", "character", "bits"), rows, left=3)
     output.text(
-        f"\nlog2 of the probability rises by {rise:+.3f}: the sum is wrong by "
+        f"\nlog2 of the probability changes by {rise:+.3f}; the sum differs from this by "
         f"{abs(found.missing):.3f}"
     )
     output.json(

@@ -210,6 +210,19 @@ DryRun = Annotated[
     ),
 ]
 
+Seeds = Annotated[
+    str | None,
+    typer.Option(
+        metavar="0-4",
+        help="Train once for each of these seeds, such as 0-4 or 0,3,7, and show the spread. The "
+        "runs are NAME-seed0 and so on.",
+    ),
+]
+Jobs = Annotated[
+    int,
+    typer.Option(min=1, metavar="N", help="Train so many runs at once, each in a process."),
+]
+
 
 def compared_corpus(run: Run, corpora_dir: Path | None, option: str) -> Any:
     """The run's text, with which an option of ``charlm generate`` compares.

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from charlm.cli.output import Output, printable
-from charlm.report.words import TrainingWords
+from charlm.report.words import TrainingWords, epochs_text
 from charlm.task import Task
 
 if TYPE_CHECKING:
-    from charlm.training import Measured, Sampled, Stepped
+    from charlm.runs import Run
+    from charlm.training import Event, Finished, Measured, Sampled, Started, Stepped
 
 
 class ProgressBar:
@@ -67,3 +69,51 @@ class ProgressBar:
             self._shown_line = self._line
         for line in printable(event.text).splitlines() or [""]:
             self._output.note(f"    {line}")
+
+
+def parameters_text(number: int, in_tables: int) -> str:
+    """The number of parameters, and how many of them are in tables."""
+    some = f" ({in_tables:,} in tables of n-grams)" if in_tables else ""
+    return f"{number:,} parameters{some}"
+
+
+def follow(
+    run: Run, corpus: Any, events: Iterable[Event], output: Output
+) -> tuple[Started, Finished]:
+    """Show the events of a training: a progress bar on a terminal, metrics and samples."""
+    from charlm.training import Finished, Measured, Noticed, Sampled, Started, Stepped
+
+    stepped = False
+    with ProgressBar(output, run.task) as bar:
+        for event in events:
+            match event:
+                case Started():
+                    started, bar.words.best = event, event.best
+                    model = run.config.model
+                    words = parameters_text(event.parameters, event.in_tables)
+                    output.note(
+                        f"training {model.cell} ({model.backend}), {words}, "
+                        f"on {event.train_size:,} {run.task.unit} of {corpus.name}, "
+                        f"{event.device}; run: {run.folder}"
+                    )
+                    for notice in event.notices:
+                        output.warn(notice)
+                    if event.epoch:
+                        output.note(f"resuming after {epochs_text(event.epoch)}")
+                case Stepped():
+                    stepped = True
+                    bar.update(event)
+                case Measured():
+                    bar.measured(event)
+                case Sampled():
+                    bar.sampled(event)
+                case Noticed():
+                    (output.warn if event.warning else output.note)(event.text)
+                case Finished():
+                    if not stepped and not event.interrupted:
+                        hint = "give more --epochs or --minutes to train longer"
+                        if event.out_of_patience:
+                            hint = "it stopped improving; give a larger --patience to train longer"
+                        output.note(f"this training is already complete; {hint}")
+                    return started, event
+    raise AssertionError("training ends with a Finished event")

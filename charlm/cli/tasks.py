@@ -7,7 +7,7 @@ import inspect
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -19,10 +19,12 @@ from charlm.cli.options import (
     DryRun,
     GivenRun,
     GivenRuns,
+    Jobs,
     Log,
     NewRun,
     Processes,
     Resume,
+    Seeds,
     Split,
     lines_given,
     open_run,
@@ -31,21 +33,22 @@ from charlm.cli.options import (
 from charlm.cli.output import Output
 from charlm.cli.pictures import picture_kind, write_picture
 from charlm.cli.preparing import Prepared, moved, prepare, train_beside
-from charlm.cli.progress import ProgressBar
+from charlm.cli.progress import follow, parameters_text
 from charlm.cli.settings import takes_section, takes_settings
 from charlm.config import Settings
 from charlm.corpus import SPLITS
 from charlm.corpus.splits import chosen_split
-from charlm.errors import CorpusError, FetchError
+from charlm.errors import CorpusError, FetchError, UsageError
 from charlm.launching import check_launched, launch, one_of_several, rank
 from charlm.report.averages import average_words
 from charlm.report.clipping import gradient_words
+from charlm.report.run_page import FILE as REPORT_FILE
 from charlm.report.words import clock, epochs_text
 from charlm.task import EvalOptions, Task
 
 if TYPE_CHECKING:
     from charlm.runs import Run
-    from charlm.training import Event, Finished, Started
+    from charlm.training import Finished, Started
     from charlm.training.loggers import Logger
 
 
@@ -70,10 +73,21 @@ def _train_command(task: Task) -> Any:
         processes: Processes = None,
         log: Log = None,
         dry_run: DryRun = False,
+        seeds: Seeds = None,
+        jobs: Jobs = 1,
         corpora_dir: CorporaDir = None,
         *,
         output: Output,
     ) -> None:
+        if seeds is not None and not dry_run:
+            from charlm.cli.seeds import train_seeds
+
+            if processes is not None or one_of_several():
+                raise UsageError("--seeds trains each seed in one process", "leave it out")
+            train_seeds(task, seeds, given, run, resume, log, jobs, corpora_dir, output)
+            return
+        if jobs > 1 and seeds is None:
+            raise UsageError("--jobs is for --seeds", "give --seeds 0-4, or leave --jobs out")
         begun = time.monotonic()
         check_launched(processes)
         kinds = []
@@ -120,7 +134,7 @@ def _train(
 
     corpus, device = prepared.plan.corpus, prepared.device
     events = train(run, corpus, device=device, should_stop=stop, begun=begun, loggers=loggers)
-    started, finished = _follow(run, corpus, events, output)
+    started, finished = follow(run, corpus, events, output)
     scores = score_test_split(run, corpus, device, finished, stop)
     _conclude(run, corpus, started, finished, scores, output)
     output.text(f"next: {task.next_command(run)}{run_option(run)}")
@@ -147,60 +161,13 @@ def _show_plan(task: Task, prepared: Prepared, output: Output) -> None:
         f"corpus {corpus.name}: {words} ({', '.join(f'{k} {n:,}' for k, n in sizes.items())}), "
         f"vocabulary {len(corpus.vocabulary):,}"
     )
-    words = _parameters_text(parameters, model.num_in_tables())
+    words = parameters_text(parameters, model.num_in_tables())
     output.text(f"model: {cell} ({backend}), {words}, on {device}")
     if config.training.minutes is None:
         from charlm.training.clock import without_measurement
 
         output.text(without_measurement())
     output.explained_settings(config, origins)
-
-
-def _parameters_text(number: int, in_tables: int) -> str:
-    some = f" ({in_tables:,} in tables of n-grams)" if in_tables else ""
-    return f"{number:,} parameters{some}"
-
-
-def _follow(
-    run: Run, corpus: Any, events: Iterable[Event], output: Output
-) -> tuple[Started, Finished]:
-    """Train, and show the events: a progress bar on a terminal, metrics and samples."""
-    from charlm.training import Finished, Measured, Noticed, Sampled, Started, Stepped
-
-    stepped = False
-    with ProgressBar(output, run.task) as bar:
-        for event in events:
-            match event:
-                case Started():
-                    started, bar.words.best = event, event.best
-                    model = run.config.model
-                    words = _parameters_text(event.parameters, event.in_tables)
-                    output.note(
-                        f"training {model.cell} ({model.backend}), {words}, "
-                        f"on {event.train_size:,} {run.task.unit} of {corpus.name}, "
-                        f"{event.device}; run: {run.folder}"
-                    )
-                    for notice in event.notices:
-                        output.warn(notice)
-                    if event.epoch:
-                        output.note(f"resuming after {epochs_text(event.epoch)}")
-                case Stepped():
-                    stepped = True
-                    bar.update(event)
-                case Measured():
-                    bar.measured(event)
-                case Sampled():
-                    bar.sampled(event)
-                case Noticed():
-                    (output.warn if event.warning else output.note)(event.text)
-                case Finished():
-                    if not stepped and not event.interrupted:
-                        hint = "give more --epochs or --minutes to train longer"
-                        if event.out_of_patience:
-                            hint = "it stopped improving; give a larger --patience to train longer"
-                        output.note(f"this training is already complete; {hint}")
-                    return started, event
-    raise AssertionError("training ends with a Finished event")
 
 
 def _conclude(
@@ -241,6 +208,8 @@ def _conclude(
         output.text(line)
     output.blocks(about.blocks)
     output.text(f"run {run.folder}")
+    if (page := run.folder / REPORT_FILE).is_file():
+        output.text(f"report {page}")
     if finished.interrupted:
         output.text(f"to resume: {task.command} train --resume{run_option(run)}")
 

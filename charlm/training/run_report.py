@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from charlm.training.trainer import Trainer
 
 DRAWING = 0.02  # the largest share of the time for drawing while a training runs
-FIRST = 0.1  # seconds that the first drawing is expected to take
+FIRST = 0.04  # seconds that the first drawing is expected to take
 AT_END = 0.2  # seconds that looking for copies may take at the end of a short training
 
 

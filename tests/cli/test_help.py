@@ -10,7 +10,7 @@ from charlm.cli import build_app, run
 
 GROUPS = ("", "classify", "tag", "corpus", "runs", "explain")
 COMMANDS = [
-    "", "train", "generate", "eval", "inspect", "report", "serve", "export", "verify",
+    "", "train", "generate", "eval", "inspect", "report", "serve", "export", "sweep", "verify",
     "classify", "classify train", "classify predict", "classify eval",
     "tag", "tag train", "tag predict", "tag eval",
     "corpus", "corpus list", "corpus show", "corpus fetch", "corpus add",

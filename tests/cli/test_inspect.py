@@ -436,7 +436,7 @@ def test_attribution_of_a_character_of_a_text_and_of_a_prefix(inspect, folder):
     bits = [float(number) for _, number in rows[:11]]
     assert sum(bits) == pytest.approx(float(rows[11][1]), abs=0.006)
     assert [abs(each) for each in bits[:10]] == sorted(map(abs, bits[:10]), reverse=True)
-    assert lines[-1].startswith("log2 of the probability rises by ")
+    assert lines[-1].startswith("log2 of the probability changes by ")
     found = inspect(*command, "--json").json  # the last one: the test split has 300
     assert (found["split"], found["place"], len(found["bits"])) == ("test", 300, 100)
     ratio = found["probability"] / found["probability_without_text"]

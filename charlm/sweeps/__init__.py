@@ -1,0 +1,1 @@
+"""Searches for settings: many trainings, each a run folder, with optuna."""
