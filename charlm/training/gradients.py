@@ -84,19 +84,24 @@ class Gradients:
             _differentiate(loss / count)
             checked = {"loss": loss.detach(), **_state_sum(state)}
         else:
-            loss, own, state = self._forward(
-                self._averaging, batch, carried, step=step, bfloat16=bfloat16
-            )
-            checked = {"loss": loss.detach(), **_state_sum(state)}
-            total, *sums = self._world.sum(own, *map(float, checked.values()))
-            count = int(total)
             with lost_processes():
-                _differentiate(loss * (self._world.size / count))
-            for table in self._tables.values():
-                if table.grad is not None:
-                    table.grad = self._world.sum_rows(table.grad) / self._world.size
-            checked = dict(zip(checked, torch.tensor(sums, device=self._device), strict=True))
+                checked, count, state = self._share(batch, carried, step, bfloat16)
         return checked, count, state, dense_gradients(self._model.parameters())
+
+    def _share(
+        self, batch: Any, carried: StackState | None, step: int, bfloat16: bool
+    ) -> tuple[dict[str, Tensor], int, StackState | None]:
+        loss, own, state = self._forward(
+            self._averaging, batch, carried, step=step, bfloat16=bfloat16
+        )
+        checked = {"loss": loss.detach(), **_state_sum(state)}
+        count, *sums = self._world.sum(own, *map(float, checked.values()))
+        _differentiate(loss * (self._world.size / count))  # and the mean over the processes
+        for table in self._tables.values():
+            if table.grad is not None:
+                table.grad = self._world.sum_rows(table.grad) / self._world.size
+        totals = torch.tensor(sums, device=self._device)
+        return dict(zip(checked, totals, strict=True)), int(count), state
 
     def _forward(
         self,
