@@ -9,6 +9,7 @@ exchanges nothing.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import sys
@@ -188,14 +189,14 @@ class World:
 
     def _beat(self) -> None:
         """Write down a growing number every few seconds, until the training ends."""
-        number, store = 0, self._store.clone()
-        while not self._ended.wait(BEAT):
-            number += 1
-            try:
+        try:
+            store = self._store.clone()
+            for number in itertools.count(1):
+                if self._ended.wait(BEAT):
+                    break
                 store.set(f"beat/{self.rank}", str(number))
-            except Exception:  # torch has no public name for the errors of a store
-                self._orphaned = not self._ended.is_set()
-                return
+        except Exception:  # torch has no public name for the errors of a store
+            self._orphaned = not self._ended.is_set()
 
     def _wait(self, work: Any) -> None:
         """Wait for an exchange; a ProcessesError if a process gives no sign of life."""
