@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from charlm.processes import ProcessesError, lost_processes
+
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the processes are forked")
 
 SECONDS = 60  # in which all processes end after one was killed
@@ -62,7 +64,7 @@ def program(tmp_path, write_tagged):
         done = subprocess.run(
             [sys.executable, __file__, *words],
             cwd=tmp_path,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "FATAL"},
             capture_output=True,
             text=True,
             timeout=300,
@@ -97,6 +99,25 @@ def test_killed_processes_end_and_resume(program, seed):
             assert code == 1
             assert errors == ["another process of this training has ended, or cannot be reached"]
     assert sum(code == 1 for code, _, _ in found["ends"]) >= 10
+
+
+GLOO = "[gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:24981"
+
+
+@pytest.mark.parametrize(
+    ("message", "ended"),
+    [(GLOO, True), ("[gloo/unbound_buffer.cc:81] Timed out waiting 20000ms for recv", False)],
+)
+def test_errors_of_torch_on_lost_processes(message, ended):
+    with pytest.raises(ProcessesError, match="another process") as caught, lost_processes():
+        raise RuntimeError(message)
+    assert caught.value.ended == ended
+    assert "--resume" in caught.value.hint
+
+
+def test_other_errors_stay_as_they_are():
+    with pytest.raises(RuntimeError, match="the same dtype"), lost_processes():
+        raise RuntimeError("expected m1 and m2 to have the same dtype")
 
 
 # The program
@@ -269,7 +290,6 @@ def kill(rounds: int, seed: int) -> None:
 
 if __name__ == "__main__":
     trained.steps = 0
-    os.environ["TORCH_CPP_LOG_LEVEL"] = "FATAL"  # as `charlm.launching.prepare`
     import torch._dynamo  # noqa: F401 - DistributedDataParallel imports it; all processes share it here
 
     import charlm.training  # noqa: F401
