@@ -25,10 +25,10 @@ def select_device(name: str) -> torch.device:
     Raises:
         UsageError: there is no such device.
     """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and one_of_several():
+    if name in ("auto", "cuda") and torch.cuda.is_available() and one_of_several():
         name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     # Not torch's other names: "meta" has no numbers, and some need additional packages.
     if name.partition(":")[0] in ("cpu", "cuda", "mps"):
         with suppress(RuntimeError, AssertionError, NotImplementedError):

@@ -83,7 +83,7 @@ def test_several_processes_train_as_one(program, size):
     for case, about in found["cases"].items():
         assert about["steps"] >= 15, case
         assert about["weights"] < 1e-12, case
-        assert about["metrics"] < 1e-6, case  # the summed loss is in float32
+        assert about["metrics"] < 1e-6, case  # scores are in float32
     assert sum(about["steps"] >= 50 for about in found["cases"].values()) >= 4
 
 

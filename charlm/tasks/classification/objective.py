@@ -59,7 +59,7 @@ class LabelOfText(SequenceObjective):
         """The cross-entropy of the labels, each text's times the weight of its label."""
         inputs, lengths = batch_inputs(model, self.train, batch)
         targets = self.targets[batch].to(inputs.device)
-        logits = model(inputs, lengths).float()
+        logits = model(inputs, lengths).to(torch.get_default_dtype())
         nats = F.cross_entropy(logits, targets, self.weights, reduction="sum")
         return nats, len(batch), None
 

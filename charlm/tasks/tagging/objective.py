@@ -42,7 +42,7 @@ class TagOfWord(SequenceObjective):
         self, model: Tagger, batch: Tensor, state: StackState | None
     ) -> tuple[Tensor, int, None]:
         """The cross-entropy of the tags."""
-        logits = model(self.train.inputs(batch)).float().flatten(0, 1)
+        logits = model(self.train.inputs(batch)).to(torch.get_default_dtype()).flatten(0, 1)
         targets = self.targets.padded(batch, padding=-1).flatten()
         nats = F.cross_entropy(logits, targets, ignore_index=-1, reduction="sum")
         return nats, int(self.lengths[batch].sum()), None
