@@ -166,9 +166,12 @@ def served_runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [folder / name for name in texts]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def playground(served_runs: list[Path]) -> Iterator[Any]:
-    """A playground of these runs, which listens in a thread of its own."""
+    """A playground of these runs, which listens in a thread of its own.
+
+    It ends with the tests of a module, because others set the clock, which a server waits by.
+    """
     from charlm.serve.models import Served
     from charlm.serve.server import listen
 
