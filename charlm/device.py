@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
@@ -12,17 +13,20 @@ import torch
 from torch import nn
 
 from charlm.errors import UsageError
+from charlm.launching import one_of_several
 
 
 def select_device(name: str) -> torch.device:
     """The device for ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
 
     ``auto`` is CUDA where it is available, else the CPU. MPS must be named: it is slower than the
-    CPU for networks of this size.
+    CPU for networks of this size. Each of several processes on a machine has its own card.
 
     Raises:
         UsageError: there is no such device.
     """
+    if name in ("auto", "cuda") and torch.cuda.is_available() and one_of_several():
+        name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     # Not torch's other names: "meta" has no numbers, and some need additional packages.
@@ -30,6 +34,8 @@ def select_device(name: str) -> torch.device:
         with suppress(RuntimeError, AssertionError, NotImplementedError):
             device = torch.device(name)
             torch.empty(1, device=device)
+            if device.index is not None and one_of_several():
+                torch.cuda.set_device(device)  # whose random numbers are seeded
             return device
     raise UsageError(f"no device {name!r} here", "try --device cpu")
 

@@ -15,6 +15,7 @@ from benchmarks.tables import (
     defaults,
     fine_tuning,
     lines,
+    processes,
     quality,
     reproduction,
     step,
@@ -33,6 +34,7 @@ TABLES = {
     "cells": cells,
     "quality": quality,
     "budgets": budgets,
+    "processes": processes,
 }
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import typer
 
+from charlm import launching
 from charlm.cli import (
     corpus,
     explain,
@@ -87,6 +88,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: the words after the program's name; None: those of the process.
     """
+    launching.prepare()
     try:
         with catch_signals():
             # The result of a command is None, or the code of typer.Exit.

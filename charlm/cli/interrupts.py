@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from charlm.errors import Stopped
+from charlm.launching import one_of_several
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -97,6 +98,7 @@ def _quit_at_second_signal(signals: socket.socket) -> None:
         count = 0
         while number := signals.recv(1):
             count += number[0] in _SIGNALS
-            if count == 2:
+            # torch's launcher passes a signal on that the system may have sent to all processes.
+            if count > (2 if one_of_several() else 1):
                 os.write(2, b"\n")  # start a new line below the progress bar
                 os._exit(128 + number[0])

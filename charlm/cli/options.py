@@ -186,6 +186,14 @@ Resume = Annotated[
         "may change.",
     ),
 ]
+Processes = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="Train in N processes on this machine, which share each batch. [default: 1]",
+    ),
+]
 Log = Annotated[
     list[str] | None,
     typer.Option(

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from charlm.errors import CharlmError
+from charlm.launching import rank
 from charlm.strict_json import dumps
 
 if TYPE_CHECKING:
@@ -75,11 +76,14 @@ def standard_streams() -> Iterator[None]:
 
     Files and pipes are in UTF-8, whatever the code page of the system or ``PYTHONIOENCODING``. A
     terminal keeps its own encoding, and gets an escape for a character that this encoding lacks.
+    Of several processes of a training, one writes.
     """
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
             # Closed (`>&-`): else the next opened file gets its number, and the output with it.
             setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115
+    if rank():
+        sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     streams = sys.stdout, sys.stderr
     for stream in (sys.stdin, *streams):
         if hasattr(stream, "reconfigure"):

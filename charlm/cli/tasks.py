@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import shlex
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from charlm.cli.interrupts import polled
+from charlm.cli.interrupts import StopFlag, polled
 from charlm.cli.options import (
     CorporaDir,
     Device,
@@ -21,6 +22,7 @@ from charlm.cli.options import (
     Jobs,
     Log,
     NewRun,
+    Processes,
     Resume,
     Seeds,
     Split,
@@ -30,21 +32,24 @@ from charlm.cli.options import (
 )
 from charlm.cli.output import Output
 from charlm.cli.pictures import picture_kind, write_picture
+from charlm.cli.preparing import Prepared, moved, prepare, train_beside
 from charlm.cli.progress import follow, parameters_text
 from charlm.cli.settings import takes_section, takes_settings
-from charlm.config import Settings, TaskConfig
+from charlm.config import Settings
 from charlm.corpus import SPLITS
 from charlm.corpus.splits import chosen_split
 from charlm.errors import CorpusError, FetchError, UsageError
+from charlm.launching import check_launched, launch, one_of_several, rank
 from charlm.report.averages import average_words
 from charlm.report.clipping import gradient_words
 from charlm.report.run_page import FILE as REPORT_FILE
 from charlm.report.words import clock, epochs_text
-from charlm.task import EvalOptions, Plan, Task
+from charlm.task import EvalOptions, Task
 
 if TYPE_CHECKING:
     from charlm.runs import Run
     from charlm.training import Finished, Started
+    from charlm.training.loggers import Logger
 
 
 LONG_SET_UP = 5  # seconds from which the time with the set-up is shown
@@ -65,6 +70,7 @@ def _train_command(task: Task) -> Any:
         given: dict[str, Settings],
         run: NewRun = None,
         resume: Resume = False,
+        processes: Processes = None,
         log: Log = None,
         dry_run: DryRun = False,
         seeds: Seeds = None,
@@ -73,87 +79,78 @@ def _train_command(task: Task) -> Any:
         *,
         output: Output,
     ) -> None:
-        from charlm.runs import Run
-
         if seeds is not None and not dry_run:
             from charlm.cli.seeds import train_seeds
 
+            if processes is not None or one_of_several():
+                raise UsageError("--seeds trains each seed in one process", "leave it out")
             train_seeds(task, seeds, given, run, resume, log, jobs, corpora_dir, output)
             return
         if jobs > 1 and seeds is None:
             raise UsageError("--jobs is for --seeds", "give --seeds 0-4, or leave --jobs out")
         begun = time.monotonic()
+        check_launched(processes)
         kinds = []
         if log:
             from charlm.training.loggers import find_loggers
 
             kinds = find_loggers(log)
-        opened = Run.open_to_resume(task, run, given.values(), output.warn) if resume else None
-        if opened is None:
-            plan = task.plan([*given.values()], corpora_dir, progress=not output.quiet)
-        else:
-            try:
-                corpus = opened.load_corpus(corpora_dir, progress=not output.quiet)
-            except CorpusError as error:
-                if not isinstance(error.__cause__, FileNotFoundError):
-                    raise
-                raise CorpusError(error.message, _moved(task)) from error
-            plan = task.complete(opened.config, corpus)
-        for notice in (*plan.corpus.notices, *plan.notices):
-            output.note(notice)
-        for warning in plan.warnings:
-            output.warn(warning)
-        for warning in plan.config.idle_notices(given.values()):
-            output.warn(warning)
-        from charlm.models.build import prepare_device
-
-        config, device = prepare_device(plan.config)  # before a run folder is made
         if dry_run:
-            sources = {"run": opened.config.to_dict()} if opened else {}
-            _show_plan(task, plan, config, sources | given, str(device), output)
+            if not rank():
+                prepared = prepare(task, given, run, resume, corpora_dir, output)
+                _show_plan(task, prepared, output)
             return
-        origins = config.origins(given, plan.config)
-        trained = opened or Run.create(run, config, plan.corpus, origins)
-        trained.config = config
-        from charlm.training import train as training
-        from charlm.training.summary import score_test_split
+        if processes is not None and processes > 1 and not one_of_several():
+            raise typer.Exit(launch(processes, sys.argv[1:]))
+        from charlm.processes import joined
 
-        with polled() as stop:
-            events = training(
-                trained,
-                plan.corpus,
-                device=device,
-                should_stop=stop,
-                begun=begun,
-                loggers=[kind(trained) for kind in kinds],
-            )
-            started, finished = follow(trained, plan.corpus, events, output)
-            scores = score_test_split(trained, plan.corpus, device, finished, stop)
-            _conclude(trained, plan.corpus, started, finished, scores, output)
-            output.text(f"next: {task.next_command(trained)}{run_option(trained)}")
-            # A signal that came after the end of the training does not matter.
-            if finished.interrupted or None in scores.values():
-                stop.raise_if_set()
+        with joined() as world:
+            if not world.first:
+                train_beside(world, corpora_dir)
+                return
+            prepared = prepare(task, given, run, resume, corpora_dir, output)
+            world.check_rows(prepared.config.training.batch_size)
+            trained = prepared.make_run(run)
+            world.from_first((trained, begun))
+            with polled() as stop:
+                loggers = [kind(trained) for kind in kinds]
+                _train(task, trained, prepared, stop, loggers, begun, output)
 
     return train
 
 
-def _show_plan(
+def _train(
     task: Task,
-    plan: Plan,
-    config: TaskConfig,
-    sources: Mapping[str, Settings],
-    device: str,
+    run: Run,
+    prepared: Prepared,
+    stop: StopFlag,
+    loggers: Sequence[Logger],
+    begun: float,
     output: Output,
 ) -> None:
-    """Print the data, the model and all settings, for ``--dry-run``.
+    """Train, and show how; then the summary."""
+    from charlm.training import train
+    from charlm.training.summary import score_test_split
 
-    ``config`` is the plan's with the chosen backend.
-    """
+    corpus, device = prepared.plan.corpus, prepared.device
+    events = train(run, corpus, device=device, should_stop=stop, begun=begun, loggers=loggers)
+    started, finished = follow(run, corpus, events, output)
+    scores = score_test_split(run, corpus, device, finished, stop)
+    _conclude(run, corpus, started, finished, scores, output)
+    output.text(f"next: {task.next_command(run)}{run_option(run)}")
+    # A signal that came after the end of the training does not matter.
+    if finished.interrupted or None in scores.values():
+        stop.raise_if_set()
+
+
+def _show_plan(task: Task, prepared: Prepared, output: Output) -> None:
+    """Print the data, the model and all settings, for ``--dry-run``."""
+    plan, config, opened = prepared.plan, prepared.config, prepared.opened
+    sources = ({"run": opened.config.to_dict()} if opened else {}) | {**prepared.given}
     corpus, (words, facts) = plan.corpus, task.facts(plan.corpus)
     model = task.build_model(config, corpus.vocabulary)
     parameters = model.num_parameters()
-    cell, backend = config.model.cell, config.model.backend
+    cell, backend, device = config.model.cell, config.model.backend, str(prepared.device)
     sizes = dict(zip(SPLITS, corpus.split_sizes, strict=True))
     content = {"task": task.name, "corpus": corpus.name, **facts, "split": sizes}
     content |= {"vocabulary": len(corpus.vocabulary), "backend": backend}
@@ -277,13 +274,12 @@ def _eval_command(task: Task) -> Any:
         except CorpusError as error:
             if source is not None:
                 raise
-            moved = _moved(task)
             left_out = options.without_data()
             if left_out is None:
-                hint = error.hint if isinstance(error, FetchError) else moved
+                hint = error.hint if isinstance(error, FetchError) else moved(task)
                 raise CorpusError(error.message, hint) from error
             corpus = None
-            output.warn(f"{error.message}; {left_out} ({moved})")
+            output.warn(f"{error.message}; {left_out} ({moved(task)})")
         name = "" if corpus is None else chosen_split(split, corpus.split_sizes, task.min_split)
         with polled() as stop:
             report = task.evaluate(opened, corpus, name, select_device(device), stop, options)
@@ -292,10 +288,6 @@ def _eval_command(task: Task) -> Any:
             write_picture(plot, report.picture(kind), output)
 
     return evaluate
-
-
-def _moved(task: Task) -> str:
-    return f"{task.source_option} says where the data is now"
 
 
 def _predict_command(task: Task) -> Any:

@@ -8,11 +8,11 @@ rate follows the training alone. docs/time.md describes the rules.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from charlm.errors import counted
+from charlm.processes import world
 from charlm.report.words import duration
 
 # Shares of the budget
@@ -35,7 +35,7 @@ def without_measurement() -> str:
 
 
 class Clock:
-    """The time of one training.
+    """The time of one training; that of rank 0, where several processes train together.
 
     Args:
         minutes: the budget; None: there is none.
@@ -44,13 +44,10 @@ class Clock:
 
     def __init__(self, minutes: float | None, begun: float | None = None) -> None:
         self.budget = math.inf if minutes is None else 60 * minutes  # seconds
-        self._begun = time.monotonic() if begun is None else begun
-        self.costs = {
-            "score": 0.0,
-            "samples": 0.0,
-            "save": 0.0,
-            "report": 0.0,
-        }  # seconds of the last one each
+        self.now = world().now
+        self._begun = self.now() if begun is None else begun
+        names = ("score", "samples", "save", "report")
+        self.costs = dict.fromkeys(names, 0.0)  # seconds of the last one each
         self.scoring = 0.0  # seconds of all scores
         self.items = self.steps = 0  # of the steps here
         self.step_seconds = 0.0  # of the last step
@@ -60,7 +57,7 @@ class Clock:
 
     def start(self, before: float = 0.0) -> None:
         """Training begins now, after ``before`` seconds of training in the parts before."""
-        self._marked = time.monotonic()
+        self._marked = self.now()
         self.set_up = self._marked - self._begun
         self._training_since = self._marked - before
 
@@ -72,7 +69,7 @@ class Clock:
     @property
     def seconds(self) -> float:
         """Seconds of training since the start, of all parts."""
-        return time.monotonic() - self._training_since
+        return self.now() - self._training_since
 
     @property
     def waited(self) -> float:
@@ -81,7 +78,7 @@ class Clock:
 
     def step_done(self, items: int) -> float:
         """Note that a step ended, with its items; return the seconds of training."""
-        now = time.monotonic()
+        now = self.now()
         self.step_seconds = now - self._marked
         self._marked = now
         if self.steps:
@@ -95,11 +92,11 @@ class Clock:
     @contextmanager
     def timing(self, what: str) -> Iterator[None]:
         """Time the block as one of ``costs``; its time belongs to no step."""
-        before = time.monotonic()
+        before = self.now()
         try:
             yield
         finally:
-            self._marked = time.monotonic()
+            self._marked = self.now()
             self.costs[what] = self._marked - before
             if what == "score":
                 self.scoring += self.costs[what]

@@ -10,13 +10,15 @@ import numpy as np
 import torch
 
 
-def seed_step(seed: int, step: int, device: torch.device) -> None:
+def seed_step(seed: int, step: int, device: torch.device, rank: int = 0) -> None:
     """Seed torch's generators for the dropout masks of one step of training.
 
-    The masks of a step follow from the seed and the step alone, so a resumed training draws the
-    same ones on every kind of device, and validating or sampling in between changes nothing.
+    The masks of a step follow from the seed, the step and the process's rank alone, so a resumed
+    training draws the same ones on every kind of device, and validating or sampling in between
+    changes nothing.
     """
-    number = int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0])
+    entropy = (seed, step, rank) if rank else (seed, step)
+    number = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0])
     torch.default_generator.manual_seed(number)
     if device.type == "cuda":
         torch.cuda.manual_seed(number)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 
 from charlm.device import keep_freed_memory
-from charlm.errors import RunError, Stopped
+from charlm.errors import RunError, Stopped, TrainingError
+from charlm.processes import ProcessesError, world
 from charlm.report.run_page import COMPLETE, FAILED, INTERRUPTED
 from charlm.runs import Run
 from charlm.threads import Threads, threads_given
@@ -85,7 +87,7 @@ def train(
         RunError: the run folder cannot be written to, is damaged, or another process uses it.
     """
     events = _train(run, corpus, device, should_stop, begun)
-    return logged(events, [MetricsFile(run), *loggers])
+    return logged(events, [MetricsFile(run), *loggers] if world().first else [])
 
 
 def _train(
@@ -97,10 +99,14 @@ def _train(
 ) -> Generator[Event, None, None]:
     run.check_corpus(corpus)
     begun = time.monotonic() if begun is None else begun
-    with run.locked(), deterministic(run.config.training.deterministic):
+    processes = world()
+    processes.should_stop = should_stop
+    lock = run.locked() if processes.first else nullcontext()
+    with lock, deterministic(run.config.training.deterministic):
         # Before there is a model, so that its memory comes into use again.
         has_valid = corpus.split_sizes[1] >= run.task.min_split
-        prepared = run.task.prepare_conclusion(run, corpus) if has_valid else None
+        concludes = has_valid and processes.first
+        prepared = run.task.prepare_conclusion(run, corpus) if concludes else None
         trainer, notices = open_trainer(run, corpus, device, begun)
         saver = Saver(run, trainer)
         yield Started(
@@ -119,11 +125,11 @@ def _train(
         reports, clock = trainer.reports, trainer.clock
         told = clock.limited  # whether the user knows how long it takes
         is_open = device.type == "cpu" and not (
-            run.config.training.deterministic or threads_given()
+            run.config.training.deterministic or threads_given() or processes.size > 1
         )
         threads = Threads(trainer.threads, trainer.may_use if is_open else lambda _: False)
         told_of_threads = False
-        stopped, ended = should_stop(), FAILED
+        stopped, ended = processes.stopped(), FAILED
         try:
             while not stopped:
                 # The report comes first: a training that was stopped here resumes with it.
@@ -147,15 +153,17 @@ def _train(
                         yield Noticed(text=words)
                 if not reports.due:
                     saver.save_when_due()
-                stopped = should_stop()
+                stopped = processes.stopped()
             ended = INTERRUPTED if stopped else COMPLETE
         except Stopped:
             stopped, ended = True, INTERRUPTED
-        except RunError:
+        except (RunError, ProcessesError):
             raise
         except (Exception, GeneratorExit, KeyboardInterrupt) as error:
             ended = FAILED if isinstance(error, Exception) else INTERRUPTED
-            saver.save()
+            # Of several processes, all have a TrainingError; another error is of one alone.
+            if processes.size == 1 or isinstance(error, TrainingError):
+                saver.save()
             raise
         finally:
             threads.stop()

@@ -41,6 +41,14 @@ class Objective(ABC):
     def draw_batches(self, generator: torch.Generator) -> Batches:
         """The batches of an epoch; every random choice comes from the generator, on the CPU."""
 
+    def num_rows(self, batch: Any) -> int:
+        """The number of rows of a batch, which several processes share."""
+        return len(batch)
+
+    def some_rows(self, batch: Any, rows: slice) -> Any:
+        """Some of the rows of a batch, as a batch."""
+        return batch[rows]
+
     @abstractmethod
     def loss(
         self, model: Any, batch: Any, state: StackState | None
@@ -48,7 +56,8 @@ class Objective(ABC):
         """The cross-entropy of a batch.
 
         Args:
-            state: the state after the previous batch; None at the start of an epoch.
+            state: the state after the previous batch, of the same rows; None at the start of an
+                epoch.
 
         Returns:
             The sum in nats, the number of items in it, and the state for the next batch, if the
@@ -71,6 +80,8 @@ class Objective(ABC):
     @abstractmethod
     def score(self, model: Any, size: int, should_stop: Callable[[], bool]) -> float:
         """The metric of the validation split, or of about ``size`` items spread evenly over it.
+
+        Several processes share the work; all return the same.
 
         Args:
             size: the number of items, 1 to ``valid_size``, which means all.

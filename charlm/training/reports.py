@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -96,7 +97,8 @@ class Reports:
 
     @property
     def _test_seconds(self) -> float:
-        return self._seconds_per_item * self._objective.valid_size * self.tests
+        processes = self._trainer.world.size  # they share all scores but this one
+        return self._seconds_per_item * self._objective.valid_size * self.tests * processes
 
     @property
     def _kept_for_tests(self) -> float:
@@ -200,13 +202,15 @@ class Reports:
             )
         samples: list[Sampled] = []
         if self._samples_due(epoch):
-            limit = trainer.clock.seconds + SAMPLES * trainer.clock.budget
-            with trainer.holding(kept), trainer.clock.timing("samples"):
-                for sample in objective.sample(
-                    trainer.model, epoch, should_stop, lambda: trainer.clock.seconds > limit
-                ):
+            with (
+                trainer.holding(kept),
+                trainer.clock.timing("samples"),
+                trainer.world.together(),
+            ):
+                for sample in self._sample(epoch, should_stop):
                     samples.append(sample)
                     yield sample
+            samples = trainer.world.from_first(samples)
         # Nothing is recorded before this point: an interrupted report is made again from its start.
         trainer.whole = False
         trainer.metrics.append(measured.row(task))
@@ -223,6 +227,13 @@ class Reports:
         progress.forget_norms()
         progress.measured_step, progress.measured_share = progress.step, trainer.share
         trainer.whole = True
+
+    def _sample(self, epoch: float, should_stop: Callable[[], bool]) -> Iterator[Sampled]:
+        trainer, limit = self._trainer, time.monotonic() + SAMPLES * self._trainer.clock.budget
+        if trainer.world.first:
+            yield from self._objective.sample(
+                trainer.model, epoch, should_stop, lambda: time.monotonic() > limit
+            )
 
     def _act_on_plateau(self) -> None:
         """After a validation without an improvement: a smaller learning rate, or a mean begins."""
@@ -255,7 +266,7 @@ class Reports:
             return
         most = min(self._objective.valid_size, self._objective.most_scored)
         if trainer.clock.limited and (not trainer.clock.speed or self._size() < most):
-            self._forward_speed = trainer.forward_speed()
+            self._forward_speed = trainer.world.sum(trainer.forward_speed())[0]
         trainer.progress.scored = self._size()
 
     def _samples_due(self, epoch: float) -> bool:

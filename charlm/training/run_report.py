@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -35,22 +34,23 @@ class LiveReport:
         self._run, self._trainer, self._corpus = run, trainer, corpus
         self._prepared = prepared
         self._data: DataFacts | None = None
-        self._drawn_at, self._cost = time.monotonic(), FIRST
+        self._drawn_at, self._cost = trainer.clock.now(), FIRST
         self._drawn = self._failed = False
 
     def draw_when_due(self) -> str | None:
         """Draw the report if that takes little of the time; a warning if it failed."""
-        if self._failed or (time.monotonic() - self._drawn_at) * DRAWING < self._cost:
+        clock, world = self._trainer.clock, self._trainer.world
+        if self._failed or (clock.now() - self._drawn_at) * DRAWING < self._cost:
             return None
-        with self._trainer.clock.timing("report"):
-            warning = self._draw(TRAINING)
-        self._drawn_at, self._cost = time.monotonic(), self._trainer.clock.costs["report"]
+        with clock.timing("report"):
+            warning = world.from_first(self._draw(TRAINING) if world.first else None)
+        self._drawn_at, self._cost = clock.now(), clock.costs["report"]
         self._drawn, self._failed = True, warning is not None
         return warning
 
     def end(self, state: str) -> None:
         """Draw the report once more if it was drawn, so that its page stops looking for news."""
-        if self._drawn:
+        if self._drawn and self._trainer.world.first:
             self._draw(state)
 
     def _draw(self, state: str) -> str | None:

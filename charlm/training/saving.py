@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from charlm.runs import Run
 from charlm.training.trainer import Trainer
 from charlm.training.training_state import save_state
@@ -17,12 +15,12 @@ class Saver:
     def __init__(self, run: Run, trainer: Trainer) -> None:
         self._run, self._trainer = run, trainer
         self._saved = self._standing() if run.checkpoint else None
-        self._saved_at, self._saving_seconds = time.monotonic(), 0.0
+        self._saved_at, self._saving_seconds = trainer.clock.now(), 0.0
 
     def save_when_due(self) -> None:
         """Write a checkpoint at the end of an epoch, and regularly inside a long one."""
         trainer = self._trainer
-        config, since = trainer.config, time.monotonic() - self._saved_at
+        config, since = trainer.config, trainer.clock.now() - self._saved_at
         # With very short epochs, saving each of them would take longer than training.
         due = trainer.epoch_over and since * SAVING >= self._saving_seconds
         due |= config.save_minutes is not None and since >= 60 * config.save_minutes
@@ -35,8 +33,11 @@ class Saver:
         """Write a checkpoint, unless nothing has changed since the last one; see `save_state`."""
         if self._standing() == self._saved or not self._trainer.whole:
             return
+        world = self._trainer.world
         with self._trainer.clock.timing("save"):
+            world.meet()  # rank 0 may have had more to do
             self._write()
+            world.meet()
         self._saving_seconds = self._trainer.clock.costs["save"]
 
     def _write(self) -> None:
@@ -45,8 +46,9 @@ class Saver:
         parts = ("weights", "average", "optimiser", "carried")
         if not all(bool(each.isfinite().all()) for part in parts for each in state[part].values()):
             return
-        save_state(self._run, state)
-        self._saved, self._saved_at = self._standing(), time.monotonic()
+        if self._trainer.world.first:
+            save_state(self._run, state)
+        self._saved, self._saved_at = self._standing(), self._trainer.clock.now()
 
     def _standing(self) -> tuple[int, ...]:
         progress = self._trainer.progress

@@ -18,13 +18,14 @@ from charlm.errors import TrainingError
 from charlm.models.recurrent_model import RecurrentModel, evaluating
 from charlm.optimisation.optimisers import OPTIMISERS, build_optimiser
 from charlm.optimisation.schedules import learning_rate_factor
+from charlm.processes import world
 from charlm.recurrent.states import StackState, map_state, named_tensors
 from charlm.training.averaging import begun, has_mean, new_share
 from charlm.training.clock import Clock
-from charlm.training.determinism import seed_step
 from charlm.training.events import Stepped
+from charlm.training.gradients import Gradients, own_rows
 from charlm.training.objective import Objective
-from charlm.training.optimisation import dense_gradients, gradient_norm, scale_gradients, snapshot
+from charlm.training.optimisation import gradient_norm, scale_gradients, snapshot
 from charlm.training.progress import Progress
 from charlm.training.reports import Reports
 
@@ -73,8 +74,12 @@ class Trainer:
         self.share = 0.0  # of the training that is done, 0 to 1
         self.whole = True  # False while the state is neither the old nor the new one
         self.reports = Reports(self)
-        self.clock.start()
+        self.world = world()
+        self._gradients = Gradients(objective, model, device, config.seed, self.world)
         self._begin_first_epoch()
+        if self.world.size > 1:
+            self._gradients.connect(self.batches[0])
+        self.clock.start()
 
     # Progress
 
@@ -200,7 +205,7 @@ class Trainer:
         with evaluating(self.model):
             for _ in range(2):  # the first time is often slow
                 begun = time.monotonic()
-                batch = self.batches[0]
+                batch, _ = own_rows(self.objective, self.batches[0], self.world)
                 nats, count, _ = self.objective.loss(self.model, batch, None)
                 float(nats)  # waits for the device
         return count / max(time.monotonic() - begun, 1e-6)
@@ -211,13 +216,13 @@ class Trainer:
         Returns its nats, items, last state, and gradient norm before clipping.
         """
         batch = self.batches[self.progress.batches]
-        loss, count, state, gradients = self._gradients(batch, self._carried)
-        checked = {"loss": loss.detach(), "gradient": gradient_norm(gradients)}
-        if state is not None:
-            state = map_state(lambda tensor: tensor.detach().float(), state)
-            checked["state"] = torch.stack([part.sum() for layer in state for part in layer]).sum()
+        checked, count, state, gradients = self._gradients.fill(
+            batch, self._carried, step=self.progress.step, bfloat16=self.bfloat16
+        )
+        checked["gradient"] = gradient_norm(gradients)
         # The only place in a step that waits for the device.
-        values = torch.stack([value.float() for value in checked.values()]).tolist()
+        kind = torch.get_default_dtype()
+        values = torch.stack([value.to(kind) for value in checked.values()]).tolist()
         finite = dict(zip(checked, values, strict=True))
         for name, value in finite.items():
             if not math.isfinite(value):
@@ -233,20 +238,6 @@ class Trainer:
         if norm > clip_norm:
             scale_gradients(gradients, clip_norm / norm)
         return finite["loss"], count, state, norm
-
-    def _gradients(
-        self, batch: Any, carried: StackState | None
-    ) -> tuple[Tensor, int, StackState | None, list[Tensor]]:
-        """The loss of a batch, its items, the last state, and the gradients before clipping."""
-        seed_step(self.config.seed, self.progress.step, self.device)
-        if not self.model.training:  # it walks through all modules
-            self.model.train()
-        self.optimiser.zero_grad()  # before the forward pass, which can make gradients too
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            loss, count, state = self.objective.loss(self.model, batch, carried)
-        (loss / count).backward()  # type: ignore[no-untyped-call]
-        gradients = dense_gradients(self.parameters.values())
-        return loss, count, state, gradients
 
     def may_use(self, threads: int) -> bool:
         """Whether training may go on with another number of threads.
@@ -268,8 +259,10 @@ class Trainer:
         before, found = torch.get_num_threads(), []
         for number in (before, threads):
             torch.set_num_threads(number)
-            loss, _, _, gradients = self._gradients(self.batches[0], None)
-            found.append([loss, gradient_norm(gradients), *gradients])
+            checked, _, _, gradients = self._gradients.fill(
+                self.batches[0], None, step=self.progress.step, bfloat16=self.bfloat16
+            )
+            found.append([checked["loss"], gradient_norm(gradients), *gradients])
         torch.set_num_threads(before)
         return all(map(torch.equal, *found))
 
@@ -327,6 +320,7 @@ class Trainer:
         self.progress.seconds = self.clock.seconds
         best = self.best or (self.snapshot(self.mean) if self.mean else weights)
         moments = self.optimiser.state_dict()["state"]
+        carried = {} if self._carried is None else named_tensors(self._carried)
         return {
             "weights": weights,
             "best": best,
@@ -336,12 +330,13 @@ class Trainer:
                 for index, name in enumerate(self._optimiser_names())
                 for moment, tensor in moments.get(index, {}).items()
             },
-            "carried": {} if self._carried is None else named_tensors(self._carried),
+            "carried": {name: self.world.joined(own.cpu()) for name, own in carried.items()},
             "progress": self.progress,
             "parameters": self.model.num_parameters(),
             "device": self.device.type,
             "bfloat16": self.bfloat16,
             "threads": self.threads,
+            "processes": self.world.size,
             "metrics": self.metrics,
             "samples": self.samples,
         }
@@ -387,7 +382,8 @@ class Trainer:
         if state["carried"]:
             zeros = self.objective.carried_state(self.model)
             assert zeros is not None
-            tensors = (state["carried"][name].to(self.device) for name in named_tensors(zeros))
+            whole = (state["carried"][name] for name in named_tensors(zeros))
+            tensors = (each[self.world.own].to(self.device) for each in whole)
             self._carried = map_state(lambda _: next(tensors), zeros)
 
     def _optimiser_names(self) -> list[str]:

@@ -21,7 +21,7 @@ from charlm.runs.fields import check_keys
 from charlm.training.progress import Progress
 from charlm.training.trainer import Trainer
 
-_NUMBERS = ("progress", "parameters", "device", "bfloat16", "torch", "threads")
+_NUMBERS = ("progress", "parameters", "device", "bfloat16", "torch", "threads", "processes")
 _TENSORS = ("average", "optimiser", "carried")
 
 
@@ -48,6 +48,7 @@ def to_files(state: Mapping[str, Any]) -> dict[str, Any]:
             "bfloat16": state["bfloat16"],
             "torch": torch.__version__,
             "threads": state["threads"],
+            "processes": state["processes"],
         },
     }
 
@@ -59,7 +60,7 @@ def load_state(run: Run, trainer: Trainer) -> tuple[str, ...]:
         RunError: the checkpoint is damaged, or it is of another model.
     """
     assert run.checkpoint is not None
-    numbers, path = run.training, run.checkpoint.folder / "training.json"
+    numbers, path = {"processes": 1, **run.training}, run.checkpoint.folder / "training.json"
     try:
         _check_numbers(trainer, numbers)
         progress = Progress.from_json(numbers["progress"])
@@ -109,7 +110,10 @@ def _check_numbers(trainer: Trainer, numbers: dict[str, Any]) -> None:
         "bfloat16": isinstance(numbers["bfloat16"], bool)
         and precision in ("auto", "bfloat16" if numbers["bfloat16"] else "float32"),
         "torch": isinstance(version, str) and version.isprintable() and len(version) < 100,
-        "threads": type(numbers["threads"]) is int and numbers["threads"] > 0,
+        **{
+            name: type(numbers[name]) is int and numbers[name] > 0
+            for name in ("threads", "processes")
+        },
     }
     for name, ok in fit.items():
         if not ok:
@@ -131,6 +135,7 @@ def _notices(trainer: Trainer, numbers: Mapping[str, Any]) -> tuple[str, ...]:
         "torch": torch.__version__,
         "device": trainer.device.type,
         "threads": trainer.threads,
+        "processes": trainer.world.size,
     }
     differing = [
         f"{name} {numbers[name]}, not {value}"

@@ -14,6 +14,7 @@ from charlm.runs import Run
 from charlm.tasks.language_model.corpus import load_corpus
 from charlm.tasks.language_model.perplexity import evaluate
 from charlm.training import Measured, Stepped
+from charlm.training import gradients as gradients_module
 from charlm.training import reports as reports_module
 from charlm.training import trainer as trainer_module
 from charlm.training.loop import open_trainer
@@ -69,8 +70,9 @@ def test_gradients_with_another_number_of_threads_change_nothing(small, monkeypa
             trainer.update()
     assert same(*(snapshot(trainer.model) for trainer in trainers))
     assert used == [1, 7, 1, 1, 6, 1]  # asked once for each number
-    other = iter([(torch.ones(()), 1, None, [torch.full((2,), 1 + i / 1e6)]) for i in range(2)])
-    monkeypatch.setattr(trainers[0], "_gradients", lambda *_: next(other))
+    loss = {"loss": torch.ones(())}
+    other = iter([(loss, 1, None, [torch.full((2,), 1 + i / 1e6)]) for i in range(2)])
+    monkeypatch.setattr(trainers[0]._gradients, "fill", lambda *_, **__: next(other))
     assert not trainers[0].may_use(5)
     trainers[0].share = 0.9  # by the clock
     assert trainers[0].may_use(5)
@@ -175,9 +177,9 @@ def test_bad_step_is_not_made(small, what, monkeypatch, follow, checkpoint_conte
             norm = poisoned(gradient_norm, lambda result: result + math.inf)
             patch.setattr(trainer_module, "gradient_norm", norm)
         else:
-            mapped = trainer_module.map_state
+            mapped = gradients_module.map_state
             infinite = poisoned(mapped, lambda state: mapped(lambda t: t + math.inf, state))
-            patch.setattr(trainer_module, "map_state", infinite)
+            patch.setattr(gradients_module, "map_state", infinite)
         message = rf"the {what} is not finite at step {bad}, after .+ {small.task.unit}"
         with pytest.raises(TrainingError, match=message) as caught:
             follow(run, small.corpus)

@@ -40,9 +40,9 @@ def test_other_corpus_is_refused_before_writing(stopped, follow):
 
 def test_differences_of_the_machine_are_reported(stopped, small):
     run = stopped()
-    run.training["threads"], run.training["torch"] = 64, "1.0"
+    run.training.update(threads=64, torch="1.0", processes=3)
     (notice,) = open_trainer(run, small.corpus, CPU)[1]
-    assert f"torch 1.0, not {torch.__version__}; threads 64, not 1" in notice
+    assert f"torch 1.0, not {torch.__version__}; threads 64, not 1; processes 3, not 1" in notice
 
 
 def test_bfloat16_is_kept(stopped, small):
@@ -58,7 +58,7 @@ def test_bfloat16_is_kept(stopped, small):
         *(("progress", value) for value in (None, [], {})),
         *(("bfloat16", value) for value in (1, None, True)),
         *(("parameters", value) for value in (0, "many")),
-        *(("threads", value) for value in (0, True, 1.0)),
+        *((key, value) for key in ("threads", "processes") for value in (0, True, 1.0)),
         *(("device", value) for value in ("", "cuda:0", 3)),
         *(("torch", value) for value in (2, "2\n", "2" * 100)),
         *((key, ...) for key in ("progress", "torch", "threads", "device")),
@@ -97,6 +97,7 @@ def test_impossible_progress_is_refused(stopped, small, one_line, key, value):
 
 def test_checkpoint_from_before_the_norms_were_counted(stopped, small, follow):
     run = stopped(5)
+    del run.training["processes"]
     for key in ("norms", "norm_sum", "largest_norm", "clipped", "averaged", "lr_factor"):
         del run.training["progress"][key]
     row = next(event for event in follow(run, small.corpus) if isinstance(event, Measured))

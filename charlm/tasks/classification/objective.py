@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from charlm.errors import CorpusError
+from charlm.processes import world
 from charlm.recurrent.states import StackState
 from charlm.runs import Run
 from charlm.tasks.classification.model import Classifier
@@ -58,12 +59,17 @@ class LabelOfText(SequenceObjective):
         """The cross-entropy of the labels, each text's times the weight of its label."""
         inputs, lengths = batch_inputs(model, self.train, batch)
         targets = self.targets[batch].to(inputs.device)
-        logits = model(inputs, lengths).float()
+        logits = model(inputs, lengths).to(torch.get_default_dtype())
         nats = F.cross_entropy(logits, targets, self.weights, reduction="sum")
         return nats, len(batch), None
 
     def score(self, model: Classifier, size: int, should_stop: Callable[[], bool]) -> float:
         """The accuracy on the validation split, or on some of its texts, in percent."""
         chosen = spread(self.valid_size, size)
-        logits = class_logits(model, self.valid, chosen=chosen, should_stop=should_stop)
-        return class_scores(logits, [self.valid_labels[text] for text in chosen.tolist()]).accuracy
+        logits = world().share_out(
+            chosen,
+            lambda own: class_logits(model, self.valid, chosen=own, should_stop=should_stop),
+        )
+        return class_scores(
+            torch.stack(logits), [self.valid_labels[text] for text in chosen.tolist()]
+        ).accuracy

@@ -105,7 +105,7 @@ class LanguageModel(RecurrentModel):
         decodes = self.training and self.past_decoder is not None
         small = self.vocabulary_size < LEAST_VOCABULARY or outputs.device.type != "cpu"
         if small or decodes:
-            logits = self.head(seen).float()
+            logits = self.head(seen).to(torch.get_default_dtype())
             loss = cross_entropy_sum(logits, targets)
         else:
             head, rows = self.head, seen.flatten(0, 1)

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from charlm.corpus import SPLITS
 from charlm.errors import Stopped
+from charlm.processes import world
 from charlm.recurrent.states import StackState, map_state
 from charlm.runs import Run
 from charlm.tasks.language_model.batches import (
+    PADDING,
     Batch,
     Batches,
     LineBatch,
@@ -68,9 +70,22 @@ class CharacterObjective(Objective):
         )
         self.train_size, self.valid_size, _ = corpus.split_sizes
 
+    def num_rows(self, batch: Batch | LineBatch) -> int:
+        """The number of columns, B."""
+        return batch.inputs.shape[1]
+
     def train_metric(self, loss: LossSum) -> float:
         """The perplexity."""
         return loss.perplexity
+
+    def score_shared(
+        self, compute: Callable[..., LossSum], model: LanguageModel, **how: Any
+    ) -> float:
+        """The perplexity by ``compute``, each process on its share of the rows or lines."""
+        with world().together():
+            loss = compute(model, self.valid_ids, **how, share=world().own)
+        nats, count = world().sum(loss.nats, loss.count)
+        return LossSum(nats, int(count)).perplexity
 
     @property
     def has_valid(self) -> bool:
@@ -125,6 +140,10 @@ class NextCharacter(CharacterObjective):
             self.train_ids, **sizes, generator=generator, drop_last=config.drop_last
         )
 
+    def some_rows(self, batch: Batch, rows: slice) -> Batch:
+        """Some of the columns."""
+        return Batch(batch.inputs[:, rows], batch.targets[:, rows])
+
     def loss(
         self, model: LanguageModel, batch: Batch, state: StackState | None
     ) -> tuple[Tensor, int, StackState | None]:
@@ -153,7 +172,7 @@ class NextCharacter(CharacterObjective):
         if size < self.valid_size:
             length = _row_length(size)
             how = {"at_most": size, "row_length": length, "warm_up": min(WARM_UP, length // 4)}
-        return evaluate(model, self.valid_ids, **how, should_stop=should_stop).perplexity
+        return self.score_shared(evaluate, model, **how, should_stop=should_stop)
 
 
 class NextCharacterOfLine(CharacterObjective):
@@ -171,15 +190,22 @@ class NextCharacterOfLine(CharacterObjective):
         sizes = {"batch_size": self.config.batch_size, "seq_len": self.config.seq_len}
         return line_batches(self.train, **sizes, generator=generator)
 
+    def some_rows(self, batch: LineBatch, rows: slice) -> LineBatch:
+        """Some of the lines; each line of a later part keeps its place among them."""
+        targets = batch.targets[:, rows]
+        characters = int((targets != PADDING).sum())
+        return LineBatch(batch.inputs[:, rows], targets, characters, batch.begins)
+
     def loss(
         self, model: LanguageModel, batch: LineBatch, state: StackState | None
     ) -> tuple[Tensor, int, StackState]:
         """The cross-entropy of the next characters and of the line ends.
 
         The state goes on within a line that is longer than ``seq_len``. It always has
-        ``batch_size`` rows, so that its form does not depend on the batch.
+        ``batch_size`` rows (a process's share of them), so that its form does not depend on the
+        batch.
         """
-        zeros = model.initial_state(self.config.batch_size)
+        zeros = model.initial_state(world().count_own(self.config.batch_size))
         state = zeros if state is None or batch.begins else state
         state = first_rows(state, batch.inputs.shape[1])
         loss, state = model.loss(batch.inputs, batch.targets, state)
@@ -192,8 +218,8 @@ class NextCharacterOfLine(CharacterObjective):
     def score(self, model: LanguageModel, size: int, should_stop: Callable[[], bool]) -> float:
         """The perplexity of the lines of the validation split, or of some of them."""
         at_most = size if size < self.valid_size else None
-        loss = evaluate_lines(model, self.valid_ids, at_most=at_most, should_stop=should_stop)
-        return loss.perplexity
+        how = {"at_most": at_most, "should_stop": should_stop}
+        return self.score_shared(evaluate_lines, model, **how)
 
 
 def _row_length(size: int) -> int:

@@ -34,6 +34,7 @@ CPU_ROWS, CPU_CHARACTERS = 128, 4096
 GPU_ROWS = 4096
 
 Ids = Tensor | NDArray[np.integer]
+ALL = slice(None)
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ def evaluate(
     warm_up: int = WARM_UP,
     at_most: int | None = None,
     each: bool = False,
+    share: slice = ALL,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TextLoss:
     """The loss on ``ids[1:]``: each character is predicted from the characters before it.
@@ -75,6 +77,7 @@ def evaluate(
         at_most: score a sample of a longer text: rows of ``row_length`` characters, spread evenly,
             with at most this number of characters in all (or one row). None: score all.
         each: also return the loss of each scored character.
+        share: the rows to score, for processes that share them.
         should_stop: called before each chunk.
 
     Raises:
@@ -88,6 +91,7 @@ def evaluate(
     """
     count = _predicted(ids)
     rows = rows_of(count, row_length, at_most)
+    rows = rows._replace(starts=rows.starts[share])
     return _loss(model, ids, rows, warm_up, each, should_stop)
 
 
@@ -148,6 +152,8 @@ def _predictions(
     device = ids.device if isinstance(ids, Tensor) else model.head.weight.device
     most, characters = (CPU_ROWS, CPU_CHARACTERS) if device.type == "cpu" else (GPU_ROWS, CHUNK)
     number = len(rows.starts)
+    if not number:
+        return  # a process without a share
     size = -(-number // -(-number // most))  # all blocks have nearly as many rows
     with evaluating(model):
         for row in range(0, number, size):
@@ -218,6 +224,7 @@ def evaluate_lines(
     rows: int = ROWS,
     at_most: int | None = None,
     each: bool = False,
+    share: slice = ALL,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TextLoss:
     """The loss on ``ids[1:]``, which are lines with their line ends, each line from a zero state.
@@ -229,6 +236,7 @@ def evaluate_lines(
         at_most: score a sample of a longer text: lines, spread evenly over the text, with about
             this number of characters in all. None: score all lines.
         each: also return the loss of each scored character.
+        share: the lines to score, of those, for processes that share them.
         should_stop: called before each chunk.
 
     Raises:
@@ -238,7 +246,7 @@ def evaluate_lines(
     if not isinstance(ids, Tensor):
         ids = torch.tensor(ids.astype(np.int64), device=model.head.weight.device)
     lines = Lines(ids)
-    chosen = torch.from_numpy(lines_of(len(lines.lengths), count, at_most))
+    chosen = torch.from_numpy(lines_of(len(lines.lengths), count, at_most)[share])
     losses = _Losses(len(lines.lengths), each)
     chunk = max(1, CHUNK // (rows * model.vocabulary_size))
     with evaluating(model):

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from charlm.errors import CorpusError
+from charlm.processes import world
 from charlm.recurrent.states import StackState
 from charlm.runs import Run
 from charlm.tasks.sequences import SequenceObjective, Sequences, spread
@@ -41,7 +42,7 @@ class TagOfWord(SequenceObjective):
         self, model: Tagger, batch: Tensor, state: StackState | None
     ) -> tuple[Tensor, int, None]:
         """The cross-entropy of the tags."""
-        logits = model(self.train.inputs(batch)).float().flatten(0, 1)
+        logits = model(self.train.inputs(batch)).to(torch.get_default_dtype()).flatten(0, 1)
         targets = self.targets.padded(batch, padding=-1).flatten()
         nats = F.cross_entropy(logits, targets, ignore_index=-1, reduction="sum")
         return nats, int(self.lengths[batch].sum()), None
@@ -50,6 +51,9 @@ class TagOfWord(SequenceObjective):
         """The F1 of the spans of the validation split, or of some sentences, in percent."""
         number = len(self.valid_tags)
         chosen = spread(number, max(1, number * size // self.valid_size))
-        found = predict_tags(model, self.valid, self.tags, chosen=chosen, should_stop=should_stop)
+        settings = {"tags": self.tags, "should_stop": should_stop}
+        found = world().share_out(
+            chosen, lambda own: predict_tags(model, self.valid, chosen=own, **settings)
+        )
         expected = [self.valid_tags[sentence] for sentence in chosen.tolist()]
         return score_spans(expected, found, of_words=self.of_words).overall.f1
