@@ -28,9 +28,9 @@ def ready(page):
     return page
 
 
-def settled(page, words="40 characters"):
-    """Wait until a text is written."""
-    page.locator("section .status", has_text=words).first.wait_for()
+def settled(page, words="40 characters", texts=1):
+    """Wait until some texts are written."""
+    page.locator("section .status", has_text=words).nth(texts - 1).wait_for()
 
 
 def write(page):
@@ -163,7 +163,7 @@ def test_two_runs_side_by_side(visit, playground):
     page.locator("#length").fill("40")
     page.locator("#prefix").fill("时间")
     page.locator("#write").click()
-    settled(page)
+    settled(page, texts=2)
     assert page.locator("#columns h2").all_inner_texts() == ["markup", "chinese"]
     assert page.locator("#columns .status").all_inner_texts() == ["40 characters"] * 2
     assert "行" in page.locator("#columns .written").nth(1).inner_text()

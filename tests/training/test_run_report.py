@@ -166,7 +166,7 @@ def test_drawing_takes_a_small_share_of_the_time(make_small, monkeypatch):
     """The second drawing waits until the first is 2% of the time since then."""
     small, now = make_small("language-model"), [1000.0]
     run = small.new_run()
-    monkeypatch.setattr(run_report.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
     drawn = []
 
     def draw(states):
