@@ -193,7 +193,7 @@ def test_the_order_of_the_batches(small, notices, sampling):
 @pytest.mark.parametrize("small", ["language-model", "classify", "tag"], indirect=True)
 def test_the_masks_of_dropout(small, resumed, monkeypatch):
     """The generator of the masks of a resumed training that stands one step behind."""
-    import charlm.training.trainer as module
+    import charlm.training.gradients as module
 
     seed = module.seed_step
     layer = {"model": DROPOUT, "training": {"epochs": 2}}
@@ -201,6 +201,8 @@ def test_the_masks_of_dropout(small, resumed, monkeypatch):
     expected = resumed(layer, stop)
 
     def spoil(trainer, state):
-        monkeypatch.setattr(module, "seed_step", lambda s, step, device: seed(s, step - 1, device))
+        monkeypatch.setattr(
+            module, "seed_step", lambda s, step, *others: seed(s, step - 1, *others)
+        )
 
     assert resumed(layer, stop, None, spoil) != expected
