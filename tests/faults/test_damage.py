@@ -347,7 +347,7 @@ GRADIENTS = ("gradient_norm", "largest_gradient_norm", "clipped_share")
 NEW_KEYS = (
     *(*GRADIENTS, "norms", "norm_sum", "largest_norm", "clipped"),
     *("scored", "final_valid", "final_scored", "done_minutes"),
-    *("raw_valid_perplexity", "averaged_valid_perplexity", "averaged", "lr_factor"),
+    *("raw_valid_perplexity", "averaged_valid_perplexity", "averaged", "lr_factor", "processes"),
 )
 """Keys that older checkpoints lack."""
 
