@@ -221,6 +221,7 @@ def test_it_is_trained_scored_listed_shown_compared_and_plotted(parity, capsys):
     assert "odd rows" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_it_is_killed_and_resumes_bit_for_bit(parity, working_folder):
     long = ("--epochs", "60", "--set", "save_steps=1", "--quiet")
     subprocess.run(command("parity", "train", "--run", "./whole", *long), check=True)
