@@ -18,7 +18,7 @@ from charlm.config.settings import check_known
 from charlm.home import with_home
 from charlm.report.live import TrainingDisplay
 from charlm.runs import Run, newest_run
-from charlm.task import Task, settings_from_preset
+from charlm.task import Plan, Task, settings_from_preset
 from charlm.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -102,10 +102,10 @@ def train(
     >>> run.metrics[-1]["epoch"]
     2
     """
-    from charlm.models.build import prepare_device
     from charlm.training import Finished, Measured, Noticed, Started, Stepped
     from charlm.training import train as events_of
     from charlm.training.loggers import find_loggers
+    from charlm.training.preparing import prepare
     from charlm.training.summary import score_test_split, write_summary
 
     begun = time.monotonic()
@@ -115,24 +115,20 @@ def train(
     given = _given(chosen, corpus, preset, settings, keywords)
     warn = partial(warnings.warn, stacklevel=3)  # at the caller of this function
     opened = Run.open_to_resume(chosen, run, given.values(), warn) if resume else None
-    if opened is None:
-        plan = chosen.plan([*given.values()], corpora_dir, progress=progress)
-    else:
-        read = opened.load_corpus(corpora_dir, progress=progress)
-        plan = chosen.complete(opened.config, read)
-    for warning in (*plan.warnings, *plan.config.idle_notices(given.values())):
-        warnings.warn(warning, stacklevel=2)
-    config, device = prepare_device(plan.config)  # before a run folder is made
-    origins = config.origins(given, plan.config)
-    trained = opened or Run.create(run, config, plan.corpus, origins)
-    trained.config = config
+
+    def tell(plan: Plan) -> None:
+        for warning in (*plan.warnings, *plan.config.idle_notices(given.values())):
+            warnings.warn(warning, stacklevel=4)  # at the caller of `train`, through `prepare`
+
+    prepared = prepare(chosen, given, opened, corpora_dir, progress=progress, tell=tell)
+    trained, data, device = prepared.make_run(run), prepared.plan.corpus, prepared.device
     stepped = False
     with interruptible() as stop, TrainingDisplay(trained, shown=progress) as display:
-        for notice in plan.corpus.notices:
+        for notice in data.notices:
             display.note(notice)
         following = events_of(
             trained,
-            plan.corpus,
+            data,
             device=device,
             should_stop=stop,
             begun=begun,
@@ -156,8 +152,8 @@ def train(
                         display.note(event.text)
                     case Finished():
                         finished = event
-        scores = score_test_split(trained, plan.corpus, device, finished, stop)
-        _, about = write_summary(trained, plan.corpus, started, finished, scores)
+        scores = score_test_split(trained, data, device, finished, stop)
+        _, about = write_summary(trained, data, started, finished, scores)
         for block in about.blocks:
             display.note(str(block))
         for warning in about.warnings:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import TYPE_CHECKING, Any
 
 from charlm.cli.interrupts import polled
-from charlm.cli.marked import has_colours, marked
-from charlm.cli.output import Output
+from charlm.cli.marked import marked
+from charlm.cli.output import Output, has_colours
 from charlm.cli.text_source import Source
 from charlm.cli.units import STEPS, STYLES
 from charlm.errors import CorpusError, UsageError, counted, shown
@@ -96,8 +97,7 @@ def _read(
             output.warn(notice)
         words = "the most likely character after the prefix"
         return [*prepared.ids], prepared.text, None, {"words": words, "split": None, "place": None}
-    corpus = None if source.text is not None else run.load_corpus(source.corpora_dir)
-    ids, text, split, where = source.read(run, corpus, PLACE)
+    ids, text, split, where = source.read(run, PLACE)
     if len(ids) < 2:
         raise CorpusError(f"{where} has one character; a prediction needs at least two")
     if source.length is not None and len(ids) < source.length:
@@ -118,7 +118,7 @@ def _draw(text: str, bits: list[float], character: str, output: Output) -> None:
     """Print the text, coloured by the square root of the bits, and the predicted character."""
     largest = max(map(abs, bits)) or 1.0
     levels = [round(STEPS * math.copysign(math.sqrt(abs(each) / largest), each)) for each in bits]
-    if has_colours():
+    if has_colours(sys.stdout):
         legend = [("lowers ", ""), *((" ", each) for each in STYLES), (" raises it", "")]
         pieces = marked(text, [STEPS + level for level in levels], STYLES)
     else:

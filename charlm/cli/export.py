@@ -57,7 +57,7 @@ def export(
     given = {option: file for option, file in files.items() if file is not None}
     if not given:
         raise UsageError(
-            "nothing says what to write", "give --html FILE, --onnx FILE or --numpy FILE"
+            "no file to write is named", "give --html FILE, --onnx FILE or --numpy FILE"
         )
     if float32 and html is None:
         raise UsageError("--float32 is for --html", "leave out --float32")

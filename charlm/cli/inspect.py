@@ -16,7 +16,7 @@ from charlm.cli.options import RUN, CorporaDir, Split, open_run, takes_output
 from charlm.cli.output import Output
 from charlm.cli.pictures import Html, Plot, picture_kind, write_picture
 from charlm.cli.surprisal import show_surprisal
-from charlm.cli.text_source import Source
+from charlm.cli.text_source import SHORTEST, Source
 from charlm.cli.units import show_units
 from charlm.corpus.splits import chosen_split
 from charlm.errors import RunError, UsageError
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from charlm.runs import Run
     from charlm.tasks.language_model.memory import Memory
 
-SHORTEST = 3  # characters that a split must have
 SHOWN_DISTANCES = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)  # and the furthest
 MOST = 100_000  # characters of --surprisal and --units
 USES = {

@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import os
-import sys
 from collections.abc import Iterator, Sequence
 
 Piece = tuple[str, str]  # a text and its style
-
-
-def has_colours() -> bool:
-    """Whether stdout is a terminal with colours."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
 def marked(text: str, levels: Sequence[int], styles: Sequence[str] | None) -> Iterator[Piece]:

@@ -215,12 +215,17 @@ class Output:
         self.show(styled("warning:", "yellow", sys.stderr) + printable(f" {message}"))
 
 
+def has_colours(stream: Any) -> bool:
+    """Whether a stream is a terminal with colours; the environment variable NO_COLOR denies it."""
+    return bool(stream.isatty() and not os.environ.get("NO_COLOR"))
+
+
 def styled(text: str, style: str, stream: Any) -> str:
     """The text in one of rich's styles, if the stream is a terminal with colours.
 
     The environment variable NO_COLOR turns styles off.
     """
-    if not stream.isatty() or os.environ.get("NO_COLOR"):
+    if not has_colours(stream):
         return text
     from rich.console import Console
 

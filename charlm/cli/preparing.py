@@ -2,50 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from charlm.cli.interrupts import polled
 from charlm.cli.output import Output
-from charlm.config import Settings, TaskConfig
+from charlm.config import Settings
 from charlm.errors import CorpusError
 from charlm.task import Plan, Task
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import torch
-
     from charlm.processes import World
-    from charlm.runs import Run
+    from charlm.training.preparing import Prepared
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """A training that can begin: its data, its configuration with the chosen backend, its device.
-
-    ``given`` is what the user gave, by its source. ``opened`` is the run to resume; None: it is
-    new.
-    """
-
-    given: Mapping[str, Settings]
-    plan: Plan
-    config: TaskConfig
-    device: torch.device
-    opened: Run | None
-
-    def make_run(self, name: str | None) -> Run:
-        """The run, whose folder is made if it is new."""
-        from charlm.runs import Run
-
-        origins = self.config.origins(self.given, self.plan.config)
-        made = self.opened or Run.create(name, self.config, self.plan.corpus, origins)
-        made.config = self.config
-        return made
-
-
-def prepare(
+def prepared_training(
     task: Task,
     given: Mapping[str, Settings],
     run: str | None,
@@ -59,27 +32,27 @@ def prepare(
         CharlmError: a setting, the data or the run to resume is not usable.
     """
     from charlm.runs import Run
+    from charlm.training.preparing import prepare
 
     opened = Run.open_to_resume(task, run, given.values(), output.warn) if resume else None
-    if opened is None:
-        plan = task.plan([*given.values()], corpora_dir, progress=not output.quiet)
-    else:
-        try:
-            corpus = opened.load_corpus(corpora_dir, progress=not output.quiet)
-        except CorpusError as error:
-            if not isinstance(error.__cause__, FileNotFoundError):
-                raise
-            raise CorpusError(error.message, moved(task)) from error
-        plan = task.complete(opened.config, corpus)
+
+    def tell(plan: Plan) -> None:
+        tell_plan(plan, given.values(), output)
+
+    try:
+        return prepare(task, given, opened, corpora_dir, progress=not output.quiet, tell=tell)
+    except CorpusError as error:
+        if opened is None or not isinstance(error.__cause__, FileNotFoundError):
+            raise
+        raise CorpusError(error.message, moved(task)) from error
+
+
+def tell_plan(plan: Plan, given: Iterable[Settings], output: Output) -> None:
+    """Show what the user should know about the data and the settings of a training."""
     for notice in (*plan.corpus.notices, *plan.notices):
         output.note(notice)
-    for warning in plan.warnings:
+    for warning in (*plan.warnings, *plan.config.idle_notices(given)):
         output.warn(warning)
-    for warning in plan.config.idle_notices(given.values()):
-        output.warn(warning)
-    from charlm.models.build import prepare_device
-
-    return Prepared(given, plan, *prepare_device(plan.config), opened)
 
 
 def train_beside(world: World, corpora_dir: Path | None) -> None:

@@ -6,13 +6,13 @@ import dataclasses
 import os.path
 import re
 import shlex
-import time
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charlm.cli.interrupts import polled
 from charlm.cli.output import Output
+from charlm.cli.preparing import tell_plan
 from charlm.cli.progress import follow
 from charlm.config import Settings
 from charlm.config.seeds import parse_seeds
@@ -96,7 +96,7 @@ def _base(
         RunError: there is nothing to resume.
     """
     from charlm.runs import Run
-    from charlm.runs.folders import CHECKPOINTS, run_folders, run_path
+    from charlm.runs.folders import CHECKPOINTS, run_folders, run_path, timed_folder
 
     base = None if run is None else run_path(run)
     if resume and base is None:
@@ -116,12 +116,8 @@ def _base(
             assert base is not None
             return base, opened.config
     plan = task.plan([*given.values()], corpora_dir, progress=not output.quiet)
-    for notice in (*plan.corpus.notices, *plan.notices):
-        output.note(notice)
-    for warning in (*plan.warnings, *plan.config.idle_notices(given.values())):
-        output.warn(warning)
-    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{plan.corpus.name}-{plan.config.model.cell}"
-    return base or CHECKPOINTS / name, plan.config
+    tell_plan(plan, given.values(), output)
+    return base or timed_folder(f"{plan.corpus.name}-{plan.config.model.cell}"), plan.config
 
 
 def train_seed(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charlm.cli.interrupts import polled
-from charlm.cli.marked import Piece, has_colours, marked
-from charlm.cli.output import Output
+from charlm.cli.marked import Piece, marked
+from charlm.cli.output import Output, has_colours
 from charlm.cli.pictures import write_page
 from charlm.cli.text_source import Source
 from charlm.errors import CorpusError, shown
@@ -50,7 +51,7 @@ def show_surprisal(run: Run, source: Source, html: Path | None, output: Output) 
         if source.text is None:
             raise
         output.warn(f"no n-gram, because {error.message}")
-    ids, characters, split, where = source.read(run, corpus, LENGTH)
+    ids, characters, split, where = source.read(run, LENGTH, corpus)
     if len(ids) < 2:
         raise CorpusError(f"{where} has one character; surprisal needs at least two")
     train = None if corpus is None or split == "train" else corpus.split("train")
@@ -77,7 +78,7 @@ def show(found: Surprisal, vocabulary: Vocabulary, where: str, output: Output) -
     import numpy as np
 
     bits, ngram = found.bits, found.ngram
-    colours = has_colours()
+    colours = has_colours(sys.stdout)
     words = f"{where}: {np.nanmean(bits):.3f} bits per character"
     if ngram is not None:
         words += f", the n-gram {np.nanmean(ngram):.3f}"

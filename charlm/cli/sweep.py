@@ -13,6 +13,7 @@ from charlm.cli.interrupts import StopFlag, polled
 from charlm.cli.options import CorporaDir, Jobs, takes_output
 from charlm.cli.output import Output
 from charlm.cli.pictures import Html, Plot, picture_kind, write_page, write_picture
+from charlm.cli.preparing import tell_plan
 from charlm.cli.tasks import run_option
 from charlm.errors import CorpusError
 
@@ -89,14 +90,9 @@ def _check(described: Sweep, corpora_dir: Path | None, output: Output) -> None:
 
     task, given = described.task, described.given.values()
     plan = task.plan([*given], corpora_dir, progress=not output.quiet)
-    for notice in (*plan.corpus.notices, *plan.notices):
-        output.note(notice)
-    idle = [
-        f"{name} is searched, but has no effect: {reason}"
-        for name, reason in described.idle(plan.config).items()
-    ]
-    for warning in (*plan.warnings, *plan.config.idle_notices(given), *idle):
-        output.warn(warning)
+    tell_plan(plan, given, output)
+    for name, reason in described.idle(plan.config).items():
+        output.warn(f"{name} is searched, but has no effect: {reason}")
     prepare_device(plan.config)
     if plan.corpus.split_sizes[1] < task.min_split:
         raise CorpusError(

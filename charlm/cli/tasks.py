@@ -32,7 +32,7 @@ from charlm.cli.options import (
 )
 from charlm.cli.output import Output
 from charlm.cli.pictures import picture_kind, write_picture
-from charlm.cli.preparing import Prepared, moved, prepare, train_beside
+from charlm.cli.preparing import moved, prepared_training, train_beside
 from charlm.cli.progress import follow, parameters_text
 from charlm.cli.settings import takes_section, takes_settings
 from charlm.config import Settings
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from charlm.runs import Run
     from charlm.training import Finished, Started
     from charlm.training.loggers import Logger
+    from charlm.training.preparing import Prepared
 
 
 LONG_SET_UP = 5  # seconds from which the time with the set-up is shown
@@ -97,7 +98,7 @@ def _train_command(task: Task) -> Any:
             kinds = find_loggers(log)
         if dry_run:
             if not rank():
-                prepared = prepare(task, given, run, resume, corpora_dir, output)
+                prepared = prepared_training(task, given, run, resume, corpora_dir, output)
                 _show_plan(task, prepared, output)
             return
         if processes is not None and processes > 1 and not one_of_several():
@@ -108,7 +109,7 @@ def _train_command(task: Task) -> Any:
             if not world.first:
                 train_beside(world, corpora_dir)
                 return
-            prepared = prepare(task, given, run, resume, corpora_dir, output)
+            prepared = prepared_training(task, given, run, resume, corpora_dir, output)
             world.check_rows(prepared.config.training.batch_size)
             trained = prepared.make_run(run)
             world.from_first((trained, begun))

@@ -30,19 +30,19 @@ class Source:
     corpora_dir: Path | None
 
     def read(
-        self, run: Run, corpus: Corpus | None, length: int
+        self, run: Run, length: int, corpus: Corpus | None = None
     ) -> tuple[NDArray[np.integer], str, str | None, str]:
         """The ids and the characters, the name of the split, and where they are from, for people.
 
         Args:
-            corpus: the run's; None: it is not there, and a text is given.
             length: characters, by default.
+            corpus: the run's, if it was read before.
         """
         if self.text is not None:
             other = LANGUAGE_MODEL.own_text(run, self.text, None)
             part, split, where = "train", None, shown(self.text)
         else:
-            assert corpus is not None
+            corpus = corpus or run.load_corpus(self.corpora_dir)
             part = split = chosen_split(self.split, corpus.split_sizes, SHORTEST)
             other, where = corpus, f"{corpus.name}, {split} split"
         ids, characters = other.read(part)

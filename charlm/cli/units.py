@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charlm.cli.interrupts import polled
-from charlm.cli.marked import has_colours, marked
-from charlm.cli.output import Output
+from charlm.cli.marked import marked
+from charlm.cli.output import Output, has_colours
 from charlm.cli.pictures import write_page
 from charlm.cli.text_source import Source
 from charlm.errors import CorpusError, UsageError, shown
@@ -55,8 +56,7 @@ def show_units(
     from charlm.recurrent.states import state_tensors
     from charlm.tasks.language_model.batches import id_tensor
 
-    corpus = None if source.text is not None else run.load_corpus(source.corpora_dir)
-    ids, text, split, where = source.read(run, corpus, LENGTH)
+    ids, text, split, where = source.read(run, LENGTH)
     if len(ids) < SHORTEST:
         raise CorpusError(
             f"{len(ids):,} characters of {where}: --units needs {SHORTEST:,}",
@@ -103,7 +103,7 @@ def _parsed(given: str, model: LanguageModel) -> Unit:
     known = known and part in parts and number.isdecimal() and int(number) < parts[part].shape[1]
     if not known:
         raise UsageError(
-            f"--unit {shown(given)} is no unit of this model",
+            f"this model has no unit {shown(given)}",
             f"N, LAYER.N or LAYER.PART.N: layers 1 to {len(states)}, parts {' and '.join(parts)}, "
             f"N from 0 to {parts[next(iter(parts))].shape[1] - 1}",
         )
@@ -274,7 +274,7 @@ def _drawn(
 
 def _draw(title: str, drawn: dict[str, Any], output: Output) -> None:
     """Print a text coloured by the values of a unit."""
-    colours, side = has_colours(), drawn["side"]
+    colours, side = has_colours(sys.stdout), drawn["side"]
     levels = [round(STEPS * each) for each in drawn["levels"]]
     if colours:
         styles, numbers = STYLES, [STEPS + level for level in levels]

@@ -36,7 +36,9 @@ def parse_seeds(text: str) -> list[int]:
         first, last = (int(each or match[1]) for each in match.groups()) if match else (1, 0)
         if not first <= last <= LARGEST_SEED:
             hint = "give the first and the last, such as 0-4, or all of them: 0,3,7"
-            raise UsageError(f"--seeds {shown(text)}: {shown(part)} is no seed and no range", hint)
+            raise UsageError(
+                f"--seeds {shown(text)}: {shown(part)} is neither a seed nor a range", hint
+            )
         if len(found) + last - first >= MOST_SEEDS:
             raise UsageError(f"--seeds {shown(text)}: more than {MOST_SEEDS:,}", "give fewer")
         found |= dict.fromkeys(range(first, last + 1))

@@ -42,8 +42,7 @@ def page(
         styles: files in ``web`` before ``style.css``.
         connects: whether the page's scripts may ask the server that it came from.
     """
-    style = "\n".join(map(_source, (*styles, "style.css")))
-    script = "\n".join(map(_source, ("page.js", *scripts)))
+    style, script = _joined(scripts, styles)
     return (
         _environment()
         .get_template(template)
@@ -52,14 +51,15 @@ def page(
             data=data,
             style=style,
             script=script,
-            policy=policy(style, script, connects=connects),
+            policy=policy(scripts, styles, connects=connects),
         )
         .encode("utf-8", "backslashreplace")  # a file's name may have lone surrogates
     )
 
 
-def policy(style: str, script: str, *, connects: bool) -> str:
-    """The Content-Security-Policy of a page with one style and one script."""
+def policy(scripts: Sequence[str], styles: Sequence[str] = (), *, connects: bool = False) -> str:
+    """The Content-Security-Policy of a page; arguments as of `page`."""
+    style, script = _joined(scripts, styles)
     parts = {
         "default-src": "'none'",
         "style-src": _hash(style),
@@ -70,6 +70,12 @@ def policy(style: str, script: str, *, connects: bool) -> str:
         **({"connect-src": "'self'"} if connects else {}),
     }
     return "; ".join(f"{name} {value}" for name, value in parts.items())
+
+
+def _joined(scripts: Sequence[str], styles: Sequence[str]) -> tuple[str, str]:
+    """The one style and the one script of a page."""
+    style = "\n".join(map(_source, (*styles, "style.css")))
+    return style, "\n".join(map(_source, ("page.js", *scripts)))
 
 
 def _hash(text: str) -> str:

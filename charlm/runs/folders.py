@@ -173,15 +173,20 @@ def _occupied(folder: Path) -> UsageError:
     )
 
 
+def timed_folder(name: str) -> Path:
+    """``checkpoints/<time>-<name>``, for a run that begins now."""
+    return CHECKPOINTS / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
+
+
 def _make_new_folder(name: str) -> Path:
     """Make a folder under ``checkpoints`` whose name no other run has, even one that starts now."""
-    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
+    first, number = timed_folder(name), 1
     _make_folder(CHECKPOINTS)
-    folder, number = CHECKPOINTS / stem, 1
+    folder = first
     while True:
         with suppress(FileExistsError):
             folder.mkdir()
             sync_folder(CHECKPOINTS)
             return folder
         number += 1
-        folder = CHECKPOINTS / f"{stem}-{number}"
+        folder = CHECKPOINTS / f"{first.name}-{number}"

@@ -11,11 +11,9 @@ from charlm.config.seeds import seed_or_new
 from charlm.errors import UsageError, did_you_mean, shown
 from charlm.tasks.language_model.config import TEMPERATURE, TOP_P
 from charlm.tasks.language_model.decoding import Decoding
+from charlm.tasks.language_model.model_page import LENGTH, MOST_CHARACTERS, MOST_LENGTH
 
 MOST_BYTES = 2**17  # of a request
-MOST_CHARACTERS = 10_000  # of a text that is read
-MOST_LENGTH = 5_000  # characters that are written
-LENGTH = 300
 
 _KINDS: dict[str, type] = {
     "run": int, "prefix": str, "written": str, "text": str, "unit": str, "length": int,

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import errno
-import html
 import ipaddress
 import os
-import re
 import secrets
 import socket
 from collections.abc import Sequence
@@ -14,11 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from charlm.errors import CharlmError, UsageError, shown
-from charlm.pages import page
+from charlm.pages import page, policy
 from charlm.serve import HOST, PORT
 from charlm.serve.models import Served
-from charlm.serve.requests import LENGTH, MOST_CHARACTERS, MOST_LENGTH
-from charlm.tasks.language_model.config import TEMPERATURE, TOP_P
+from charlm.tasks.language_model.model_page import BOUNDS
 
 if TYPE_CHECKING:
     import uvicorn
@@ -56,7 +53,7 @@ def listen(
         remote: whether ``host`` may be reached from other machines, which then need a token.
 
     Raises:
-        UsageError: the host is no address, or ``remote`` does not fit to it.
+        UsageError: the host is not an address, or ``remote`` does not fit to it.
         CharlmError: the port is in use, or a package is missing.
     """
     address = _address(host, remote)
@@ -106,23 +103,18 @@ def listen(
 
 def page_of(models: Sequence[Served]) -> tuple[bytes, str]:
     """The page, and its Content-Security-Policy as a header."""
-    data = {
-        "runs": [each.about() for each in models],
-        "most": {"characters": MOST_CHARACTERS, "length": MOST_LENGTH},
-        "settings": {"temperature": TEMPERATURE, "top_p": TOP_P, "length": LENGTH},
-    }
+    data = {"runs": [each.about() for each in models], **BOUNDS}
+    scripts, styles = ["server.js", "playground.js", "own-text.js"], ["playground.css"]
     content = page(
         "playground.html",
         title="charlm playground",
         data=data,
-        scripts=["server.js", "playground.js", "own-text.js"],
-        styles=["playground.css"],
+        scripts=scripts,
+        styles=styles,
         connects=True,
     )
-    found = re.search(r'Content-Security-Policy" content="([^"]+)"', content.decode())
-    assert found is not None
-    # This one directive counts in a header only.
-    return content, f"{html.unescape(found[1])}; frame-ancestors 'none'"
+    # The last directive counts in a header only.
+    return content, f"{policy(scripts, styles, connects=True)}; frame-ancestors 'none'"
 
 
 def _address(host: str, remote: bool) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

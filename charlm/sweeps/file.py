@@ -215,7 +215,7 @@ def _parameter(section: type[Section], key: str, values: Any) -> Parameter:
     for word in values:
         check_known(word, _RANGE, "key of a range")
     check("low" in values and "high" in values, "a range has a low and a high")
-    check(kind in (int, float), f"{section.name_of(key)} is no number", "give a list of values")
+    check(kind in (int, float), f"{section.name_of(key)} is not a number", "give a list of values")
     numbers = [values["low"], values["high"], *([values["step"]] if "step" in values else [])]
     for number in numbers:
         check(type(number) in (int, kind), f"{shown(number)} is not a{_NOUNS[kind]} number")
@@ -229,7 +229,7 @@ def _parameter(section: type[Section], key: str, values: Any) -> Parameter:
     if step is not None:
         check(step > 0, f"step is {step}; it must be above 0")
         even = (Decimal(str(high)) - Decimal(str(low))) % Decimal(str(step)) == 0
-        check(even, f"from {low} to {high} is no whole number of steps of {step}")
+        check(even, f"from {low} to {high} is not a whole number of steps of {step}")
     return Parameter(
         section=section.section,
         key=key,

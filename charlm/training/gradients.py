@@ -38,6 +38,7 @@ class Gradients:
         self._seed, self._world = seed, world
         self._averaging: nn.Module | None = None  # makes the gradients those of all processes
         self._tables = table_parameters(model)
+        self._weights = [each for each in model.parameters() if each.requires_grad]
 
     def connect(self, batch: Any) -> None:
         """Connect several processes, and compute on a batch without effect.
@@ -86,7 +87,7 @@ class Gradients:
         else:
             with lost_processes():
                 checked, count, state = self._share(batch, carried, step, bfloat16)
-        return checked, count, state, dense_gradients(self._model.parameters())
+        return checked, count, state, dense_gradients(self._weights)
 
     def _share(
         self, batch: Any, carried: StackState | None, step: int, bfloat16: bool
@@ -129,7 +130,7 @@ class Gradients:
         self._clear()
 
     def _clear(self) -> None:
-        for each in self._model.parameters():
+        for each in self._weights:
             each.grad = None
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from charlm.config import Settings
-from charlm.models.build import prepare_device
 from charlm.runs import Run
 from charlm.task import Task
 from charlm.training.events import Event, Finished, Started
 from charlm.training.loggers import find_loggers
 from charlm.training.loop import train
+from charlm.training.preparing import prepare
 from charlm.training.summary import score_test_split, write_summary
 
 Follow = Callable[[Run, Any, Generator[Event, None, None]], tuple[Started, Finished]]
@@ -49,17 +49,11 @@ def train_whole(
         CharlmError: as of ``charlm.train``; UsageError for settings that do not go together.
     """
     begun = time.monotonic()
+    opened = None
     if (folder / "run.json").exists():
-        run = Run.open_to_resume(task, folder, given.values(), warn)
-        corpus = run.load_corpus(corpora_dir)
-        config, device = prepare_device(task.complete(run.config, corpus).config)
-        run.config = config
-    else:
-        plan = task.plan([*given.values()], corpora_dir, progress=False)
-        planned = config or plan.config
-        config, device = prepare_device(planned)
-        corpus, origins = plan.corpus, config.origins(given, planned)
-        run = Run.create(folder, config, corpus, origins)
+        opened = Run.open_to_resume(task, folder, given.values(), warn)
+    prepared = prepare(task, given, opened, corpora_dir, progress=False, config=config)
+    run, corpus, device = prepared.make_run(folder), prepared.plan.corpus, prepared.device
     loggers = [kind(run) for kind in find_loggers(log)]
     events = train(
         run, corpus, device=device, should_stop=should_stop, begun=begun, loggers=loggers

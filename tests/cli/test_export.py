@@ -94,7 +94,7 @@ def test_the_page_of_the_docs_shows_the_operations_of_an_lstm():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "nothing says what to write"),
+        ([], "no file to write is named"),
         (["--float32", "--numpy", "novel.npz"], "--float32 is for --html"),
         (["--onnx", "missing/novel.onnx"], "is in a folder that does not exist"),
         (["--html", "checkpoints"], "is a folder"),

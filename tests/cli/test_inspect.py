@@ -392,7 +392,7 @@ def test_one_unit_of_a_text(inspect, long_text, folder):
     for given in ("9", "2.5", "1.state.5", "1.cell.8", "a", "-1", "1.cell.2.3", "", "9" * 5000):
         refused = inspect(*long_text, f"--unit={given}")
         assert refused.code == 2
-        assert "is no unit of this model" in refused.error
+        assert "this model has no unit" in refused.error
         assert "parts hidden and cell, N from 0 to 7" in refused.hint
     for words, code, wrong in (
         (("--clamp", "1"), 2, "--clamp holds one unit"),
@@ -416,7 +416,7 @@ def test_units_in_colours_and_in_brackets(monkeypatch, capsys):
     module._draw("1.cell.3, digit", {**drawn, "side": -1}, Output())
     assert "low values\n\n[a]b\ncd\n" in capsys.readouterr().out
     pieces = []
-    monkeypatch.setattr(module, "has_colours", lambda: True)
+    monkeypatch.setattr(module, "has_colours", lambda stream: True)
     monkeypatch.setattr(Output, "coloured", lambda self, given: pieces.extend(given))
     module._draw("1.cell.3, digit", drawn, Output())
     styles = {text: module.STYLES.index(style) for text, style in pieces if style and text != " "}
@@ -468,7 +468,7 @@ def test_attribution_in_colours(monkeypatch):
     from charlm.cli import attribution as module
     from charlm.cli.output import Output
 
-    monkeypatch.setattr(module, "has_colours", lambda: True)
+    monkeypatch.setattr(module, "has_colours", lambda stream: True)
     pieces = []
     monkeypatch.setattr(Output, "coloured", lambda self, found: pieces.extend(found))
     module._draw("abc\n", [0.0, 4.0, -1.0, 0.2], "\x1b", Output())

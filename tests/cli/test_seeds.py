@@ -106,8 +106,8 @@ def test_other_tasks(charlm, folder):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--seeds", "0-"), "--seeds '0-': '0-' is no seed and no range"),
-        (("--seeds", "4-0"), "--seeds '4-0': '4-0' is no seed and no range"),
+        (("--seeds", "0-"), "--seeds '0-': '0-' is neither a seed nor a range"),
+        (("--seeds", "4-0"), "--seeds '4-0': '4-0' is neither a seed nor a range"),
         (("--seeds", "0-1000000"), "--seeds '0-1000000': more than 1,000"),
         (("--seeds", "0-1", "--seed", "3"), "--seeds and a seed are given"),
         (("--seeds", "0-1", "--set", "seed=3"), "--seeds and a seed are given"),

@@ -177,7 +177,7 @@ def test_a_run_without_reports_and_samples(visit, file):
     )
     shown = visit(file(empty))
     words = shown.locator("#runs").inner_text()
-    assert "There is no report of the training yet." in words
+    assert "The training has not reported anything yet." in words
     assert "Samples" not in words
     assert "Copies" not in words
 

@@ -38,7 +38,7 @@ function choice(label, names, key, choose) {
 
 function curves(run, section) {
   if (!run.over.epochs.length) {
-    section.append(make("p", { class: "note" }, "There is no report of the training yet."));
+    section.append(make("p", { class: "note" }, "The training has not reported anything yet."));
     return;
   }
   const controls = make("div", { class: "screen controls" });

@@ -12,7 +12,13 @@ from charlm.tasks.language_model.config import TEMPERATURE, TOP_P
 from charlm.tasks.language_model.plain import PlainModel
 
 LENGTH = 300  # characters to write, if the user does not say
-MOST = {"characters": 10_000, "length": 5_000}  # that are read and written
+MOST_CHARACTERS = 10_000  # of a text that is read
+MOST_LENGTH = 5_000  # characters that are written
+BOUNDS = {
+    "most": {"characters": MOST_CHARACTERS, "length": MOST_LENGTH},
+    "settings": {"temperature": TEMPERATURE, "top_p": TOP_P, "length": LENGTH},
+}
+"""What each page that writes knows besides its models."""
 _LARGEST = 2**15 - 1  # of a whole number with 16 bits
 
 
@@ -73,8 +79,7 @@ def page_data(plain: PlainModel, content: Packed) -> dict[str, Any]:
     run |= {"name": about["run"], "characters": len(about["characters"]), "mixture": None}
     return {
         "runs": [run],
-        "settings": {"temperature": TEMPERATURE, "top_p": TOP_P, "length": LENGTH},
-        "most": MOST,
+        **BOUNDS,
         "model": about,
         "layout": content.layout,
         "weights": base64.b64encode(content.data).decode(),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from charlm.tasks.language_model.run import LanguageModelRun
 
 CHECKED = 200  # steps that a file is compared with the model on
-MOST = 0.1  # of a difference between logits; more is no rounding
+MOST = 0.1  # of a difference between logits; more is not rounding
 FORMAT = "charlm 1"  # of the JSON
 NUMPY_JSON = "model.json"  # the name of the JSON among the arrays
 
