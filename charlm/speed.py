@@ -10,7 +10,7 @@ from torch import nn
 STEPS, BATCH, UNITS = 64, 16, 384  # of the LSTM that is timed
 
 
-def training_speed(device: torch.device, *, bfloat16: bool, seconds: float = 0.4) -> float:
+def training_speed(device: torch.device, *, bfloat16: bool, seconds: float) -> float:
     """Floating-point operations per second in the training of an LSTM, forward and backward.
 
     Multiplications and additions of its matrix products are counted. It is the best of some steps,

@@ -360,7 +360,9 @@ def _speed(config: LanguageModelConfig, device: torch.device) -> float | None:
     from charlm.speed import training_speed
 
     bfloat16 = select_precision(config.training.precision, device).bfloat16
-    return training_speed(device, bfloat16=bfloat16)
+    # A long training may look longer for a moment in which nothing else runs.
+    seconds = min(max(0.4, 0.003 * 60 * config.training.minutes), 5.0)
+    return training_speed(device, bfloat16=bfloat16, seconds=seconds)
 
 
 def _beginning(text: str) -> str:
