@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import reprlib
 from collections.abc import Iterable
 
@@ -42,6 +43,24 @@ class RunError(CharlmError):
 
 class TrainingError(CharlmError):
     """Training cannot continue: a loss, a gradient or a state is not finite."""
+
+
+_SPACE = "free some space, or write to another folder"
+_DISK = "check the disk, and the connection to it"
+_HINTS = {
+    "ENOSPC": _SPACE,
+    "EDQUOT": _SPACE,
+    "EACCES": "write to another folder, or close the program that has it open",
+    "EROFS": "write to another folder",
+    **dict.fromkeys(("EIO", "ENODEV", "ENXIO", "ENOTCONN", "ESTALE"), _DISK),
+}
+# A system may lack some: Windows has no quota.
+_HINT_OF = {getattr(errno, name): hint for name, hint in _HINTS.items() if hasattr(errno, name)}
+
+
+def disk_hint(error: OSError) -> str | None:
+    """What a user can do about a full, failing or locked disk; None: it is another error."""
+    return _HINT_OF.get(error.errno or 0)
 
 
 def lacks_memory(error: BaseException) -> bool:

@@ -5,7 +5,6 @@ Nothing here imports torch before a command needs it, so that --help is fast.
 
 from __future__ import annotations
 
-import errno
 import gc
 import sys
 import traceback
@@ -31,7 +30,7 @@ from charlm.cli.interrupts import Interrupted, catch_signals
 from charlm.cli.options import App, Version, command_group
 from charlm.cli.output import ClosedPipe, standard_streams, tell, tell_error
 from charlm.cli.tasks import add_commands
-from charlm.errors import CharlmError, lacks_memory
+from charlm.errors import CharlmError, disk_hint, lacks_memory
 from charlm.tasks import LANGUAGE_MODEL, TASKS
 
 PROGRAM = "charlm"
@@ -78,7 +77,6 @@ _MEANT = (
     ("inspect", "--run"),
     ("export", "--run"),
 )  # the option that a word without one was probably meant for
-_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # Windows has no quota
 
 
 @standard_streams()
@@ -114,8 +112,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
                 "try a smaller --hidden-size, --batch-size or --seq-len",
             )
             return 1
-        if isinstance(error, OSError) and error.errno in _FULL:
-            tell_error(str(error.strerror), "free some space, or write to another folder")
+        if isinstance(error, OSError) and (hint := disk_hint(error)):
+            where = f"{error.filename}: " if error.filename else ""
+            tell_error(f"{where}{error.strerror}", hint)
             return 1
         tell(traceback.format_exc().rstrip())
         tell_error("this is a bug in charlm; please report the lines above")

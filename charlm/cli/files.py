@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from charlm.atomic_files import write_atomic
-from charlm.errors import CharlmError, UsageError, shown
+from charlm.errors import CharlmError, UsageError, disk_hint, shown
 
 
 def check_file(option: str, path: Path) -> None:
@@ -37,6 +37,5 @@ def write_whole(path: Path, data: bytes) -> None:
     try:
         write_atomic(path, data)
     except OSError as error:
-        raise CharlmError(
-            f"cannot write {path}: {error.strerror}", "free some space, or write to another folder"
-        ) from None
+        hint = disk_hint(error) or "write to another folder"
+        raise CharlmError(f"cannot write {path}: {error.strerror}", hint) from None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from charlm.atomic_files import write_atomic
-from charlm.errors import CorpusError, RunError, UsageError
+from charlm.errors import CorpusError, RunError, UsageError, disk_hint
 from charlm.runs.fields import GRADIENTS, MEANS, Kinds, check_fields
 from charlm.strict_json import dumps
 
@@ -26,12 +26,12 @@ _MAX_LINE = 2**23  # bytes; a sample of a million characters takes at most 6 mil
 
 
 @contextmanager
-def os_errors(what: str, hint: str | None = None) -> Iterator[None]:
+def os_errors(what: str) -> Iterator[None]:
     """Turn an OSError in the block into a RunError such as "cannot read run: No such file"."""
     try:
         yield
     except OSError as error:
-        raise RunError(f"{what}: {error.strerror}", hint) from None
+        raise RunError(f"{what}: {error.strerror}") from None
 
 
 @contextmanager
@@ -49,9 +49,11 @@ def write_file(path: Path, data: bytes) -> None:
     Raises:
         RunError: the disk is full, or the folder cannot be written to.
     """
-    hint = "earlier checkpoints are unchanged; free some space, or name another folder with --run"
-    with os_errors(f"cannot write {path}", hint):
+    try:
         write_atomic(path, data)
+    except OSError as error:
+        hint = f"earlier checkpoints are unchanged; {disk_hint(error) or 'name another folder'}"
+        raise RunError(f"cannot write {path}: {error.strerror}", hint) from None
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import re
 import shutil
@@ -18,6 +19,7 @@ from charlm.runs import Run
 from charlm.runs.checkpoint import FILES, MANIFEST, Checkpoint
 from charlm.tasks.language_model.config import LanguageModelConfig
 from charlm.tasks.language_model.corpus import load_corpus
+from charlm.tasks.language_model.decoding import Decoding, generate
 from charlm.training.loop import open_trainer
 from charlm.training.training_state import to_files
 
@@ -110,3 +112,71 @@ def no_left_over() -> Callable[..., None]:
                 checkpoint.read(name, max_bytes=2**24)  # raises if the file is damaged
 
     return check
+
+
+# The child writes to a log file, not to the terminal of the tests.
+SCRIPT = """
+import os, sys, torch
+torch.set_num_threads(1)
+out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+os.dup2(out, 1), os.dup2(out, 2)
+from charlm.cli import run
+sys.exit(run(arguments))
+"""
+
+
+class Trainings:
+    """Small trainings, each in a process of its own that a test may kill."""
+
+    common = (
+        "--quiet --epochs 3 --batch-size 8 --seq-len 30 --max-chars 4000 --device cpu "
+        "--prefix The --set sample_length=30"
+    )
+    _kinds = (
+        "--cell lstm --hidden-size 48 --num-layers 2 --set save_steps=1",
+        "--cell gru --hidden-size 48 --sampling random --set save_steps=2",
+        "--cell rnn --backend scratch --hidden-size 32 --set optimiser=sgd --set lr=0.5 "
+        "--set save_steps=7",
+        "--cell lstm --hidden-size 128 --set embedding=tied --set optimiser=adam "
+        "--set save_steps=1 --set weight_dropout=0.5",
+    )
+
+    def __init__(self) -> None:
+        """Prepare a server that forks processes in which torch is already imported."""
+        self._server = multiprocessing.get_context("forkserver")
+        self._server.set_forkserver_preload(["torch", "charlm.cli", "charlm.training"])
+
+    def options(self, number: int) -> list[str]:
+        """The options of one of the kinds."""
+        return self._kinds[number % len(self._kinds)].split()
+
+    def start(self, folder: Path, *options: str, log: Path | None = None) -> Any:
+        """The process of a training; it writes to ``log``, or beside the run folder."""
+        arguments = ["train", *self.common.split(), *options, "--run", str(folder)]
+        about = {"log": str(log or f"{folder}.log"), "arguments": arguments}
+        process = self._server.Process(target=exec, args=(SCRIPT, about))
+        process.start()
+        return process
+
+    def finish(self, folder: Path, *options: str, log: Path | None = None) -> None:
+        """Train to the end."""
+        process = self.start(folder, *options, log=log)
+        process.join(120)
+        assert process.exitcode == 0, (log or Path(f"{folder}.log")).read_text()
+
+    def outcome(self, folder: Path) -> dict[str, bytes | list[int]]:
+        """What must not depend on kills: all tensors, and a text that the model writes."""
+        run = Run.open(folder)
+        assert run.notices == ()
+        paths = run.checkpoint.folder.glob("*.safetensors")
+        files = {path.name: path.read_bytes() for path in paths}
+        assert len(files) == 3
+        model = run.load_model("last")
+        drawn = generate(model, [1, 2], length=1000, decoding=Decoding(temperature=1.0), seed=1)
+        return {**files, "characters": [int(token) for token in drawn]}
+
+
+@pytest.fixture(scope="session")
+def trainings() -> Trainings:
+    """Small trainings to be killed."""
+    return Trainings()

@@ -24,9 +24,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from charlm.atomic_files import sync_folder
 from charlm.errors import RunError
 from charlm.runs.checkpoint import Record, record
-from charlm.runs.files import damage_in, decode_json, encode_json, read_file, write_file
+from charlm.runs.files import (
+    damage_in,
+    decode_json,
+    encode_json,
+    os_errors,
+    read_file,
+    write_file,
+)
 from charlm.runs.tensors import decode_tensors, encode_tensors, max_file_bytes
 from charlm.tasks.language_model.baselines import LEARNED
 from charlm.tasks.language_model.ngram import Floats, Grams, Ids, NGram
@@ -184,7 +192,9 @@ def write_mixture(run: Run, mixture: Mixture) -> None:
         arrays[f"continuation.{number}"] = grams.continuation.astype(np.int32)
     data = encode_tensors({name: torch.from_numpy(each) for name, each in arrays.items()})
     manifest = _encode_manifest([len(grams.keys) for grams in orders], record(data))
-    (run.folder / MANIFEST).unlink(missing_ok=True)
+    with os_errors(f"cannot replace {run.folder / MANIFEST}"):
+        (run.folder / MANIFEST).unlink(missing_ok=True)
+        sync_folder(run.folder)  # else a power cut may leave it beside the new tensors
     write_file(run.folder / TENSORS, data)
     write_file(run.folder / MANIFEST, manifest)
 
