@@ -30,7 +30,7 @@ from charlm.cli.interrupts import Interrupted, catch_signals
 from charlm.cli.options import App, Version, command_group
 from charlm.cli.output import ClosedPipe, standard_streams, tell, tell_error
 from charlm.cli.tasks import add_commands
-from charlm.errors import CharlmError, disk_hint, lacks_memory
+from charlm.errors import CharlmError, disk_hint, lacks_memory, shown
 from charlm.tasks import LANGUAGE_MODEL, TASKS
 
 PROGRAM = "charlm"
@@ -113,8 +113,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
             )
             return 1
         if isinstance(error, OSError) and (hint := disk_hint(error)):
-            where = f"{error.filename}: " if error.filename else ""
-            tell_error(f"{where}{error.strerror}", hint)
+            where = f": {shown(str(error.filename))}" if error.filename else ""
+            tell_error(f"{error.strerror}{where}", hint)
             return 1
         tell(traceback.format_exc().rstrip())
         tell_error("this is a bug in charlm; please report the lines above")

@@ -15,11 +15,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from charlm.runs import Run
 from charlm.runs.checkpoint import FILES, MANIFEST, Checkpoint
 from charlm.tasks.language_model.corpus import load_corpus
+from charlm.tasks.language_model.mixture import Mixture, read_mixture, write_mixture
+from charlm.tasks.language_model.ngram import NGram
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="follows the calls that are made on POSIX")
 
@@ -214,5 +217,25 @@ def test_power_cut_while_creating_leaves_a_complete_run_or_none(work, saved, rec
             assert Run.open(folder).vocabulary == corpus.vocabulary, count
         elif (folder / ".lock").exists() or not folder.exists():
             make()
+    record_property("cuts", count)
+    assert count > 30
+
+
+def test_power_cut_while_writing_a_mixture_leaves_the_old_the_new_or_none(saved, record_property):
+    ngram = NGram.count(np.arange(8).repeat(4), len(saved.run.vocabulary), 2)
+    old, new = (
+        Mixture(ngram=ngram, weights=np.full(2, weight), learned_from=32) for weight in (0.25, 0.75)
+    )
+
+    def prepare() -> Path:
+        run = saved.copy()
+        write_mixture(run, old)
+        return run.folder
+
+    count = 0
+    for count, done in enumerate(cuts(prepare, lambda: write_mixture(saved.run, new)), start=1):
+        found, _ = read_mixture(saved.run)  # raises if it is damaged
+        assert found is not None or not done
+        assert found is None or found.weights[0] in ((0.75,) if done else (0.25, 0.75)), count
     record_property("cuts", count)
     assert count > 30

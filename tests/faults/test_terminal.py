@@ -382,7 +382,12 @@ def test_without_a_command_there_is_help(capsys, arguments):
         (
             OSError(errno.ENOSPC, "No space left on device", HOSTILE),
             1,
-            "error: No space left on device",
+            "error: No space left on device: '",
+        ),
+        (
+            OSError(errno.EIO, "Input/output error", "run"),
+            1,
+            "error: Input/output error: 'run'\nhint:",
         ),
         (RuntimeError(f"out of memory {HOSTILE}"), 1, "error: there is not enough memory"),
     ],
