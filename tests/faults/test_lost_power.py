@@ -9,22 +9,26 @@ so also the states that are possible, but that these file systems do not reach.
 from __future__ import annotations
 
 import ctypes
+import itertools
 import json
 import os
 import random
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar, Protocol
 
 import pytest
 
+from charlm.errors import RunError
 from charlm.runs import Run
-from charlm.runs.checkpoint import complete_checkpoints
+from charlm.runs.checkpoint import MANIFEST, complete_checkpoints
 from charlm.tasks.language_model.mixture import read_mixture
 
 pytestmark = [
@@ -39,7 +43,7 @@ fifo_path = "{folder}/fifo"
 [cache]
 apply_eviction = false
 [cache.simple]
-custom_size = "0.25gb"
+custom_size = "0.05gb"
 blocks_per_page = 1
 [filesystem]
 log_all_operations = false
@@ -50,6 +54,9 @@ logfile = ""
 def run(*words: str | Path) -> None:
     """Run a command; CalledProcessError if it fails."""
     subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+
+
+SAVES_CUT = 50
 
 
 class Disk(Protocol):
@@ -158,7 +165,7 @@ def test_training_resumes_after_a_power_cut(disk, trainings, tmp_path, no_left_o
         options, files = [*options, "--mix-ngram"], [*mixture, *files]
     trainings.finish(disk.folder / "uninterrupted", *options, log=tmp_path / "log")
     expected = ended(trainings, disk.folder / "uninterrupted")
-    last = int(Run.open(disk.folder / "uninterrupted").checkpoint.folder.name[-6:])
+    last = number_of(Run.open(disk.folder / "uninterrupted"))
     found = Counter()
     for attempt, mark in enumerate(["run.json", *["checkpoint"] * 3, files[0], "summary.json"]):
         folder = disk.folder / f"run{attempt}"
@@ -197,6 +204,51 @@ def test_training_resumes_after_a_power_cut(disk, trainings, tmp_path, no_left_o
         assert ended(trainings, folder) == expected, mark
         no_left_over(folder, *files)
     print(", ".join(f"{count} left {what}" for what, count in found.items()))
+
+
+def test_what_was_saved_is_there_after_a_power_cut(disk, saved, contents):
+    """The newest checkpoint is the last one whose saving ended before the cut, or the next one."""
+    draw = random.Random(0)
+    folder = disk.folder / "run"
+    shutil.copytree(saved.original, folder)
+    sync_all(folder)
+    known = [saved.before, *saved.after]
+    during = 0
+    for _ in range(SAVES_CUT):
+        numbers: list[int] = []
+        run = Run.open(folder, weights=True)
+
+        def save(run: Run = run, numbers: list[int] = numbers) -> None:
+            with suppress(RunError):
+                for state in itertools.cycle(saved.states):
+                    run.save(**state)
+                    numbers.append(number_of(run))
+
+        before = number_of(run)
+        thread = threading.Thread(target=save)
+        thread.start()
+        time.sleep(draw.uniform(0, 0.1))
+        disk.cut()
+        thread.join()
+        disk.unmount()
+        disk.mount()
+        during += any(not (path / MANIFEST).exists() for path in folder.glob("checkpoint-*"))
+        opened = Run.open(folder, weights=True)
+        assert opened.notices == ()
+        assert number_of(opened) - max([before, *numbers]) in (0, 1)
+        assert contents(opened.checkpoint.folder) in known
+    print(f"{SAVES_CUT} cuts, {during} left a part of a checkpoint")
+
+
+def number_of(run: Run) -> int:
+    return int(run.checkpoint.folder.name.partition("-")[2])
+
+
+def sync_all(folder: Path) -> None:
+    for path in (*folder.rglob("*"), folder, folder.parent):
+        descriptor = os.open(path, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
 
 
 def check(log: Path, errors: int) -> None:
