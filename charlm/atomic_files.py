@@ -5,22 +5,23 @@ from __future__ import annotations
 import errno
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 TEMPORARY_FILES = ".*.tmp"
 """The pattern of the files that `write_atomic` may leave behind if the process is killed."""
 
 _PAUSES = (0.01, 0.03, 0.1, 0.3, 1.0)  # seconds
-_IN_USE = (5, 32)  # ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION
+
+Result = TypeVar("Result")
 
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Write to a temporary file beside ``path``, sync it, rename it, and sync the folder.
 
     Pillai et al. (2014), "All file systems are not created equal", explain why each step is needed.
-    Windows renames no file that another program has open, such as a virus scanner, and replaces
-    none. Then this tries again for one and a half seconds.
 
     Raises:
         OSError: ``path`` has its old content or the whole new content. No temporary file is left.
@@ -36,7 +37,7 @@ def write_atomic(path: Path, data: bytes) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        _replace(temporary, path)
+        patiently(lambda: os.replace(temporary, path))
     except BaseException:
         with suppress(OSError):
             os.unlink(temporary)
@@ -44,15 +45,23 @@ def write_atomic(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
-def _replace(old: Path, new: Path) -> None:
+def patiently(use: Callable[[], Result]) -> Result:
+    """Use a file; on Windows, try again for 1.4 seconds while another program has it open.
+
+    Windows opens, replaces and deletes no file that another program has opened for itself alone, as
+    virus scanners do for a moment.
+
+    Raises:
+        OSError: as ``use``.
+    """
     for pause in _PAUSES:
         try:
-            return os.replace(old, new)
+            return use()
         except PermissionError as error:
-            if getattr(error, "winerror", None) not in _IN_USE:
+            if not hasattr(error, "winerror"):  # only Windows has it
                 raise
             time.sleep(pause)
-    os.replace(old, new)
+    return use()
 
 
 def sync_folder(folder: Path) -> None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from charlm.atomic_files import write_atomic
+from charlm.atomic_files import patiently, write_atomic
 from charlm.errors import CorpusError, RunError, UsageError, disk_hint
 from charlm.runs.fields import GRADIENTS, MEANS, Kinds, check_fields
 from charlm.strict_json import dumps
@@ -89,7 +89,7 @@ def read_file(path: Path, max_bytes: int) -> bytes:
     # Without O_NONBLOCK, opening a named pipe would wait for a writer.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     with os_errors(f"cannot read {path}"), damage_in(path):
-        descriptor = os.open(path, flags)
+        descriptor = patiently(lambda: os.open(path, flags))
         try:
             about = os.fstat(descriptor)
             if not stat.S_ISREG(about.st_mode):

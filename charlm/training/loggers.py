@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterable
 from contextlib import closing, suppress
 from typing import Protocol
 
-from charlm.atomic_files import write_atomic
+from charlm.atomic_files import patiently, write_atomic
 from charlm.config.settings import check_known
 from charlm.errors import CharlmError, shown
 from charlm.runs import Run
@@ -52,8 +52,9 @@ class MetricsFile:
             case Started():
                 write_atomic(self._path, encode_lines(self._run.metrics))
             case Measured():
-                with self._path.open("ab") as file:
-                    file.write(encode_json(event.row(self._run.task)))
+                line = encode_json(event.row(self._run.task))
+                with patiently(lambda: self._path.open("ab")) as file:
+                    file.write(line)
 
     def close(self) -> None:
         """Nothing is open between two lines."""
