@@ -181,7 +181,7 @@ def inspect(
         raise UsageError("--text and --split are both given", "give only one of them")
     kind = picture_kind(plot) if plot else ""
     if html:
-        check_file("--html", html)
+        check_file("--html", html, ".html")
         check_not_read("--html", html, [text])
     if prefix is not None and (text, split, place) != (None, None, None):
         raise UsageError("--prefix is given with another text", "give only one of them")

@@ -349,6 +349,31 @@ OTHERS = [
     Case("generate-output-a-device", "generate --run RUN --output /dev/null",
          "--output '/dev/null' is not a regular file", "name a file to write", code=2,
          marks=(POSIX,)),
+    *(Case(f"{command.split()[0]}-{option[2:]}-{name}", f"{command} RUN {option} {value}",
+           f"{option} '{value}' {error}", hint, code=2)
+      for command, option, ending in (
+          ("report", "--output", ".html"),
+          ("runs compare RUN", "--html", ".html"),
+          ("inspect --surprisal --run", "--html", ".html"),
+          ("inspect --memory --run", "--plot", ".png"),
+          ("export --run", "--onnx", ".onnx"),
+          ("export --run", "--numpy", ".npz"),
+      )
+      for name, value, error, hint in (
+          ("dash", "-", "(is not the name of a file|has no known kind of picture)",
+           "(name a file to write|known: .*)"),
+          ("text", "a.txt", f"(does not end in {ending}|has no known kind of picture)",
+           f"(name a file such as a{ending}|known: .*)"),
+          ("no-folder", f"a/b{ending}", "is in a folder that does not exist",
+           "name a file to write"),
+      )),
+    Case("generate-output-dash", "generate --run RUN --output -",
+         "--output '-' is not the name of a file", "name a file to write", code=2),
+    Case("generate-output-no-permission", "generate --run RUN --output a/b.txt",
+         "--output 'a/b.txt' is in a folder that cannot be written to", "name a file to write",
+         code=2, make=lambda: Path("a").mkdir(mode=0o500),
+         marks=(POSIX, pytest.mark.skipif(
+             hasattr(os, "geteuid") and os.geteuid() == 0, reason="root writes all"))),
     *(Case(f"generate-interactive-{option.split()[0]}", f"generate --interactive {option}",
            f"--interactive cannot be combined with {option.removesuffix(' 2').removesuffix(' a')}",
            "leave out one of them", code=2)
