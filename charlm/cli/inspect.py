@@ -111,6 +111,12 @@ def inspect(
             "run's corpus; - reads standard input.",
         ),
     ] = None,
+    encoding: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="The encoding of --text. [default: that of the run's corpus]"
+        ),
+    ] = None,
     length: Annotated[
         int | None,
         typer.Option(
@@ -179,6 +185,8 @@ def inspect(
         raise UsageError("--clamp holds one unit at a number", "name it with --unit")
     if text is not None and split is not None:
         raise UsageError("--text and --split are both given", "give only one of them")
+    if encoding is not None and text is None:
+        raise UsageError("--encoding is the encoding of --text", "give both")
     kind = picture_kind(plot) if plot else ""
     if html:
         check_file("--html", html, ".html")
@@ -188,7 +196,7 @@ def inspect(
     if surprisal or units or attribution:
         opened = open_run(LANGUAGE_MODEL, run[0] if run else None, output)
         _check_running_text(opened, f"--{measurement}")
-        source = Source(text, split, length, corpora_dir)
+        source = Source(text, split, length, corpora_dir, encoding)
         if attribution:
             source = dataclasses.replace(source, length=place)
             show_attribution(opened, source, prefix, output)

@@ -399,6 +399,17 @@ OTHERS = [
          make=file("a.txt", TEXT)),
     Case("eval-missing", "eval --run RUN --text a.txt", "no file 'a.txt'",
          "give --text a file, or - for standard input"),
+    *(Case(f"{command.split()[0]}-{name}", f"{command} RUN {options}", error, hint, code, make,
+           more) for command in ("eval --run", "inspect --surprisal --run")
+      for name, options, error, hint, code, make, more in (
+          ("latin-1", "--text a.txt", ".*a.txt is not UTF-8: byte 0xe9 .*",
+           "try --encoding cp1252 .*", 1, file("a.txt", b"d\xe9j\xe0 vu\n" * 20), ()),
+          ("encoding-unknown", "--text a.txt --encoding no", "unknown encoding 'no'", ".*", 2,
+           file("a.txt", TEXT), ()),
+          ("encoding-of-nothing", "--encoding utf-8", "--encoding is the encoding of --text",
+           "give both", 2, None, ()),
+          ("name-too-long", "--text", "no file 'a+'", ".*", 1, None, ("a" * 1000,)),
+      )),
     Case("eval-empty", "eval --run RUN --text a.txt", ".*a.txt is empty", EMPTY,
          make=file("a.txt", "")),
     Case("eval-stdin-empty", "eval --run RUN --text -", "standard input is empty", EMPTY),
