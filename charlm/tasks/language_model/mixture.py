@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from charlm.atomic_files import sync_folder
+from charlm.atomic_files import patiently, sync_folder
 from charlm.errors import RunError
 from charlm.runs.checkpoint import Record, record
 from charlm.runs.files import (
@@ -193,7 +193,7 @@ def write_mixture(run: Run, mixture: Mixture) -> None:
     data = encode_tensors({name: torch.from_numpy(each) for name, each in arrays.items()})
     manifest = _encode_manifest([len(grams.keys) for grams in orders], record(data))
     with os_errors(f"cannot replace {run.folder / MANIFEST}"):
-        (run.folder / MANIFEST).unlink(missing_ok=True)
+        patiently(lambda: (run.folder / MANIFEST).unlink(missing_ok=True))
         sync_folder(run.folder)  # else a power cut may leave it beside the new tensors
     write_file(run.folder / TENSORS, data)
     write_file(run.folder / MANIFEST, manifest)
