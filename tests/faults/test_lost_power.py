@@ -206,7 +206,7 @@ def test_training_resumes_after_a_power_cut(disk, trainings, tmp_path, no_left_o
 
 
 def test_what_was_saved_is_there_after_a_power_cut(disk, saved, contents):
-    """The newest checkpoint is the last one whose saving ended before the cut, or the next one."""
+    """The newest checkpoint is the last one whose saving ended before the cut, or a newer one."""
     draw = random.Random(0)
     folder = disk.folder / "run"
     shutil.copytree(saved.original, folder)
@@ -234,7 +234,7 @@ def test_what_was_saved_is_there_after_a_power_cut(disk, saved, contents):
         during += any(not (path / MANIFEST).exists() for path in folder.glob("checkpoint-*"))
         opened = Run.open(folder, weights=True)
         assert opened.notices == ()
-        assert number_of(opened) - max([before, *numbers]) in (0, 1)
+        assert number_of(opened) >= max([before, *numbers])
         assert contents(opened.checkpoint.folder) in known
     print(f"{SAVES_CUT} cuts, {during} left a part of a checkpoint")
 
