@@ -70,6 +70,25 @@ def test_the_second_signal_quits_during_a_long_step(tmp_path, number, code):
     assert not list((tmp_path / "run").glob("checkpoint-*"))
 
 
+@SIGNALS
+def test_a_signal_while_modules_are_imported_ends_quietly(number, code):
+    """A shell gives the code 128 + N to a process that signal N has ended."""
+    code_of_signal = f"""if True:
+        import os, runpy, sys
+
+        class Signal:
+            def find_spec(self, name, path, target=None):
+                if name == "charlm.cli":
+                    os.kill(os.getpid(), {number})
+
+        sys.meta_path.insert(0, Signal())
+        sys.argv = ["charlm", "--help"]
+        runpy.run_module("charlm", run_name="__main__")
+    """
+    done = subprocess.run([sys.executable, "-c", code_of_signal], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (128 - code, "", "")
+
+
 def test_a_signal_before_training_ends_the_command_at_once(tmp_path):
     """The command waits for standard input."""
     process = start(tmp_path, *CHARLM, "train", "--corpus", "-")
