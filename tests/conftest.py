@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
@@ -15,11 +16,14 @@ from typing import Any
 import hypothesis
 import pytest
 import torch
+import typer
 
+from charlm import cli
 from charlm.compiled import teller
 from charlm.errors import CharlmError
 from charlm.recurrent.cells import CELLS
 from charlm.runs import Run
+from charlm.tasks import TASKS
 from charlm.training import Stepped, train
 
 # Taken before any test changes the environment or the working folder.
@@ -37,6 +41,21 @@ def pytest_configure() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     teller.told = True  # on a new machine one test or another would compile
     os.environ.pop("COLUMNS", None)  # pytest-xdist sets it, and tables would be wrapped
+    # Half of the time would be waiting for the disk. Tests of syncing put their own in this place.
+    os.fsync = lambda descriptor: None
+    _build_the_command_line_once()
+
+
+def _build_the_command_line_once() -> None:
+    """Tests run over a thousand commands, and to build all of them takes longer than most."""
+    build, apps = cli.build_app, {}
+
+    def build_app() -> typer.Typer:
+        tasks = tuple(map(id, TASKS.values()))  # a test may add one
+        return apps.get(tasks) or apps.setdefault(tasks, build())
+
+    cli.build_app = build_app
+    typer.main.get_command = functools.cache(typer.main.get_command)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -95,11 +114,24 @@ def d2l() -> ModuleType:
         )
 
 
+@pytest.fixture(scope="session")
+def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    """Gives a folder with nothing but an empty ``work``; the last one, if it is still so."""
+    last: list[Path] = []
+
+    def find() -> Path:
+        if not last or os.listdir(last[0]) != ["work"] or os.listdir(last[0] / "work"):
+            last[:] = [tmp_path_factory.mktemp("surroundings")]
+            (last[0] / "work").mkdir()
+        return last[0]
+
+    return find
+
+
 @pytest.fixture(autouse=True)
-def clean_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch):
-    """An empty working folder, an empty cache and no ``$CHARLM_CORPORA``; yields the cache."""
-    base = tmp_path_factory.mktemp("surroundings")
-    (base / "work").mkdir()
+def clean_surroundings(surroundings: Callable[[], Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder, an empty cache and no ``$CHARLM_CORPORA``; gives the cache."""
+    base = surroundings()
     monkeypatch.chdir(base / "work")
     monkeypatch.delenv("CHARLM_CORPORA", raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
