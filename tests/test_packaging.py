@@ -41,6 +41,7 @@ def test_the_wheel_has_the_package_and_its_data_and_nothing_else(wheel):
     assert not [line for line in runtime if "d2l" in line and "extra" not in line]
 
 
+@pytest.mark.slow
 def test_the_wheel_trains_generates_and_evaluates_in_an_empty_folder(wheel, tmp_path):
     """The wheel is installed in front of the checkout, with the libraries of this environment."""
     site, folder = tmp_path / "site", tmp_path / "empty"
