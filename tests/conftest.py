@@ -51,8 +51,9 @@ def _build_the_command_line_once() -> None:
     build, apps = cli.build_app, {}
 
     def build_app() -> typer.Typer:
-        tasks = tuple(map(id, TASKS.values()))  # a test may add one
-        return apps.get(tasks) or apps.setdefault(tasks, build())
+        # A test may add a task, or settings to one.
+        made_for = tuple((id(task), id(task.config_type)) for task in TASKS.values())
+        return apps.get(made_for) or apps.setdefault(made_for, build())
 
     cli.build_app = build_app
     typer.main.get_command = functools.cache(typer.main.get_command)
@@ -72,7 +73,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     """Each test draws the same numbers, whatever ran before it."""
-    torch.manual_seed(0)
+    if torch.cuda.is_available():
+        torch.manual_seed(0)
+    else:  # without the stack of the caller, which torch keeps for each other kind of device
+        torch.default_generator.manual_seed(0)
 
 
 @pytest.fixture(scope="session")
