@@ -43,8 +43,6 @@ def in_pairs(*names: str):
     return pytest.mark.parametrize(names, [(*row, sum(row) % 2 == 1) for row in others])
 
 
-
-
 def stack_of(cell, backend, num_layers=1, bidirectional=False, **dropouts) -> Stack:
     """Large weights, so that every step matters."""
     stack = build_stack(
