@@ -329,7 +329,8 @@ def test_eval_scores_a_text_of_the_users(trained, charlm):
 def test_a_text_through_standard_input_can_be_evaluated_later(folder, charlm):
     text = "one two three four five six seven. " * 60
     train = [sys.executable, "-m", "charlm", "train", "--corpus", "-", "--epochs", "1",
-             "--batch-size", "4", "--seq-len", "10", "--hidden-size", "8", "--json", "--quiet"]  # fmt: skip
+             "--batch-size", "4", "--seq-len", "10", "--hidden-size", "8", "--json",
+             "--quiet"]  # fmt: skip
     done = subprocess.run(train, input=text.encode(), capture_output=True, check=True)
     result = json.loads(done.stdout)
     assert result["corpus"] == "stdin"
