@@ -110,7 +110,7 @@ def pair(small):
 @pytest.mark.parametrize(
     "places", ["inside", pytest.param("ends", marks=pytest.mark.slow)], ids=str
 )
-@pytest.mark.parametrize(("small", "model", "training"), cases(), indirect=["small"])
+@pytest.mark.parametrize(("small", "model", "training"), [*cases()], indirect=["small"])
 def test_stopped_training_resumes(
     small, model, training, places, device, follow, checkpoint_content
 ):
