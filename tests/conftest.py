@@ -30,6 +30,8 @@ from charlm.training import Stepped, train
 _CORPORA = os.environ.get("CHARLM_CORPORA")
 _CORPORA_FOLDER = Path(_CORPORA).resolve() if _CORPORA else None
 
+_FSYNC = os.fsync
+
 hypothesis.settings.register_profile("charlm", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("charlm")
 
@@ -41,8 +43,7 @@ def pytest_configure() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     teller.told = True  # on a new machine one test or another would compile
     os.environ.pop("COLUMNS", None)  # pytest-xdist sets it, and tables would be wrapped
-    # Half of the time would be waiting for the disk. Tests of syncing put their own in this place.
-    os.fsync = lambda descriptor: None
+    os.fsync = lambda descriptor: None  # half of the time would be waiting for the disk
     _build_the_command_line_once()
 
 
@@ -145,6 +146,12 @@ def clean_surroundings(surroundings: Callable[[], Path], monkeypatch: pytest.Mon
     monkeypatch.setitem(corpora_folders.__globals__, "_user_cache", lambda: base / "cache")
     monkeypatch.setattr("charlm.corpus.id_cache.cache_folder", lambda: base / "ids")
     return base / "cache"
+
+
+@pytest.fixture
+def syncing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``os.fsync`` syncs, as it does not in other tests of this process."""
+    monkeypatch.setattr(os, "fsync", _FSYNC)
 
 
 @pytest.fixture
