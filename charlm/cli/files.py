@@ -49,5 +49,5 @@ def write_whole(path: Path, data: bytes) -> None:
     try:
         write_atomic(path, data)
     except OSError as error:
-        hint = disk_hint(error) or "write to another folder"
+        hint = disk_hint(error) or "check the path, or write to another folder"
         raise CharlmError(f"cannot write {path}: {error.strerror}", hint) from None

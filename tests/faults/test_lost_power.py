@@ -33,6 +33,7 @@ from charlm.tasks.language_model.mixture import read_mixture
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.usefixtures("syncing"),
     pytest.mark.skipif(sys.platform != "linux", reason="file systems of Linux"),
 ]
 
