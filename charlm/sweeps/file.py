@@ -169,6 +169,11 @@ def read_sweep(path: Path) -> Sweep:
             kind = config.sections()[section]
             check_known(key, kind.settings(), f"key of [{section}]")
             check(section != "corpus", "scores on different texts cannot be compared")
+            check(
+                (section, key) != ("training", "seed"),
+                "the best seed would only be luck",
+                "charlm train --seeds 0-4 shows how far seeds are apart",
+            )
             check(key not in tables.get(section, {}), f"it is also in [{section}]", "leave one out")
             check(
                 all((section, key) != (each.section, each.key) for each in parameters),

@@ -9,15 +9,17 @@ import time
 
 import pytest
 
+from charlm.cli import run
+
 pytestmark = [
     pytest.mark.skipif(os.name == "nt", reason="POSIX signals"),
     pytest.mark.usefixtures("handled"),
 ]
 
 CHARLM = [sys.executable, "-m", "charlm"]
-SMALL = [*CHARLM, "train", "--run", "./run", "--hidden-size", "16", "--device", "cpu"]
-TRAIN = [*SMALL, "--minutes", "5"]
-SIGNALS = pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+SMALL = ["train", "--hidden-size", "16", "--device", "cpu", "--run"]
+TRAIN = [*CHARLM, *SMALL, "./run", "--minutes", "5"]
+INTERRUPT, TERMINATE = (signal.SIGINT, 130), (signal.SIGTERM, 143)
 
 
 def start(folder, *command):
@@ -35,8 +37,11 @@ def wait_for_weights(process, folder):
     raise AssertionError("training has not written a checkpoint")
 
 
-@SIGNALS
+@pytest.mark.parametrize(
+    ("number", "code"), [INTERRUPT, pytest.param(*TERMINATE, marks=pytest.mark.slow)]
+)
 def test_interrupted_training_saves_and_reports(tmp_path, number, code):
+    """The signals themselves, and both in turn, are tried in `test_interrupts`."""
     process = start(tmp_path, *TRAIN, "--json")
     wait_for_weights(process, tmp_path / "run")
     process.send_signal(number)
@@ -46,34 +51,52 @@ def test_interrupted_training_saves_and_reports(tmp_path, number, code):
     result = json.loads(out)
     assert result["interrupted"]
     assert result["characters_seen"] > 0
-    generate = [*CHARLM, "generate", "--run", "run", "--length", "5"]
-    done = subprocess.run(generate, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    assert run(["generate", "--run", str(tmp_path / "run"), "--length", "5"]) == 0
 
 
-@SIGNALS
+@pytest.mark.parametrize(
+    ("number", "code"), [pytest.param(*INTERRUPT, marks=pytest.mark.slow), TERMINATE]
+)
 def test_the_second_signal_quits_during_a_long_step(tmp_path, number, code):
     """A step of hours; no half-written checkpoint remains."""
     long = ["--set", "hidden_size=3000", "--batch-size", "64", "--seq-len", "200"]
-    process = start(tmp_path, *TRAIN, *long, "--quiet")
-    while not (tmp_path / "run" / "run.json").exists():
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.1)
-    time.sleep(2)
+    process = start(tmp_path, *TRAIN, *long)
+    assert any(line.startswith("training ") for line in process.stderr)
+    time.sleep(1)
     process.send_signal(number)
     time.sleep(0.5)
     assert process.poll() is None  # it is still in the step, and would save after it
     process.send_signal(number)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == code, err
+    err = process.stderr.read()
+    assert process.wait(timeout=60) == code
     assert err.strip() == ""
     assert not list((tmp_path / "run").glob("checkpoint-*"))
 
 
+@SIGNALS
+def test_a_signal_while_modules_are_imported_ends_quietly(number, code):
+    """A shell gives the code 128 + N to a process that signal N has ended."""
+    code_of_signal = f"""if True:
+        import os, runpy, sys
+
+        class Signal:
+            def find_spec(self, name, path, target=None):
+                if name == "charlm.cli":
+                    os.kill(os.getpid(), {number})
+
+        sys.meta_path.insert(0, Signal())
+        sys.argv = ["charlm", "--help"]
+        runpy.run_module("charlm", run_name="__main__")
+    """
+    done = subprocess.run([sys.executable, "-c", code_of_signal], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (128 - code, "", "")
+
+
 def test_a_signal_before_training_ends_the_command_at_once(tmp_path):
-    """The command waits for standard input."""
+    """The command waits for the rest of standard input; what a pipe cannot hold was read."""
     process = start(tmp_path, *CHARLM, "train", "--corpus", "-")
-    time.sleep(4)
+    process.stdin.write("a\n" * 1_000_000)
+    process.stdin.flush()
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
@@ -82,7 +105,8 @@ def test_a_signal_before_training_ends_the_command_at_once(tmp_path):
 
 
 def test_a_closed_pipe_ends_quietly(tmp_path):
-    subprocess.run([*SMALL, "--epochs", "1", "--quiet"], cwd=tmp_path, check=True)
+    small = [*SMALL, str(tmp_path / "run"), "--epochs", "1", "--max-chars", "5000", "--quiet"]
+    assert run(small) == 0
     process = start(tmp_path, *CHARLM, "generate", "--quiet", "--length", "100000", "--run", "run")
     process.stdout.read(100)
     process.stdout.close()

@@ -428,7 +428,7 @@ def test_runs_of_all_tasks_are_listed_shown_and_compared(trained, charlm, monkey
     assert (refused.code, refused.hint) == (2, "known: .png, .svg, .pdf")
     compared = charlm("runs", "compare", "classify", "tag", "--json")
     assert compared.json["differing"]["model.features"] == ["mean-max", None]
-    assert "warning: the runs were trained on different data" in compared.err
+    assert "warning: the runs differ in their data, splits or cleaning" in compared.err
     assert "model.features" in charlm("runs", "compare", "classify", "tag").out
     monkeypatch.setenv("COLUMNS", "80")
     lines = charlm("runs", "compare", "classify", "tag", "tag", "classify").out.splitlines()
