@@ -1,4 +1,4 @@
-"""``charlm inspect --attribution``: the earlier characters that one prediction leans on."""
+"""``charlm inspect --attribution``: the earlier characters that one prediction depends on."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def show_attribution(run: Run, source: Source, prefix: str | None, output: Outpu
     character = run.vocabulary.decode([found.target])
     rise = found.with_text - found.without
     if not abs(found.missing) <= ROUGH:
-        output.warn(f"the bits are rough: their sum is wrong by {abs(found.missing):.2f}")
+        output.warn(f"the bits are approximate: their sum is off by {abs(found.missing):.2f}")
     output.text(f"{about.pop('words')}: {shown(character)}")
     output.text(
         f"probability {_share(found.with_text)} after {counted(len(ids), 'character')}; "

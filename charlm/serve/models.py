@@ -199,7 +199,7 @@ class Served:
             return self.run.load_corpus(self.corpora_dir).split("train")
         except CorpusError as error:
             raise CorpusError(
-                f"copies are looked for in the run's text, but {error.message}", error.hint
+                f"to look for copies, charlm needs the run's text, but {error.message}", error.hint
             ) from None
 
     def _cleaned(self, text: str) -> tuple[str, list[str]]:

@@ -73,7 +73,7 @@ def test_the_second_signal_quits_during_a_long_step(tmp_path, number, code):
     assert not list((tmp_path / "run").glob("checkpoint-*"))
 
 
-@SIGNALS
+@pytest.mark.parametrize(("number", "code"), [INTERRUPT, TERMINATE])
 def test_a_signal_while_modules_are_imported_ends_quietly(number, code):
     """A shell gives the code 128 + N to a process that signal N has ended."""
     code_of_signal = f"""if True:
