@@ -72,7 +72,7 @@ def start(server, folder: Path, *options: str):
 
 def finish(server, folder: Path, *options: str) -> None:
     process = start(server, folder, *options)
-    process.join(120)
+    process.join(600)
     assert process.exitcode == 0, Path(f"{folder}.log").read_text()
 
 
@@ -130,12 +130,14 @@ def test_killed_training_resumes_bit_for_bit(server, tmp_path, no_left_over, num
 @pytest.mark.parametrize("number", range(4))
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_stopped_training_resumes_bit_for_bit(server, tmp_path, no_left_over, sent, code, number):
-    """Each training is stopped five times. The command that it prints resumes it."""
+    """Five trainings are stopped. The command that each prints resumes it."""
     draw = random.Random(number)
     longer = [*TRAININGS[number].split(), "--set", "epochs=12"]
     finish(server, tmp_path / "uninterrupted", *longer)
     expected = outcome(tmp_path / "uninterrupted")
-    for attempt in range(5):
+    stops = 0
+    for attempt in itertools.count():
+        assert attempt < 50, "too few signals hit a training"
         folder = tmp_path / f"run{attempt}"
         arguments = ["train", *COMMON.split(), *longer, "--run", str(folder)]
         process = subprocess.Popen(
@@ -152,7 +154,9 @@ def test_stopped_training_resumes_bit_for_bit(server, tmp_path, no_left_over, se
             time.sleep(0.01)
         time.sleep(draw.uniform(0, 0.5))
         process.send_signal(sent)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
+        if process.returncode == 0:
+            continue  # it had ended before
         assert process.returncode == code, err
         assert err == ""
         assert json.loads((folder / "summary.json").read_text())["interrupted"]
@@ -162,3 +166,6 @@ def test_stopped_training_resumes_bit_for_bit(server, tmp_path, no_left_over, se
         assert outcome(folder) == expected, f"attempt {attempt}"
         no_left_over(folder, "metrics.jsonl", "summary.json", "report.html")
         assert len(list(folder.glob("checkpoint-*"))) <= 2
+        stops += 1
+        if stops == 5:
+            break

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import monotonic, sleep
+
 import pytest
 
 TAGS = (
@@ -44,7 +46,7 @@ def changed(page, before):
     from playwright.sync_api import expect
 
     text = page.locator("section .written").first
-    expect(text).not_to_have_text(before)
+    expect(text).not_to_have_text(before, timeout=30_000)
     settled(page, "characters")
     return text.inner_text()
 
@@ -122,7 +124,7 @@ def test_the_keyboard_is_enough(page):
     assert page.evaluate(f"{unlabelled}.length") == 0
 
 
-def test_escape_stops_the_text(page, playground):
+def test_escape_stops_the_text(page, a_step_a_frame):
     page.locator("#length").fill("5000")
     page.locator("#write").click()
     page.locator("section .written [data-place]").first.wait_for()
@@ -206,25 +208,18 @@ def test_what_the_server_refuses_is_said(browser, playground):
     context.close()
 
 
-def test_a_closed_tab_frees_its_text(playground, visit, monkeypatch):
-    """A step a frame: 5,000 take minutes, so the text certainly ends because the tab is closed."""
-    from time import monotonic, sleep
-
-    from charlm.serve import playground as module
-
-    some_steps = module._some_steps
-    monkeypatch.setattr(module, "_some_steps", lambda text, most, _: some_steps(text, 1, 0.0))
-    page = ready(visit(playground.address))
+def test_a_closed_tab_frees_its_text(page, playground, a_step_a_frame):
+    """How soon it does: tests/serve/test_playground.py."""
     places = playground.playground.texts
     page.locator("#length").fill("5000")
     page.locator("#write").click()
     page.locator("section .written [data-place]").first.wait_for()
-    assert places.taken == 1
+    assert places.taken
     page.close()
     ends = monotonic() + 30
     while places.taken and monotonic() < ends:
         sleep(0.01)
-    assert places.taken == 0
+    assert not places.taken
 
 
 @pytest.mark.slow
