@@ -32,7 +32,11 @@ SHOWN_DISTANCES = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)  # and the furth
 MOST = 100_000  # characters of --surprisal and --units
 USES = {
     **{"text": ("surprisal", "units", "attribution"), "length": ("surprisal", "units")},
-    **{"html": ("surprisal", "units"), "distances": ("memory",), "plot": ("memory",)},
+    **{
+        "html": ("surprisal", "units", "attribution"),
+        "distances": ("memory",),
+        "plot": ("memory",),
+    },
     **{"prefix": ("attribution",), "place": ("attribution",)},
     **{"unit": ("units",), "clamp": ("units",), "run": ("memory", "context")},
 }
@@ -191,7 +195,7 @@ def inspect(
         source = Source(text, split, length, corpora_dir)
         if attribution:
             source = dataclasses.replace(source, length=place)
-            show_attribution(opened, source, prefix, output)
+            show_attribution(opened, source, prefix, html, output)
         elif units:
             show_units(opened, source, unit, clamp, html, output)
         else:

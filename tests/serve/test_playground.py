@@ -8,15 +8,21 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from charlm.errors import CorpusError
 from charlm.runs import Run
 from charlm.serve import playground as playground_module
 from charlm.serve.models import Served
 from charlm.serve.requests import MOST_BYTES, MOST_CHARACTERS, MOST_LENGTH, read_wanted
+from charlm.tasks.language_model.baselines import best_order
+from charlm.tasks.language_model.mixture import Mixture
+from charlm.tasks.language_model.ngram import NGram
+from charlm.tasks.language_model.run import LanguageModelRun
 from charlm.tasks.language_model.steps import ALTERNATIVES
 
 
@@ -127,12 +133,33 @@ def test_the_surprisal_of_a_text_is_that_of_the_library(ask, served_runs):
     found = json.loads(body)
     assert status == 200
     assert "".join(found["characters"]) == text
+    run = Run.open(served_runs[0])
     with pytest.warns(UserWarning, match="not in the vocabulary"):
-        score = Run.open(served_runs[0]).score(text)
+        score = run.score(text)
     assert found["bits"][0] is None
     np.testing.assert_allclose(found["bits"][1:], score.surprisal[1:], rtol=1e-4)
     assert math.isclose(found["bits_per_char"], score.bits_per_char, rel_tol=1e-4)
     assert "U+4E16" in found["notices"][0]
+    train, ids = run.load_corpus().split("train"), run.vocabulary.encode(text)
+    _, nats = best_order(train, ids, len(run.vocabulary))
+    known = text.index("\u4e16")
+    np.testing.assert_allclose(found["ngram_bits"][1:known], nats[: known - 1] / math.log(2))
+
+
+def test_the_n_gram_beside_a_network_is_that_of_its_mixture_or_is_missing(served_runs, monkeypatch):
+    served, _ = Served.load(Run.open(served_runs[0]), torch.device("cpu"))
+
+    def moved(run, folder):
+        raise CorpusError("it has moved")
+
+    monkeypatch.setattr(LanguageModelRun, "load_corpus", moved)
+    found = served.surprisal("One day", lambda: False)
+    assert (found["ngram_bits"], found["notices"]) == (None, ["no n-gram, because it has moved"])
+    text = served.run.vocabulary.encode("One day")
+    ngram = NGram.count(text, len(served.run.vocabulary), 1)
+    mixture = Mixture(ngram=ngram, weights=np.ones(1), learned_from=7)
+    found = replace(served, mixture=mixture).surprisal("One day", lambda: False)
+    np.testing.assert_allclose(found["ngram_bits"][1:], ngram.predict(text).nats[0] / math.log(2))
 
 
 def test_the_units_of_a_text_are_those_of_the_library(ask, served_runs):

@@ -37,8 +37,17 @@ function bars(shares, name = "") {
 
 const thousands = (number) => number.toLocaleString("en-US");
 
-// A character for people: a line end or a space is shown by a sign.
-const visible = (text) => text.replace(/\n/g, "↵").replace(/\t/g, "⇥").replace(/ /g, "␣");
+// A text for people: a line end or a space is shown by a sign, and what leaves no ink, or turns the
+// direction of a text, by its number. (The two joiners stay: words and emoji need them.)
+const numbered = (character) =>
+  `U+${character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
+const NO_INK = /(?![\n\t\u200c\u200d])[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
+const visible = (text) => text.replace(NO_INK, numbered)
+  .replace(/\n/g, "↵").replace(/\t/g, "⇥").replace(/ /g, "␣");
+
+// A character of a text. One without ink shows its number, and turns no other character around.
+const characterSpan = (character, place) => make("span", { "data-place": place,
+  ...(character.search(NO_INK) ? {} : { "data-number": numbered(character) }) }, character);
 
 // The class of a character by its bits: the same steps as in the terminal.
 const STEPS = [1, 2, 4, 8];

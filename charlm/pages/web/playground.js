@@ -130,7 +130,7 @@ class Column {
 
   add(step) {
     this.steps.push(step);
-    const span = make("span", { "data-place": this.steps.length - 1 }, step.character);
+    const span = characterSpan(step.character, this.steps.length - 1);
     this.paint(span, step);
     this.text.append(span);
     this.text.scrollTop = this.text.scrollHeight;
@@ -224,8 +224,7 @@ class Column {
 // A character that leaves no ink has its number for a name.
 const named = (character) => {
   const shown = visible(character);
-  const code = character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
-  return /^[\p{Z}\p{C}\p{M}]$/u.test(shown) ? `U+${code}` : shown;
+  return /^[\p{Z}\p{C}\p{M}]$/u.test(shown) ? numbered(shown) : shown;
 };
 
 const writeAll = () => columns.forEach((column) => column.write(0, wantedLength()));

@@ -12,19 +12,13 @@ function coloured({ text, levels }) {
   let span = null, last = null;
   characters.forEach((character, place) => {
     const step = Math.round(3 * levels[place]);
-    const name = step ? `${step < 0 ? "low" : "high"}${Math.abs(step)}` : "";
+    const name = levelClass(step);
     if (name !== last) element.append(span = make("span", name ? { class: name } : {}));
     // A line end has no width of its own; its sign carries the colour.
     span.append(character === "\n" && name ? "↵\n" : character);
     last = name;
   });
   return element;
-}
-
-function legend() {
-  const steps = ["low3", "low2", "low1", "", "high1", "high2", "high3"];
-  return make("p", { class: "legend" }, "low ",
-    ...steps.map((name) => make("span", name ? { class: name } : {}, "\u00a0")), " high");
 }
 
 function facts({ cost, words, knows, untrained }) {
@@ -66,7 +60,7 @@ if (named.length) {
 for (const each of data.drawn) {
   find("#drawn").append(make("section", {},
     make("h2", {}, make("span", { class: "mono" }, each.unit), `: ${each.words}`),
-    facts(each), legend(), coloured(each)));
+    facts(each), levelLegend("low", "high"), coloured(each)));
 }
 if (data.features) {
   find("#rest").append(
