@@ -163,7 +163,7 @@ def inspect(
     measures what the prediction loses when such a unit is held at its mean. docs/units.md says how.
 
     --attribution shows what each of the 100 characters before a prediction adds to the logarithm of
-    its probability, in bits, by integrated gradients. docs/memory.md says how.
+    its probability, in bits, by integrated gradients. docs/memory.md says how. --html draws it.
     """
     asked = {"memory": memory, "context": context, "surprisal": surprisal, "units": units}
     asked["attribution"] = attribution

@@ -24,6 +24,7 @@ def run(name="a run", **changes):
         "drawn": round(time.time()),
         "unit": "characters",
         "headline": [["valid perplexity", "5.123", "best"], ["time", "1:02", "12 epochs"]],
+        "meaning": "Lower is better.",
         "notices": [],
         "words": ["The model is better than an n-gram."],
         "over": {
@@ -156,6 +157,7 @@ def test_an_old_page_of_a_killed_training_is_loaded_less_and_less(visit, file, a
 def test_whatever_a_run_holds_stays_text(visit, file):
     hostile = run(
         name=HOSTILE,
+        meaning=HOSTILE,
         words=[HOSTILE],
         notices=[HOSTILE],
         headline=[[HOSTILE] * 3],

@@ -50,7 +50,8 @@ function drawUnits({ characters, units }) {
   const percent = (share) => `${(100 * share).toFixed(0)}%`;
   const rows = units.map(({ tracks, knows, untrained }, number) =>
     [buttons[number], tracks, percent(knows), percent(untrained)]);
-  return [...(units[0].tracks ? [table(["unit", "tracks", "knows", "untrained"], rows, 2)] : []),
+  return [...(units[0].tracks ? [table(["unit", "tracks", "knows", "untrained"], rows, 2),
+                                 make("p", { class: "note" }, WHAT_UNITS_KNOW)] : []),
     levelLegend("low", "high"), text.element];
 }
 

@@ -274,7 +274,9 @@ function start() {
   newSeed();
   layout();
   find("#about").textContent = "Type the start of a text and let a model go on. Select a character " +
-    "to see what else could have come, and click one of these to go on with it.";
+    "to see what else could have come, and click one of these to go on with it. A bar is the " +
+    "probability that a character is drawn with; the line in it is the model's own, without " +
+    "temperature, top-k and top-p.";
 
   find("#controls").addEventListener("submit", (event) => { event.preventDefault(); writeAll(); });
   find("#another").addEventListener("click", () => { newSeed(); writeAll(); });

@@ -49,11 +49,9 @@ if (named.length) {
         make(each.matters ? "strong" : "span", {}, signed(each.cost?.there ?? null)),
         ...["elsewhere", "random"].map((key) => signed(each.cost?.[key] ?? null))]), 2),
     make("p", { class: "note" },
-      "Knows: the share of the feature's entropy that the value of the unit shows. Untrained: the " +
-      "same of the best unit of a network with random weights. There, elsewhere: what the next " +
-      "character costs more, in bits, while the unit is held at its mean, where the text is as " +
-      "the unit shows and where it is not. Random: the median of random units, there. In bold: " +
-      "more than each of the random units."));
+      `${WHAT_UNITS_KNOW} There, elsewhere: what the next character costs more, in bits, while the ` +
+      "unit is held at its mean, where the text is as the unit shows and where it is not. Random: " +
+      "the median of random units, there. In bold: more than each of the random units."));
 } else if (data.features) {
   find("#found").append(make("p", {}, "No unit tracks anything."));
 }
