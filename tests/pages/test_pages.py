@@ -165,7 +165,7 @@ def test_the_page_of_units(visit, file, picture):
     spans = shown.locator(".text span")
     assert spans.first.get_attribute("class") == "low3"
     assert {each.get_attribute("class") for each in spans.all()} == {
-        *("low1", "low2", "low3", None, "high1", "high2", "high3")
+        *("low1", "low2", "low3", "", "high1", "high2", "high3")
     }
     picture(file(units(text)), "units")
     empty = visit(file(units(text, features=[], drawn=[])))

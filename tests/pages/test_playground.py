@@ -73,6 +73,8 @@ def test_a_prefix_streams_and_the_bars_add_up_to_1(page):
 
 
 def test_the_sliders_change_the_text(page):
+    tops = [page.locator(name).bounding_box()["y"] for name in ("#temperature", "#top_p")]
+    assert tops[0] == tops[1]  # side by side
     first = write(page)
     assert write(page) == first  # of the same seed
     page.locator("#temperature").fill("2")

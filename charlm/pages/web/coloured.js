@@ -52,7 +52,7 @@ class ColouredText {
 // model had expected at the chosen place. `scores`: the bits of the network, and maybe an n-gram's.
 function surprisalText(characters, scores, expected, label) {
   const hint = make("p", { class: "note screen" }, "Point at a character, tap it, or move with the " +
-    "arrow keys, to see what the model had expected. The first one shown costs most.");
+    "arrow keys, to see what the model had expected. At first it is the one that costs most.");
   const panel = make("div", { class: "expected screen", "aria-live": "polite" });
   const text = new ColouredText(characters, label, (place) => {
     if (scores.network[place] === null) {
@@ -63,7 +63,7 @@ function surprisalText(characters, scores, expected, label) {
     const bits = Object.entries(scores).map(([name, each]) => `${name} ${each[place].toFixed(2)}`);
     panel.replaceChildren(
       make("p", {}, "after ", make("span", { class: "mono" }, text.before(place)), " came ",
-        make("strong", { class: "mono" }, visible(characters[place])),
+        make("strong", { class: "mono" }, named(characters[place])),
         `; bits: ${bits.join(", ")}; the network had expected`),
       bars([...expected[place], ...(rest > 0.0005 ? [["others", rest]] : [])], "pairs"));
   });

@@ -221,12 +221,6 @@ class Column {
   }
 }
 
-// A character that leaves no ink has its number for a name.
-const named = (character) => {
-  const shown = visible(character);
-  return /^[\p{Z}\p{C}\p{M}]$/u.test(shown) ? numbered(shown) : shown;
-};
-
 const writeAll = () => columns.forEach((column) => column.write(0, wantedLength()));
 
 function buttons() {

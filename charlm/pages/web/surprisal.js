@@ -8,13 +8,13 @@ const { text, elements } = surprisalText(characters, scores, data.expected, "The
 function places() {
   const order = data.bits.map((bits, place) => [bits ?? -1, place]).sort(([a], [b]) => b - a);
   const rows = order.slice(0, Math.min(10, characters.length - 1)).map(([bits, place]) => {
-    const go = make("button", { type: "button", class: "mono" }, visible(characters[place]));
+    const go = make("button", { type: "button", class: "mono" }, named(characters[place]));
     go.addEventListener("click", () => {
       text.show(place);
       text.spans[place].scrollIntoView({ block: "center" });
     });
     const expected = data.expected[place].slice(0, 3)
-      .map(([character, share]) => `${visible(character)} ${(100 * share).toFixed(0)}%`);
+      .map(([character, share]) => `${named(character)} ${(100 * share).toFixed(0)}%`);
     return [make("span", { class: "mono" }, text.before(place)), go, bits.toFixed(1),
             ...(data.ngram_bits ? [data.ngram_bits[place].toFixed(1)] : []), expected.join(", ")];
   });

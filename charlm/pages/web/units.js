@@ -5,20 +5,11 @@ const percent = (share) => `${(100 * share).toFixed(0)}%`;
 const decimal = (number) => `${number < 0 ? "−" : ""}${Math.abs(number).toFixed(3)}`;
 const signed = (bits) => bits === null ? "–" : `${bits < 0 ? "" : "+"}${decimal(bits)}`;
 
-// The characters of a unit in runs of the same colour: three steps to each side of the median.
-function coloured({ text, levels }) {
-  const characters = Array.from(text);
-  const element = make("div", { class: "text" });
-  let span = null, last = null;
-  characters.forEach((character, place) => {
-    const step = Math.round(3 * levels[place]);
-    const name = levelClass(step);
-    if (name !== last) element.append(span = make("span", name ? { class: name } : {}));
-    // A line end has no width of its own; its sign carries the colour.
-    span.append(character === "\n" && name ? "↵\n" : character);
-    last = name;
-  });
-  return element;
+// A text coloured by the values of a unit: three steps to each side of the median.
+function coloured({ text, levels, words }) {
+  const drawn = new ColouredText(Array.from(text), words);
+  drawn.paint((place) => levelClass(Math.round(3 * levels[place])));
+  return drawn.element;
 }
 
 function facts({ cost, words, knows, untrained }) {
@@ -35,16 +26,16 @@ function facts({ cost, words, knows, untrained }) {
   return make("p", { class: "note" }, parts.join(" "));
 }
 
-const named = (data.features ?? []).filter((each) => each.tracks);
+const tracking = (data.features ?? []).filter((each) => each.tracks);
 const others = (data.features ?? []).filter((each) => !each.tracks);
 
 find("#about").textContent = `${data.where}: ${thousands(data.characters)} characters. Model: ` +
   data.run + (data.units ? `, ${thousands(data.units)} units` : "");
-if (named.length) {
+if (tracking.length) {
   find("#found").append(
     make("h2", {}, "What they know, and whether it matters"),
     table(["unit", "tracks", "knows", "untrained", "more units", "there", "elsewhere", "random"],
-      named.map((each) => [make("span", { class: "mono" }, each.unit), each.words,
+      tracking.map((each) => [make("span", { class: "mono" }, each.unit), each.words,
         percent(each.knows), percent(each.untrained), String(each.more_units),
         make(each.matters ? "strong" : "span", {}, signed(each.cost?.there ?? null)),
         ...["elsewhere", "random"].map((key) => signed(each.cost?.[key] ?? null))]), 2),
