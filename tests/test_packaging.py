@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -14,31 +15,64 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder)]
-    done = subprocess.run([*build, str(ROOT)], capture_output=True, text=True)
+def built(tmp_path_factory):
+    return build(ROOT, tmp_path_factory.mktemp("built"))
+
+
+@pytest.fixture(scope="module")
+def wheel(built):
+    return next(built.glob("*.whl"))
+
+
+def build(source, folder, **environment):
+    """The folder, with the sdist and the wheel of a source tree."""
+    command = [sys.executable, "-m", "hatchling", "build", "--directory", str(folder)]
+    environment = {**os.environ, **environment}
+    environment.pop("SOURCE_DATE_EPOCH", None)
+    done = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return next(folder.glob("*.whl"))
+    return folder
 
 
-def test_the_wheel_has_the_package_and_its_data_and_nothing_else(wheel):
+def contents(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+def test_the_wheel_has_the_package_as_it_is_here_and_nothing_else(wheel):
     with zipfile.ZipFile(wheel) as archive:
-        names = archive.namelist()
-        metadata = archive.read(next(n for n in names if n.endswith("/METADATA"))).decode()
-    assert {name.split("/")[0].split("-")[0] for name in names} == {"charlm"}
-    for needed in (
-        "charlm/py.typed",
-        "charlm/corpus/catalogue.toml",
-        "charlm/corpus/bundled/traveller.txt",
-        "charlm/corpus/bundled/night_train.txt",
-        "charlm/tasks/language_model/presets/jaychou-random.toml",
-    ):
-        assert needed in names
+        files = {name: archive.read(name) for name in archive.namelist()}
+    package = {name: files.pop(name) for name in list(files) if name.startswith("charlm/")}
+    assert package == {f"charlm/{name}": data for name, data in contents(ROOT / "charlm").items()}
+    licences = ("licenses/LICENSE", "licenses/charlm/pages/web/uplot/LICENSE")
+    about = {name.split(".dist-info/")[1]: data for name, data in files.items()}
+    assert set(about) == {"METADATA", "RECORD", "WHEEL", "entry_points.txt", *licences}
+    metadata = about["METADATA"].decode()
     assert "License-Expression: MIT" in metadata
     assert "Requires-Python: >=3.11" in metadata
     runtime = [line for line in metadata.splitlines() if line.startswith("Requires-Dist")]
     assert not [line for line in runtime if "d2l" in line and "extra" not in line]
+
+
+def test_the_sdist_builds_the_same_bytes_elsewhere(built, tmp_path):
+    """In another folder with caches, with other modes and times of files, zone and language."""
+    with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (source,) = tmp_path.iterdir()
+    assert {path.name for path in source.iterdir()} == {
+        *("charlm", "tests", "docs", "README.md", "CHANGELOG.md", "CITATION.cff", "LICENSE"),
+        *("pyproject.toml", "PKG-INFO", ".gitignore"),
+    }
+    for folder in (source / "charlm" / "__pycache__", source / ".pytest_cache"):
+        folder.mkdir()
+        (folder / "stray.pyc").touch()
+    for path in source.rglob("*.*"):
+        path.chmod(0o600)
+    again = build(source, tmp_path / "again", TZ="Asia/Tokyo", LC_ALL="C")
+    assert contents(again) == contents(built)
 
 
 def test_the_wheel_trains_generates_and_evaluates_in_an_empty_folder(wheel, tmp_path):

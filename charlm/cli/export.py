@@ -13,6 +13,8 @@ from charlm.cli.output import Output
 from charlm.errors import UsageError
 from charlm.tasks import LANGUAGE_MODEL
 
+ENDINGS = {"--html": ".html", "--onnx": ".onnx", "--numpy": ".npz"}
+
 
 @takes_output
 def export(
@@ -62,7 +64,7 @@ def export(
     if float32 and html is None:
         raise UsageError("--float32 is for --html", "leave out --float32")
     for option, file in given.items():
-        check_file(option, file)
+        check_file(option, file, ENDINGS[option])
     from charlm.tasks.language_model import mixture, model_page, onnx_file, plain
 
     opened: Any = open_run(LANGUAGE_MODEL, run, output)

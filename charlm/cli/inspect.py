@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from charlm.tasks.language_model.memory import Memory
 
 SHOWN_DISTANCES = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)  # and the furthest
+LARGEST = 1000.0  # value of --clamp
 MOST = 100_000  # characters of --surprisal and --units
 USES = {
     **{"text": ("surprisal", "units", "attribution"), "length": ("surprisal", "units")},
@@ -115,6 +116,12 @@ def inspect(
             "run's corpus; - reads standard input.",
         ),
     ] = None,
+    encoding: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="The encoding of --text. [default: that of the run's corpus]"
+        ),
+    ] = None,
     length: Annotated[
         int | None,
         typer.Option(
@@ -179,20 +186,24 @@ def inspect(
     given |= {"plot": plot, "html": html}
     given |= {"prefix": prefix, "place": place, "unit": unit, "clamp": clamp, "run": several}
     _check_options(measurement, given)
-    if clamp is not None and (unit is None or not math.isfinite(clamp)):
-        raise UsageError("--clamp holds one unit at a number", "name it with --unit")
+    if clamp is not None and unit is None:
+        raise UsageError("--clamp holds one unit at a value", "name it with --unit")
+    if clamp is not None and not abs(clamp) <= LARGEST:
+        raise UsageError(f"--clamp is {clamp:g}; it must be from -{LARGEST:g} to {LARGEST:g}")
     if text is not None and split is not None:
         raise UsageError("--text and --split are both given", "give only one of them")
+    if encoding is not None and text is None:
+        raise UsageError("--encoding is the encoding of --text", "give both")
     kind = picture_kind(plot) if plot else ""
     if html:
-        check_file("--html", html)
+        check_file("--html", html, ".html")
         check_not_read("--html", html, [text])
     if prefix is not None and (text, split, place) != (None, None, None):
         raise UsageError("--prefix is given with another text", "give only one of them")
     if surprisal or units or attribution:
         opened = open_run(LANGUAGE_MODEL, run[0] if run else None, output)
         _check_running_text(opened, f"--{measurement}")
-        source = Source(text, split, length, corpora_dir)
+        source = Source(text, split, length, corpora_dir, encoding)
         if attribution:
             source = dataclasses.replace(source, length=place)
             show_attribution(opened, source, prefix, html, output)
@@ -242,6 +253,7 @@ def _check_options(measurement: str, given: dict[str, Any]) -> None:
         if value is not None and measurement not in USES[option]:
             several = "more than one --run" if option == "run" else f"--{option}"
             uses = " or ".join(f"--{each}" for each in USES[option])
+            uses = uses.replace(" or ", ", ", len(USES[option]) - 2)
             raise UsageError(f"--{measurement} does not use {several}", f"it is for {uses}")
 
 

@@ -39,7 +39,7 @@ def report(
     its report too, at its end and now and then while it runs.
     """
     if file is not None:
-        check_file("--output", file)
+        check_file("--output", file, ".html")
     from charlm.report.run_page import FILE, run_page
     from charlm.runs import Run, newest_run
     from charlm.training.run_report import state_of

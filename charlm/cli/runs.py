@@ -129,7 +129,7 @@ def compare_(
 
     kind = picture_kind(plot) if plot else ""
     if html:
-        check_file("--html", html)
+        check_file("--html", html, ".html")
     if len(runs) < 2:
         raise UsageError("a comparison needs at least two runs", "charlm runs list shows the runs")
     opened = [_open(run) for run in runs]

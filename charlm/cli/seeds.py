@@ -46,7 +46,7 @@ def train_seeds(
     seeds = parse_seeds(text)
     for source in ("option", "--set"):
         if "seed" in given.get(source, {}).get("training", {}):
-            raise UsageError("--seeds and a seed are given", "leave one of them out")
+            raise UsageError("--seeds and a seed are both given", "give only one of them")
     if task.config_type.from_settings(given.values()).corpus.source == "-":
         raise UsageError(
             "--seeds reads the text once for each seed, and standard input cannot be read again",

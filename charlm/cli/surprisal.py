@@ -94,8 +94,9 @@ def show(found: Surprisal, vocabulary: Vocabulary, where: str, output: Output) -
             ("where the n-gram would save most", bits - ngram),
         ):
             places = [place for place in found.most(gains, PLACES // 2) if gains[place] > 0]
-            output.text(f"\n{title}")
-            output.table(*_places(found, places, vocabulary), left=2)
+            if places:
+                output.text(f"\n{title}")
+                output.table(*_places(found, places, vocabulary), left=2)
     return {
         "text": found.text,
         "bits_per_char": float(np.nanmean(bits)),

@@ -56,7 +56,7 @@ def sweep(
 
     kind = picture_kind(plot) if plot else ""
     if html:
-        check_file("--html", html)
+        check_file("--html", html, ".html")
     described = read_sweep(file)
     study = open_study(described)
     with polled() as stop:

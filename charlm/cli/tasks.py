@@ -36,6 +36,7 @@ from charlm.cli.preparing import moved, prepared_training, train_beside
 from charlm.cli.progress import follow, parameters_text
 from charlm.cli.settings import takes_section, takes_settings
 from charlm.config import Settings
+from charlm.config.seeds import parse_seeds
 from charlm.corpus import SPLITS
 from charlm.corpus.splits import chosen_split
 from charlm.errors import CorpusError, FetchError, UsageError
@@ -80,13 +81,18 @@ def _train_command(task: Task) -> Any:
         *,
         output: Output,
     ) -> None:
-        if seeds is not None and not dry_run:
+        if seeds is not None:
             from charlm.cli.seeds import train_seeds
 
             if processes is not None or one_of_several():
-                raise UsageError("--seeds trains each seed in one process", "leave it out")
-            train_seeds(task, seeds, given, run, resume, log, jobs, corpora_dir, output)
-            return
+                raise UsageError(
+                    "--seeds trains each seed in one process",
+                    "leave --processes out; --jobs N trains N seeds at once",
+                )
+            parse_seeds(seeds)
+            if not dry_run:
+                train_seeds(task, seeds, given, run, resume, log, jobs, corpora_dir, output)
+                return
         if jobs > 1 and seeds is None:
             raise UsageError("--jobs is for --seeds", "give --seeds 0-4, or leave --jobs out")
         begun = time.monotonic()

@@ -28,6 +28,8 @@ class Source:
     split: str | None
     length: int | None
     corpora_dir: Path | None
+    encoding: str | None = None
+    """of ``text``"""
 
     def read(
         self, run: Run, length: int, corpus: Corpus | None = None
@@ -39,7 +41,7 @@ class Source:
             corpus: the run's, if it was read before.
         """
         if self.text is not None:
-            other = LANGUAGE_MODEL.own_text(run, self.text, None)
+            other = LANGUAGE_MODEL.own_text(run, self.text, self.encoding)
             part, split, where = "train", None, shown(self.text)
         else:
             corpus = corpus or run.load_corpus(self.corpora_dir)

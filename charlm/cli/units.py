@@ -11,7 +11,7 @@ from charlm.cli.marked import marked
 from charlm.cli.output import Output, has_colours
 from charlm.cli.pictures import write_page
 from charlm.cli.text_source import Source
-from charlm.errors import CorpusError, UsageError, shown
+from charlm.errors import CorpusError, UsageError, counted, shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,14 +59,14 @@ def show_units(
     ids, text, split, where = source.read(run, LENGTH)
     if len(ids) < SHORTEST:
         raise CorpusError(
-            f"{len(ids):,} characters of {where}: --units needs {SHORTEST:,}",
+            f"{where} has {counted(len(ids), 'character')}; --units needs at least {SHORTEST:,}",
             "give a longer text with --text, or another split with --split",
         )
     model = run.load_model()
     units = sum(each.shape[1] for each in state_tensors(model.stack.initial_state(1)))
     if units * len(ids) > LARGEST:
         raise UsageError(
-            f"{units:,} units of {len(ids):,} characters do not fit in the memory",
+            f"the values of {units:,} units at {len(ids):,} characters do not fit in memory",
             f"give --length {LARGEST // units} or less",
         )
     chosen = None if unit is None else _parsed(unit, model)
@@ -189,8 +189,8 @@ def _look(
         output.table(("feature", "knows"), rows)
     words = f"held at {cost.held_at:.3f}, the next character costs {cost.everywhere:+.4f} bits more"
     if cost.there is not None and cost.elsewhere is not None:
-        words += f": {cost.there:+.4f} at {found.words}, {cost.elsewhere:+.4f} elsewhere, "
-        words += f"{cost.random:+.4f} there with a random unit"
+        words += f": {cost.there:+.4f} there ({found.words}), {cost.elsewhere:+.4f} elsewhere, "
+        words += f"and {cost.random:+.4f} there with a random unit"
     output.blocks(["", words])
     data = _drawn(found.recording, text, unit, found.places)
     _draw(f"{unit}, {found.words}", data, output)

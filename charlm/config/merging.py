@@ -186,17 +186,22 @@ class TaskConfig:
         return settings
 
 
+_A_FILE = "name a text file in TOML"
+
+
 def settings_from_toml(path: Path) -> Settings:
     """Settings from a TOML file; a UsageError if it cannot be read or is not TOML."""
     try:
         mode = path.stat().st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             # Reading a pipe may wait for ever, and a device may never end.
-            raise UsageError(f"cannot read the configuration {path}: it is not a regular file")
+            raise UsageError(
+                f"cannot read the configuration {path}: it is not a regular file", _A_FILE
+            )
         return parse_toml(path.read_text(encoding="utf-8-sig"), str(path))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise UsageError(f"cannot read the configuration {path}: {reason}") from None
+        raise UsageError(f"cannot read the configuration {path}: {reason}", _A_FILE) from None
 
 
 def parse_toml(text: str, name: str) -> Settings:
@@ -204,4 +209,6 @@ def parse_toml(text: str, name: str) -> Settings:
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{name} is not TOML: {error}") from None
+        raise UsageError(
+            f"{name} is not TOML: {error}", "write lines such as lr = 0.01 below [training]"
+        ) from None

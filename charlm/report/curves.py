@@ -233,8 +233,7 @@ def _finish_row(axes_row: Sequence[Axes], metric: Metric) -> None:
     for axes in axes_row:
         style(axes)
         axes.grid(color="0.9", which="both", axis="y")  # a log scale may have minor ticks alone
-    if metric.bits:
-        set_log_scale(first)
+    if metric.bits and set_log_scale(first):
         set_bits(last, metric.bits)
     _, names = first.get_legend_handles_labels()
     if names and names != [metric.name]:

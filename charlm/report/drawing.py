@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ _CHINESE_FONTS = (
 )
 _MAX_NAME = 60  # characters
 WIDTH, HEIGHT = 7.2, 4.6  # inches
+HIGHEST = 1e100  # on a log scale; near 1e308 its margins would overflow
 
 
 def own_style() -> Any:
@@ -55,9 +57,18 @@ def picture(
     return file.getvalue()
 
 
-def set_log_scale(axes: Axes) -> None:
-    """A log scale with labels such as 0.6, not 6 times a power of 10."""
+def set_log_scale(axes: Axes) -> bool:
+    """A log scale with labels such as 0.6, not 6 times a power of 10, for what is drawn there.
+
+    Without a positive value the scale stays as it is, and the result is False. What is above
+    `HIGHEST`, such as the perplexity of a training that diverged, leaves the picture.
+    """
     from matplotlib.ticker import LogFormatter
+
+    if not math.isfinite(axes.dataLim.minposy):
+        return False
+    if not axes.dataLim.y1 <= HIGHEST:
+        axes.set_ylim(min(axes.dataLim.minposy, HIGHEST / 10), HIGHEST)
 
     class Plain(LogFormatter):
         def __call__(self, x: float, pos: int | None = None) -> str:
@@ -66,6 +77,7 @@ def set_log_scale(axes: Axes) -> None:
     axes.set_yscale("log", nonpositive="mask")
     axes.yaxis.set_major_formatter(Plain())
     axes.yaxis.set_minor_formatter(Plain())
+    return True
 
 
 def set_bits(axes: Axes, label: str) -> None:

@@ -5,6 +5,7 @@ Each check raises a ValueError whose message names the wrong key or value.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -17,6 +18,8 @@ TEXT = (str,)
 WHOLE = (int,)
 _NUMBER = (int, float)
 _MAYBE = (int, float, type(None))
+_MOST = 1e15
+"""Epochs, seconds or learning rates above this are damage; a perplexity has no limit."""
 
 SAMPLES: Kinds = {"epoch": _NUMBER, "prefix": TEXT, "text": TEXT}
 """The types in a line of samples.jsonl."""
@@ -60,9 +63,9 @@ def check_fields(content: Any, kinds: Kinds, what: str) -> None:
     """Check that an object has exactly these keys, with values of these types, none negative."""
     check_keys(content, kinds, what)
     for name, types in kinds.items():
-        value = content[name]
+        value, most = content[name], _MOST if types is _NUMBER else math.inf
         # Not isinstance: True is an int in Python.
-        if type(value) not in types or (isinstance(value, int | float) and value < 0):
+        if type(value) not in types or (isinstance(value, int | float) and not 0 <= value <= most):
             raise ValueError(f"{what} has an impossible {name}: {shown(value)}")
 
 

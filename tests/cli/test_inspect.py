@@ -334,8 +334,8 @@ def test_context_of_several_runs(inspect):
     ("arguments", "wrong", "uses"),
     [
         (("--memory", "--length", "50"), "--length", "--surprisal or --units"),
-        (("--memory", "--html", "a.html"), "--html", "--surprisal or --units or --attribution"),
-        (("--context", "--text", "a.txt"), "--text", "--surprisal or --units or --attribution"),
+        (("--memory", "--html", "a.html"), "--html", "--surprisal, --units or --attribution"),
+        (("--context", "--text", "a.txt"), "--text", "--surprisal, --units or --attribution"),
         (("--context", "--distances", "100"), "--distances", "--memory"),
         (("--surprisal", "--distances", "100"), "--distances", "--memory"),
         (("--surprisal", "--plot", "a.png"), "--plot", "--memory"),
@@ -396,8 +396,9 @@ def test_one_unit_of_a_text(inspect, long_text, folder):
         assert "parts hidden and cell, N from 0 to 7" in refused.hint
     for words, code, wrong in (
         (("--clamp", "1"), 2, "--clamp holds one unit"),
-        (("--unit", "5", "--clamp", "nan"), 2, "--clamp holds one unit"),
-        (("--length", "100"), 1, "--units needs 2,000"),
+        (("--unit", "5", "--clamp", "nan"), 2, "--clamp is nan; it must be from -1000 to 1000"),
+        (("--unit", "5", "--clamp", "1e38"), 2, "--clamp is 1e+38; it must be from"),
+        (("--length", "100"), 1, "has 100 characters; --units needs at least 2,000"),
         (("--split", "test"), 2, "--text and --split"),
     ):
         refused = inspect(*long_text, *words)

@@ -108,9 +108,11 @@ def test_other_tasks(charlm, folder):
     [
         (("--seeds", "0-"), "--seeds '0-': '0-' is neither a seed nor a range"),
         (("--seeds", "4-0"), "--seeds '4-0': '4-0' is neither a seed nor a range"),
+        (("--seeds", "4-0", "--dry-run"), "--seeds '4-0': '4-0' is neither a seed nor a range"),
+        (("--seeds", "0-1", "--processes", "2", "--dry-run"), "--seeds trains each seed in one"),
         (("--seeds", "0-1000000"), "--seeds '0-1000000': more than 1,000"),
-        (("--seeds", "0-1", "--seed", "3"), "--seeds and a seed are given"),
-        (("--seeds", "0-1", "--set", "seed=3"), "--seeds and a seed are given"),
+        (("--seeds", "0-1", "--seed", "3"), "--seeds and a seed are both given"),
+        (("--seeds", "0-1", "--set", "seed=3"), "--seeds and a seed are both given"),
         (("--seeds", "0-1", "--corpus", "-"), "--seeds reads the text once for each seed"),
         (("--seeds", "0-1", "--resume"), "there are no runs of several seeds to resume"),
         (("--seeds", "0-1", "--hidden-size", "0"), "model.hidden_size is 0; it must be"),

@@ -751,6 +751,11 @@ NAMED = {
         edited("progress", "step", value=token("1" + "0" * 100)),
         "not JSON",
     ),
+    "no time that a clock shows": (
+        "metrics.jsonl",
+        lambda data: re.sub(rb'"seconds": [^,]+', b'"seconds": 1e308', data),
+        "line 1 has an impossible seconds: 1e[+]308",
+    ),
     "unknown key": ("training.json", edited("a"), "it has an unknown key 'a'"),
     "no more samples": (
         "training.json",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os.path
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -334,7 +335,7 @@ class LanguageModelTask(Task):
     def own_text(self, run: Run, text: str, encoding: str | None) -> Corpus:
         """A text of the user's, cleaned and encoded as the run's corpus; all of it is "train"."""
         check_is_no_address(text)
-        if not (text == "-" or (text and Path(text).exists())):
+        if not (text == "-" or (text and os.path.exists(text))):
             raise CorpusError(f"no file {text!r}", "give --text a file, or - for standard input")
         return load_corpus(
             text if text == "-" else str(Path(text).resolve()),

@@ -88,6 +88,11 @@ class TextOptions(EvalOptions):
             "to 100",
         )
         check(
+            self.encoding is None or self.text is not None,
+            "--encoding is the encoding of --text",
+            "give both",
+        )
+        check(
             self.plot is None or self.by_kind, "--plot draws the result of --by-kind", "give both"
         )
 
