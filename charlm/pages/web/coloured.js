@@ -21,7 +21,7 @@ class ColouredText {
       if (!by) return;
       event.preventDefault();
       this.show((this.chosen ?? -1) + by);
-      this.spans[this.chosen].scrollIntoView({ block: "nearest" });
+      this.spans[this.chosen]?.scrollIntoView({ block: "nearest" });
     });
   }
 
