@@ -8,11 +8,13 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple, cast
 
 from charlm.errors import CharlmError
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 LOOK = 0.2  # seconds between two looks at ``should_stop``
 
 
@@ -67,7 +69,8 @@ def run_jobs(
                     process = context.Process(
                         target=_in_process, args=(there, function, arguments[place])
                     )
-                    process.start()
+                    with _signals_wait():
+                        process.start()
                     there.close()  # so that the other end notices the end of the process
                     running[here] = place, process
                 for connection in cast("list[Connection]", wait([*running], timeout=LOOK)):
@@ -123,6 +126,8 @@ def _in_process(connection: Connection, function: Function, arguments: tuple[Any
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
     def should_stop() -> bool:
         try:
@@ -138,6 +143,20 @@ def _in_process(connection: Connection, function: Function, arguments: tuple[Any
         send("result", function(*arguments, Job(should_stop, lambda text: send("note", text))))
     except CharlmError as error:
         send("error", error)
+
+
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Hold signals back in the block; in a process that starts there, until it can handle them."""
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # if it started in the block, it would let signals through
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

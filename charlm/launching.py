@@ -62,23 +62,23 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
     logging.disable(logging.CRITICAL)  # the launcher's own messages
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ[LAUNCHED] = "1"
-    with TemporaryDirectory(prefix="charlm-") as logs:
-        config = LaunchConfig(
-            min_nodes=1,
-            max_nodes=1,
-            nproc_per_node=processes,
-            rdzv_backend="c10d",
-            rdzv_endpoint="localhost:0",
-            local_addr="localhost",
-            max_restarts=0,
-            logs_specs=DefaultLogsSpecs(log_dir=logs),
-        )
-        try:
+    try:
+        with TemporaryDirectory(prefix="charlm-") as logs:
+            config = LaunchConfig(
+                min_nodes=1,
+                max_nodes=1,
+                nproc_per_node=processes,
+                rdzv_backend="c10d",
+                rdzv_endpoint="localhost:0",
+                local_addr="localhost",
+                max_restarts=0,
+                logs_specs=DefaultLogsSpecs(log_dir=logs),
+            )
             elastic_launch(config, sys.executable)("-m", "charlm", *arguments)
-        except ChildFailedError as failed:
-            return _exit_code(failed.failures, processes)
-        except SignalException as ended:
-            return 128 + ended.sigval
+    except ChildFailedError as failed:
+        return _exit_code(failed.failures, processes)
+    except SignalException as ended:  # perhaps a second one, while the launcher ends the processes
+        return 128 + ended.sigval
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
@@ -15,16 +16,21 @@ from typing import Any
 import hypothesis
 import pytest
 import torch
+import typer
 
+from charlm import cli
 from charlm.compiled import teller
 from charlm.errors import CharlmError
 from charlm.recurrent.cells import CELLS
 from charlm.runs import Run
+from charlm.tasks import TASKS
 from charlm.training import Stepped, train
 
 # Taken before any test changes the environment or the working folder.
 _CORPORA = os.environ.get("CHARLM_CORPORA")
 _CORPORA_FOLDER = Path(_CORPORA).resolve() if _CORPORA else None
+
+_FSYNC = os.fsync
 
 hypothesis.settings.register_profile("charlm", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("charlm")
@@ -37,6 +43,21 @@ def pytest_configure() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     teller.told = True  # on a new machine one test or another would compile
     os.environ.pop("COLUMNS", None)  # pytest-xdist sets it, and tables would be wrapped
+    os.fsync = lambda descriptor: None  # half of the time would be waiting for the disk
+    _build_the_command_line_once()
+
+
+def _build_the_command_line_once() -> None:
+    """Tests run over a thousand commands, and to build all of them takes longer than most."""
+    build, apps = cli.build_app, {}
+
+    def build_app() -> typer.Typer:
+        # A test may add a task, or settings to one.
+        made_for = tuple((id(task), id(task.config_type)) for task in TASKS.values())
+        return apps.get(made_for) or apps.setdefault(made_for, build())
+
+    cli.build_app = build_app
+    typer.main.get_command = functools.cache(typer.main.get_command)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -53,7 +74,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     """Each test draws the same numbers, whatever ran before it."""
-    torch.manual_seed(0)
+    if torch.cuda.is_available():
+        torch.manual_seed(0)
+    else:  # without the stack of the caller, which torch keeps for each other kind of device
+        torch.default_generator.manual_seed(0)
 
 
 @pytest.fixture(scope="session")
@@ -95,11 +119,24 @@ def d2l() -> ModuleType:
         )
 
 
+@pytest.fixture(scope="session")
+def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    """Gives a folder with nothing but an empty ``work``; the last one, if it is still so."""
+    last: list[Path] = []
+
+    def find() -> Path:
+        if not last or os.listdir(last[0]) != ["work"] or os.listdir(last[0] / "work"):
+            last[:] = [tmp_path_factory.mktemp("surroundings")]
+            (last[0] / "work").mkdir()
+        return last[0]
+
+    return find
+
+
 @pytest.fixture(autouse=True)
-def clean_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch):
-    """An empty working folder, an empty cache and no ``$CHARLM_CORPORA``; yields the cache."""
-    base = tmp_path_factory.mktemp("surroundings")
-    (base / "work").mkdir()
+def clean_surroundings(surroundings: Callable[[], Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder, an empty cache and no ``$CHARLM_CORPORA``; gives the cache."""
+    base = surroundings()
     monkeypatch.chdir(base / "work")
     monkeypatch.delenv("CHARLM_CORPORA", raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -109,6 +146,12 @@ def clean_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: py
     monkeypatch.setitem(corpora_folders.__globals__, "_user_cache", lambda: base / "cache")
     monkeypatch.setattr("charlm.corpus.id_cache.cache_folder", lambda: base / "ids")
     return base / "cache"
+
+
+@pytest.fixture
+def syncing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``os.fsync`` syncs, as it does not in other tests of this process."""
+    monkeypatch.setattr(os, "fsync", _FSYNC)
 
 
 @pytest.fixture

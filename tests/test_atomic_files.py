@@ -14,6 +14,8 @@ import pytest
 from charlm import atomic_files
 from charlm.atomic_files import TEMPORARY_FILES, sync_folder, write_atomic
 
+pytestmark = pytest.mark.usefixtures("syncing")
+
 CALLS = ("open", "write", "fsync", "close", "replace")
 posix = pytest.mark.skipif(os.name == "nt", reason="folders are synced on POSIX only")
 

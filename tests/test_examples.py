@@ -45,7 +45,15 @@ def trained(tmp_path_factory):
         Path("reviews.jsonl").write_text("\n".join(map(json.dumps, rows)))
         small = {"hidden_size": 32, "cell": "gru", "progress": False}
         charlm.train("book.txt", run="novel", epochs=3, **small)
-        charlm.train("reviews.jsonl", task="classify", run="reviews", epochs=8, lr=0.05, **small)
+        charlm.train(
+            "reviews.jsonl",
+            task="classify",
+            run="reviews",
+            epochs=8,
+            lr=0.05,
+            buckets=1000,
+            **small,
+        )
     return folder
 
 

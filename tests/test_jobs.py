@@ -85,6 +85,20 @@ def test_an_error_ends_the_others(functions):
     assert raised.value.exit_code == 2
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_signals_wait_until_a_process_can_handle_them(functions, tmp_path):
+    """Ctrl-C and SIGTERM reach all processes of a terminal, also one that still imports."""
+    at_once = f"""
+        import os, signal
+        if os.getpid() != {os.getpid()}:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                os.kill(os.getpid(), number)
+    """
+    file = tmp_path / "functions_for_jobs.py"
+    file.write_text(textwrap.dedent(at_once) + FUNCTIONS)
+    assert run_jobs(functions.waits, [("",)], 2, should_stop=never, note=print) == ["stopped"]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 def test_a_killed_process(functions):
     with pytest.raises(CharlmError, match="a training process ended by signal 9"):

@@ -75,6 +75,7 @@ def test_the_sdist_builds_the_same_bytes_elsewhere(built, tmp_path):
     assert contents(again) == contents(built)
 
 
+@pytest.mark.slow
 def test_the_wheel_trains_generates_and_evaluates_in_an_empty_folder(wheel, tmp_path):
     """The wheel is installed in front of the checkout, with the libraries of this environment."""
     site, folder = tmp_path / "site", tmp_path / "empty"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os.path
 from collections.abc import Iterable
 from pathlib import Path
@@ -49,6 +50,7 @@ def write_whole(path: Path, data: bytes) -> None:
     try:
         write_atomic(path, data)
     except OSError as error:
+        first = "free some space" if error.errno == errno.ENOSPC else "check the path"
         raise CharlmError(
-            f"cannot write {path}: {error.strerror}", "free some space, or write to another folder"
+            f"cannot write {path}: {error.strerror}", f"{first}, or write to another folder"
         ) from None

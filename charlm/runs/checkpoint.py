@@ -27,7 +27,7 @@ from typing import Any
 
 from charlm.atomic_files import TEMPORARY_FILES, sync_folder
 from charlm.errors import RunError, shown
-from charlm.runs.files import decode_json, encode_json, os_errors, read_file, write_file
+from charlm.runs.files import damaged, decode_json, encode_json, os_errors, read_file, write_file
 
 FORMAT = 4
 MANIFEST = "manifest.json"
@@ -79,9 +79,7 @@ class Checkpoint:
     def check(self, name: str, data: bytes, path: Path) -> None:
         """Raise a RunError if the bytes of a file do not fit the manifest."""
         if record(data) != self.records[name]:
-            raise RunError(
-                f"{path} is damaged: its SHA-256 is not the one in {self.folder / MANIFEST}"
-            )
+            raise damaged(path, f"its SHA-256 is not the one in {self.folder / MANIFEST}")
 
 
 def record(data: bytes) -> Record:
@@ -102,7 +100,7 @@ def decode_manifest(data: bytes, path: Path) -> dict[str, Record]:
         # A file that differs from what charlm writes is damaged, even if it has the same records.
         if records.keys() == {*FILES, *RUN_FILES} and _encode_manifest(records) == data:
             return records
-    raise RunError(f"{path} is damaged: it is not a manifest")
+    raise damaged(path, "it is not a manifest")
 
 
 def check_format(content: Any, path: Path) -> None:

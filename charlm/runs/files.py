@@ -34,13 +34,18 @@ def os_errors(what: str, hint: str | None = None) -> Iterator[None]:
         raise RunError(f"{what}: {error.strerror}", hint) from None
 
 
+def damaged(path: Path, why: str) -> RunError:
+    """The error about a damaged file of a run."""
+    return RunError(f"{path} is damaged: {why}", "restore the run from a copy, or train a new one")
+
+
 @contextmanager
 def damage_in(path: Path) -> Iterator[None]:
     """Turn an error about the content of a file into a RunError that names the file."""
     try:
         yield
     except (ValueError, CorpusError, UsageError) as error:
-        raise RunError(f"{path} is damaged: {error}") from None
+        raise damaged(path, str(error)) from None
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -128,7 +133,7 @@ def decode_json(data: bytes, path: Path) -> Any:
             object_pairs_hook=_distinct,
         )
     except (ValueError, RecursionError):
-        raise RunError(f"{path} is damaged: it is not JSON") from None
+        raise damaged(path, "it is not JSON") from None
 
 
 def _is_new(key: str) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from charlm.errors import RunError, shown
-from charlm.runs.files import decode_json
+from charlm.runs.files import damaged, decode_json
 
 _HEADER = 2**20  # bytes for the names and shapes
 _DRAWS = frozenset(("uniform_", "normal_", "bernoulli_", "exponential_", "random_"))
@@ -69,7 +69,7 @@ def decode_tensors(data: bytes, expected: Mapping[str, Tensor], path: Path) -> d
         header = decode_json(data[8 : 8 + int.from_bytes(data[:8], "little")], path)
         tensors: dict[str, Tensor] = load(data)
     except (RunError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError, MemoryError):
-        raise RunError(f"{path} is damaged: it is not a complete safetensors file") from None
+        raise damaged(path, "it is not a complete safetensors file") from None
     if differing := sorted(header.keys() ^ expected.keys()):
         names = ", ".join(map(shown, differing[:3]))
         raise RunError(f"{path} does not belong to this run's model: it differs in {names}")
@@ -82,5 +82,5 @@ def decode_tensors(data: bytes, expected: Mapping[str, Tensor], path: Path) -> d
                 f"not {tuple(tensor.shape)} {tensor.dtype}"
             )
         if not found.isfinite().all():
-            raise RunError(f"{path} is damaged: {name} has a number that is not finite")
+            raise damaged(path, f"{name} has a number that is not finite")
     return tensors

@@ -171,6 +171,11 @@ def read_sweep(path: Path) -> Sweep:
             check(
                 section != "corpus", "another text is scored otherwise, so no trial would be best"
             )
+            check(
+                (section, key) != ("training", "seed"),
+                "the best seed would only be luck",
+                "charlm train --seeds 0-4 shows how far seeds are apart",
+            )
             check(key not in tables.get(section, {}), f"it is also in [{section}]", "leave one out")
             check(
                 all((section, key) != (each.section, each.key) for each in parameters),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 JOURNAL = "journal.log"
 _LOCKS = "locks"
+_ANOTHER = "give the sweep another folder under [sweep]"
 _CONTENT = "charlm file"  # of the study's attributes
 
 
@@ -42,7 +43,9 @@ def open_study(sweep: Sweep) -> Study:
     try:
         (sweep.folder / _LOCKS).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RunError(f"cannot make the folder {sweep.folder}: {error.strerror}") from None
+        raise RunError(
+            f"cannot make the folder {sweep.folder}: {error.strerror}", _ANOTHER
+        ) from None
     with _only_worker(sweep):
         study = optuna.create_study(
             storage=_storage(sweep),
@@ -81,8 +84,16 @@ def _storage(sweep: Sweep) -> BaseStorage:
     if sweep.about.storage is None:
         path = sweep.folder.resolve() / JOURNAL
         lock = journal.JournalFileOpenLock(str(path))
-        _repair(path, lock)
-        return storages.JournalStorage(journal.JournalFileBackend(str(path), lock))
+        try:
+            _repair(path, lock)
+            return storages.JournalStorage(journal.JournalFileBackend(str(path), lock))
+        except OSError as error:
+            raise RunError(f"cannot open {path}: {error.strerror}", _ANOTHER) from None
+        except Exception:  # optuna does not check what it reads
+            raise RunError(
+                f"{path} is damaged: optuna cannot read it",
+                f"restore it from a copy, or {_ANOTHER}",
+            ) from None
     try:
         return storages.RDBStorage(sweep.about.storage)
     except Exception as error:  # of SQLAlchemy, of the database's driver

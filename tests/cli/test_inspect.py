@@ -7,8 +7,8 @@ import math
 import os
 import shutil
 import signal
-import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -295,22 +295,26 @@ def test_colours_and_brackets_keep_the_text():
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal of Unix")
 @pytest.mark.parametrize("no_color", ["", "1"])
-def test_a_terminal_shows_colours_unless_told_not_to(folder, no_color):
-    import pty
-
+def test_a_terminal_shows_colours_unless_told_not_to(folder, no_color, monkeypatch):
     words = ["inspect", "--surprisal", "--run", "checkpoints/lstm", "--length", "40", "--quiet"]
-    environment = {**os.environ, "TERM": "xterm-256color", "NO_COLOR": no_color}
-    controller, terminal = pty.openpty()
-    done = subprocess.Popen(
-        [sys.executable, "-m", "charlm", *words], stdout=terminal, env=environment
-    )
-    os.close(terminal)
-    printed = b""
-    with contextlib.suppress(OSError):  # the end
-        while part := os.read(controller, 4096):
-            printed += part
-    os.close(controller)
-    assert done.wait() == 0
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("NO_COLOR", no_color)
+    controller, terminal = os.openpty()
+    printed = bytearray()
+
+    def read() -> None:
+        with contextlib.suppress(OSError):  # the end
+            while part := os.read(controller, 4096):
+                printed.extend(part)
+        os.close(controller)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    with open(terminal, "w", encoding="utf-8") as file, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", file)
+        code = run(words)
+    reader.join()
+    assert code == 0
     assert (b"\x1b[30;48;5;" in printed) == (no_color == "")
     assert b"x1b" not in printed
     assert (b"[in brackets]" in printed) == (no_color == "1")

@@ -6,9 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from charlm import launching
 
 SMALL = [
     *("--hidden-size", "8", "--batch-size", "4", "--seq-len", "20", "--max-chars", "3000"),
@@ -63,6 +66,23 @@ def test_the_launcher_trains_and_torchrun_resumes(tmp_path):
     done = subprocess.run([*torchrun, *words], cwd=tmp_path, capture_output=True)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["epochs"] == 3
+
+
+def test_a_second_signal_while_the_launcher_ends_the_processes(monkeypatch):
+    from torch.distributed.elastic.multiprocessing import SignalException
+
+    @contextmanager
+    def logs(prefix):
+        yield "logs"
+        raise SignalException("", signal.SIGTERM)
+
+    monkeypatch.setattr(launching, "TemporaryDirectory", logs)
+    monkeypatch.setattr(
+        "torch.distributed.launcher.api.elastic_launch", lambda *_: lambda *words: None
+    )
+    monkeypatch.setattr("logging.disable", lambda level: None)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    assert launching.launch(2, []) == 143
 
 
 @pytest.mark.slow

@@ -62,6 +62,11 @@ def test_a_text_that_has_moved_leaves_out_what_needs_it(charlm, trained):
 def test_mistakes(charlm, trained):
     assert charlm("report", "three").error.startswith("three is not a run folder")
     assert charlm("report", "--output", "nowhere/a.html").code == 2
+    (trained / "one" / "report.html").unlink()
+    (trained / "one" / "report.html").mkdir()
+    refused = charlm("report", "one")
+    assert refused.error.startswith(f"cannot write {trained / 'one' / 'report.html'}: ")
+    assert refused.hint == "check the path, or write to another folder"
     (trained / "one" / "summary.json").write_text("{")
     assert "summary.json is damaged" in charlm("report", "one").error
 

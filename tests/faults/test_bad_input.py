@@ -1,7 +1,7 @@
 """Bad input to the command line: one line of error, the exit code, and no half-written file.
 
-Each row of a table is a command as a user types it. Most commands run in this process. Some, and
-all that could wait for ever, run in a separate process.
+Each row of a table is a command as a user types it. Most commands run in this process, and are
+interrupted if they wait for ever. A few run in a separate process.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import io
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -93,7 +94,10 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def charlm(capsys, monkeypatch):
-    """Runs a command, in this process or in a separate one."""
+    """Runs a command, in this process or in a separate one, for at most 100 seconds."""
+
+    def waits(*_: object) -> None:
+        raise AssertionError("the command waits for ever")
 
     def command(
         arguments: Sequence[str], stdin: bytes = b"", *, own_process: bool = False
@@ -106,8 +110,15 @@ def charlm(capsys, monkeypatch):
             return Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
         capsys.readouterr()
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        code = run(list(arguments))
-        return Outcome(code, *capsys.readouterr())
+        if os.name == "nt":  # nor has it named pipes
+            return Outcome(run(list(arguments)), *capsys.readouterr())
+        before = signal.signal(signal.SIGALRM, waits)
+        signal.alarm(100)
+        try:
+            return Outcome(run(list(arguments)), *capsys.readouterr())
+        finally:
+            signal.alarm(0)
+            signal.signal(signal.SIGALRM, before)
 
     return command
 
@@ -188,11 +199,10 @@ TEXTS = [
     Case("folder-with-one-bad-text", "./a", "no text file in folder a: skipped 1: 1 not UTF-8 .*",
          "try --encoding cp1252 .*", make=folder(file("a/bad.txt", b"ab\xff"))),
     Case("named-pipe", "./a.txt", "a.txt is not a regular file", A_FILE,
-         make=pipe("a.txt"), own_process=True, marks=(POSIX,)),
+         make=pipe("a.txt"), marks=(POSIX,)),
     Case("named-pipe-called-zip", "./a.zip", "a.zip is not a regular file", A_FILE,
-         make=pipe("a.zip"), own_process=True, marks=(POSIX,)),
-    Case("device", "/dev/zero", "/dev/zero is not a regular file", A_FILE,
-         own_process=True, marks=(POSIX,)),
+         make=pipe("a.zip"), marks=(POSIX,)),
+    Case("device", "/dev/zero", "/dev/zero is not a regular file", A_FILE, marks=(POSIX,)),
     Case("device-null", "/dev/null", "/dev/null is not a regular file", A_FILE, marks=(POSIX,)),
     Case("no-permission", "./a.txt", "cannot read a.txt: Permission denied",
          "check the path and its permissions",
@@ -313,7 +323,7 @@ TRAIN = [
          "give --run another name.*", code=2, make=file("a.txt", TEXT)),
     # The configuration file
     Case("config-unknown-key", "--config a.toml", r"unknown key of \[model\]: 'hiden_size'",
-         "did you mean hidden_size[?]", code=2, own_process=True,
+         "did you mean hidden_size[?]", code=2,
          make=file("a.toml", "[model]\nhiden_size = 8\n")),
     Case("config-missing", "--config a.toml", "cannot read the configuration a.toml: No such .*",
          "name a text file in TOML", code=2),
@@ -324,11 +334,11 @@ TRAIN = [
     Case("config-named-pipe", "--config a.toml",
          "cannot read the configuration a.toml: it is not a regular file",
          "name a text file in TOML", code=2,
-         make=pipe("a.toml"), own_process=True, marks=(POSIX,)),
+         make=pipe("a.toml"), marks=(POSIX,)),
     Case("config-device", "--config /dev/zero",
          "cannot read the configuration /dev/zero: it is not a regular file",
          "name a text file in TOML", code=2,
-         own_process=True, marks=(POSIX,)),
+         marks=(POSIX,)),
 ]  # fmt: skip
 
 OTHERS = [
@@ -432,7 +442,7 @@ OTHERS = [
     Case("eval-folder-without-text", "eval --run RUN --text a", "no text file in folder .*",
          "name a folder .*", make=folder()),
     Case("eval-named-pipe", "eval --run RUN --text a.txt", ".*a.txt is not a regular file", A_FILE,
-         make=pipe("a.txt"), own_process=True, marks=(POSIX,)),
+         make=pipe("a.txt"), marks=(POSIX,)),
     Case("eval-split-unknown", "eval --run RUN --split validation", "unknown split 'validation'",
          "did you mean valid[?]", code=2),
     Case("add-without-a-name", "corpus add", "missing argument 'FILE'", HELP, code=2),
@@ -517,7 +527,7 @@ UNUSUAL = [
                      file("a/c.png", b"\x89PNG\r\n"))),
     Case("folder-with-a-named-pipe", "train --corpus ./a",
          r"read 1 file of folder a, skipped 1: 1 not regular \(b[.]txt\)",
-         make=folder(file("a/a.txt", TEXT), pipe("a/b.txt")), own_process=True, marks=(POSIX,)),
+         make=folder(file("a/a.txt", TEXT), pipe("a/b.txt")), marks=(POSIX,)),
     Case("one-distinct-character", "train --corpus ./a.txt",
          "the text repeats 'a' and has no other character", make=file("a.txt", "a" * 9999)),
     Case("fewer-than-max-chars", "train --corpus ./a.txt --max-chars 99999",

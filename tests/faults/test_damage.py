@@ -784,6 +784,8 @@ def test_damage_that_other_readers_accept_is_refused(alone, name):
     error = error_of(alone, {place: edit(alone.files[place])})
     assert error is not None
     assert re.fullmatch(rf"{re.escape(str(alone.path(place)))} .*{words}.*", error.message)
+    if " is damaged: " in error.message:
+        assert error.hint == "restore the run from a copy, or train a new one"
 
 
 @POSIX

@@ -30,14 +30,16 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import typer
 
+from charlm import cli
 from charlm.cli import run as charlm
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs links and a shell")
@@ -377,6 +379,9 @@ class Scene:
 
 def main(work: Path, cases: list[tuple[str, str, bool]]) -> dict[str, Any]:
     """Run the commands on all cases, and return the results as JSON."""
+    # To build all commands anew for each would take half of the time.
+    cli.build_app = cache(cli.build_app)
+    typer.main.get_command = cache(typer.main.get_command)
     scene = Scene(work)
     made = {name: make(scene.makings) for name, make in HOSTILE.items()}
     watch = Watch(scene.run)

@@ -6,6 +6,7 @@ weights and the same batches.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -38,7 +39,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:Converting a tensor with require
 samplings = pytest.mark.parametrize("sampling", ["random", "consecutive"])
 
 
-@pytest.fixture(params=["traveller", "timemachine"])
+TEXTS = ("traveller", "timemachine")
+
+
+@pytest.fixture(params=TEXTS)
 def text_file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A text that needs no download, and the book's own text if $CHARLM_CORPORA has it."""
     if request.param == "timemachine":
@@ -218,13 +222,19 @@ CHAPTER_8 = [("scratch", "rnn"), ("torch", "rnn"), ("torch", "gru"), ("torch", "
 # Training and prediction
 
 
+def trainings():
+    """Each network with one sampling on one text, and the other on the other; the rest is slow."""
+    for number, network in enumerate(NETWORKS):
+        for sampling, text in itertools.product(("random", "consecutive"), TEXTS):
+            if text == "traveller" or network in CHAPTER_8:
+                slow = (sampling == "random") ^ (text == "traveller") ^ number % 2
+                marks = [pytest.mark.slow] if slow else []
+                yield pytest.param(text, *network, sampling, marks=marks)
+
+
 @pytest.mark.parametrize(
-    ("text_file", "backend", "cell"),
-    [("traveller", *network) for network in NETWORKS]
-    + [("timemachine", *network) for network in CHAPTER_8],
-    indirect=["text_file"],
+    ("text_file", "backend", "cell", "sampling"), [*trainings()], indirect=["text_file"]
 )
-@samplings
 def test_same_perplexities_and_predictions(book, text_file, backend, cell, sampling, tmp_path):
     config = settings(
         text_file,

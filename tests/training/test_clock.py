@@ -128,7 +128,7 @@ def only(kind: type, events: list[Any]) -> list[Any]:
     ],
     ids=str,
 )
-@pytest.mark.parametrize("valid", [100, 10_000, 10**8])
+@pytest.mark.parametrize("valid", [100, pytest.param(10_000, marks=pytest.mark.slow), 10**8])
 def test_whole_wait_keeps_to_the_budget(timed, costs, changed, valid):
     vars(costs).update(changed)
     _, events, waited = timed("language-model", budget(1.0, save_minutes=0.2), valid=valid)
