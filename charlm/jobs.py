@@ -111,7 +111,7 @@ def _received(connection: Connection) -> tuple[str, Any]:
 
 def _killed(code: int | None) -> CharlmError:
     if code is not None and code < 0:
-        how, hint = f"by signal {-code}", "is there memory left? the command can be started again"
+        how, hint = f"by signal {-code}", "memory may be full; give the command again to continue"
     else:
         how, hint = (
             f"with exit code {code}",

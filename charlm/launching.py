@@ -35,7 +35,7 @@ def check_launched(processes: int | None) -> None:
     """Check that ``--processes`` is not given to processes that another launcher has started."""
     if processes is not None and one_of_several() and LAUNCHED not in os.environ:
         raise UsageError(
-            "--processes starts processes, and torch's launcher has started some",
+            "--processes starts processes, but torchrun has already started some",
             "leave out one of the two",
         )
 

@@ -1,4 +1,4 @@
-"""``charlm inspect --attribution``: the earlier characters that one prediction leans on."""
+"""``charlm inspect --attribution``: the earlier characters that one prediction depends on."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def show_attribution(
     character = run.vocabulary.decode([found.target])
     rise = found.with_text - found.without
     if not abs(found.missing) <= ROUGH:
-        output.warn(f"the bits are rough: their sum is wrong by {abs(found.missing):.2f}")
+        output.warn(f"the bits are approximate: their sum is off by {abs(found.missing):.2f}")
     where = about.pop("words")
     output.text(f"{where}: {shown(character)}")
     output.text(

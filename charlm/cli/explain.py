@@ -143,9 +143,9 @@ def perplexity(*, output: Output) -> None:
     )
     words = (
         f"The bigram is as unsure as if it had to choose among {found.perplexity:.2f} equally "
-        "likely characters each time. Whoever chooses among k equally likely ones has the "
-        f"perplexity k. Without any knowledge of this text k is {found.different}, the number of "
-        "its different characters; 27 is that of a text of letters and spaces."
+        "likely characters each time. With k equally likely characters the perplexity is k. A "
+        f"model that knows nothing about this text has the perplexity {found.different}, the "
+        "number of its different characters; for a text of letters and spaces it is 27."
     )
     output.text(f"\n{textwrap.fill(words, 80)}\n")
     output.table(

@@ -32,13 +32,16 @@ def export(
         typer.Option(
             "--onnx",
             metavar="FILE.onnx",
-            help="A step of the model with the state in and out, for onnxruntime and others.",
+            help="One step of the model, with the state as input and output, for onnxruntime and "
+            "others.",
         ),
     ] = None,
     numpy: Annotated[
         Path | None,
         typer.Option(
-            "--numpy", metavar="FILE.npz", help="The weights and a step's operations, for numpy."
+            "--numpy",
+            metavar="FILE.npz",
+            help="The weights and the operations of one step, for numpy.",
         ),
     ] = None,
     float32: Annotated[
@@ -53,7 +56,7 @@ def export(
 ) -> None:
     """Write a language model to a file that needs neither charlm nor torch.
 
-    What is read back from each file is compared with the model over a text of 200 characters.
+    charlm reads each file back and compares it with the model, over a text of 200 characters.
     """
     files = {"--html": html, "--onnx": onnx, "--numpy": numpy}
     given = {option: file for option, file in files.items() if file is not None}

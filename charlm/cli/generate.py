@@ -101,8 +101,8 @@ def generate(
         bool,
         typer.Option(
             "--new-only",
-            help="With a run on --lines: leave out lines that stand in the run's text, and "
-            "repeated ones.",
+            help="With a run trained with --lines: leave out repeated lines, and lines that are "
+            "already in the run's text.",
         ),
     ] = False,
     network_only: Annotated[
@@ -178,14 +178,14 @@ def generate(
     if file is not None:
         check_not_read("--output", file, (prefix_file, opened.config.corpus.source))
         if file.exists():
-            output.warn(f"{file} exists: the complete text replaces it; Ctrl-C before keeps it")
+            output.warn(f"{file} exists: the complete text will replace it; Ctrl-C keeps it")
     others = {"--exact-length": exact_length, "--stop": bool(stop), "--show-copies": copies}
     check_options(opened, new_only=new_only, others=others)
     corpus = compared_corpus(opened, corpora_dir, "--show-copies") if copies else None
     for text in stops:
         if unknown := opened.vocabulary.unknown_characters(text):
             characters = ", ".join(map(repr, unknown))
-            output.warn(f"--stop {shown(text)} never comes: {characters} not in the vocabulary")
+            output.warn(f"--stop {shown(text)} can never occur: {characters} not in the vocabulary")
     mixture, notice = (None, None) if network_only else read_mixture(opened)
     if notice is not None:
         output.warn(notice)

@@ -75,7 +75,7 @@ def inspect(
         bool,
         typer.Option(
             "--attribution",
-            help="Show which earlier characters one prediction leans on.",
+            help="Show which earlier characters one prediction depends on.",
         ),
     ] = False,
     prefix: Annotated[

@@ -35,7 +35,7 @@ def check_options(run: Run, *, new_only: bool, others: dict[str, bool]) -> None:
     """Raise a UsageError for --new-only without lines, or for one of the ``others`` with lines."""
     if new_only and not run.config.corpus.lines:
         raise UsageError(
-            f"--new-only needs a run on --lines, and {run.folder} is of a running text",
+            f"--new-only needs a run trained with --lines, and {run.folder} is not one",
             "leave it out",
         )
     for option, given in others.items():
@@ -109,7 +109,7 @@ def write_lines(
     if not flag():
         if not lines:
             raise RunError(
-                f"none of {most:,} lines is new: all stand in the run's text",
+                f"none of {most:,} lines is new: all are in the run's text",
                 "leave out --new-only, or raise --temperature",
             )
         if len(lines) < wanted.lines:

@@ -199,8 +199,8 @@ Log = Annotated[
     typer.Option(
         "--log",
         metavar="tensorboard",
-        help="Also write the reports and samples for this program, in the run folder; resuming may "
-        "switch it on or off.",
+        help="Also write the reports and samples for this program, into the run folder; you can "
+        "add or drop it when you resume.",
     ),
 ]
 DryRun = Annotated[
@@ -220,7 +220,9 @@ Seeds = Annotated[
 ]
 Jobs = Annotated[
     int,
-    typer.Option(min=1, metavar="N", help="Train so many runs at once, each in a process."),
+    typer.Option(
+        min=1, metavar="N", help="Number of trainings that run at once, each in its own process."
+    ),
 ]
 
 

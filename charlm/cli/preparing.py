@@ -71,4 +71,4 @@ def train_beside(world: World, corpora_dir: Path | None) -> None:
 
 def moved(task: Task) -> str:
     """The hint for data that is not where it was."""
-    return f"{task.source_option} says where the data is now"
+    return f"use {task.source_option} to say where the data is now"

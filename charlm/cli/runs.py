@@ -169,10 +169,7 @@ def compare_(
 
 
 SHOWN = 10  # the last reports that `show` prints
-DIFFERENT = (
-    "the runs were trained on different data, or it was split or cleaned otherwise, so their "
-    "metrics cannot be compared"
-)
+DIFFERENT = "the runs differ in their data, splits or cleaning, so their metrics cannot be compared"
 WIDE = 16  # longer values of `compare` do not go into columns side by side
 _HEADER = ("run", "cell", "parameters", "epochs", "train", "best valid", "time")
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @takes_output
 def sweep(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE.toml", help="What is trained, and what is tried.")
+        Path, typer.Argument(metavar="FILE.toml", help="What to train, and which settings to try.")
     ],
     jobs: Jobs = 1,
     plot: Plot = None,
@@ -78,7 +78,7 @@ def sweep(
 
         write_page(html, sweep_page(trials, described.name, words, shown), output)
     if finished(found) < described.about.trials:
-        output.text(f"to go on: charlm sweep {shlex.quote(str(file))}")
+        output.text(f"to continue: charlm sweep {shlex.quote(str(file))}")
         stop.raise_if_set()
     elif (best := best_of(found)) is not None:
         _next(described, best, output)

@@ -129,11 +129,11 @@ def _search(
         output.table((*header, "there", "elsewhere", "random"), rows, left=2)
         output.blocks(
             [
-                "knows: the share of the feature's entropy that the value of the unit shows. "
-                "untrained: the same of the best unit of a network with random weights. "
+                "knows: how much of the feature's entropy the value of the unit explains. "
+                "untrained: the same for the best unit of a network with random weights. "
                 f"more units: others that know {LEAST:.0%} and more.",
-                "there, elsewhere: what the next character costs more, in bits, while the unit is "
-                "held at its mean: where the text is as the unit shows, and where it is not. "
+                "there, elsewhere: how many bits more the next character costs while the unit is "
+                "held at its mean, where the text has the feature and where it does not. "
                 f"random: the median of {RANDOM} random units, there.",
                 _mattering(named),
             ]
@@ -224,8 +224,8 @@ def _mattering(named: list[Tracked]) -> str:
     """Which of the units the prediction uses, as a sentence."""
     used = [str(each.unit) for each in named if each.cost and each.cost.matters]
     if not used:
-        return "held, none of them costs more there than each of the random units."
-    return f"held, these cost more there than each of the random units: {', '.join(used)}."
+        return "When held, none of these units costs more there than every random unit."
+    return f"When held, these units cost more there than every random unit: {', '.join(used)}."
 
 
 def _content(each: Tracked) -> dict[str, Any]:

@@ -37,7 +37,7 @@ class NetworkSection(Section, section="model"):
         1, "Number of recurrent layers.", option="--num-layers", at_least=1, at_most=100
     )
     residual: bool = setting(
-        False, "Add to the output of each layer its input; not in the lowest layer."
+        False, "Add the input of each layer to its output, except in the lowest layer."
     )
     skip: bool = setting(
         False,

@@ -64,8 +64,8 @@ class TrainingSection(Section, section="training"):
     )
     plateau_patience: int = setting(
         1,
-        "With schedule=plateau, validations in a row without an improvement after which the "
-        "learning rate falls.",
+        "With schedule=plateau, the learning rate falls after this many validations in a row "
+        "without an improvement.",
         **COUNT,
     )
     plateau_factor: float = setting(
@@ -96,8 +96,8 @@ class TrainingSection(Section, section="training"):
     )
     swa: float | None = setting(
         None,
-        "Part of the training, at its end, over which the mean of the weights is taken (stochastic "
-        "weight averaging, Izmailov et al. 2018). Use it with schedule=constant.",
+        "Average the weights over this last part of the training (stochastic weight averaging, "
+        "Izmailov et al. 2018). Use it with schedule=constant.",
         none_means="no such mean",
         group="averaging",
         at_least=0,
@@ -105,8 +105,8 @@ class TrainingSection(Section, section="training"):
     )
     nt_asgd: int | None = setting(
         None,
-        "Take the mean of the weights from the first validation on that is worse than one more "
-        "than this many validations before it (NT-ASGD, Merity et al. 2018: with optimiser=sgd "
+        "Average the weights from the first validation that is worse than one more than this many "
+        "validations earlier (NT-ASGD, Merity et al. 2018: with optimiser=sgd "
         "and schedule=constant).",
         none_means="no such mean",
         group="averaging",

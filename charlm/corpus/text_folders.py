@@ -68,11 +68,11 @@ def chosen_files(
     if found and not chosen:
         suffixes = Counter(PurePosixPath(file).suffix or "no suffix" for file in found)
         kinds = ", ".join(f"{count} with {suffix}" for suffix, count in suffixes.most_common(5))
-        no = f"no file of folder {folder} is left by "
+        no = f"no file in folder {folder} is left after "
         no += " and ".join(option for option, globs in matching.items() if globs)
         raise CorpusError(no, f"the folder has {counted(len(found), 'file')}: {kinds}")
     if unused:
-        warnings.append(f"no file of folder {folder} matches {' or '.join(unused)}")
+        warnings.append(f"no file in folder {folder} matches {' or '.join(unused)}")
     if left_out := len(found) - len(chosen):
         notices.append(f"left out {counted(left_out, 'file')} by --include or --exclude")
     return sorted(chosen)

@@ -78,7 +78,7 @@ def encode_text(reader: TextReader, cleaning: str, *, lines: bool = False) -> En
             except OSError as error:
                 notices = (
                     f"the token ids cannot be kept in {id_cache.cache_folder()} "
-                    f"({error.strerror or error}), so that each start encodes the text anew",
+                    f"({error.strerror or error}), so each start will encode the text again",
                 )
         ids = found[0] if found is not None else _in_memory(blocks(), spool.length, table.dtype)
     return EncodedText(vocabulary, ids, cleaner.blank, notices)

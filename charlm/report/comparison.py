@@ -38,14 +38,14 @@ def comparison_report(comparison: Comparison) -> Report:
 def comparison_words(comparison: Comparison) -> list[str]:
     """What the spreads say about the order of the groups, one sentence each."""
     words = [
-        f"the run {run.folder.name} has the settings and the seed of {counted.folder.name}: it is "
-        "not counted again"
+        f"the run {run.folder.name} has the same settings and seed as {counted.folder.name}, so "
+        "it is not counted"
         for group in comparison.groups
         for run in group.runs
         if (counted := group.by_seed.get(run.config.training.seed, (run, 0.0))[0]) is not run
     ]
     words += [
-        f"the training of {run.folder.name} has not ended: its metric so far counts"
+        f"the training of {run.folder.name} has not ended: its metric so far is used"
         for run in comparison.unfinished
     ]
     if comparison.split == "train" and any(group.spread.values for group in comparison.groups):

@@ -35,7 +35,7 @@ TRAINING, COMPLETE, INTERRUPTED, FAILED, UNFINISHED = (
     *("training", "complete", "interrupted", "failed", "unfinished"),
 )
 _STATES = {
-    TRAINING: "The training goes on; this page looks for news by itself.",
+    TRAINING: "The training is running; this page updates itself.",
     COMPLETE: "The training is complete.",
     INTERRUPTED: "The training was interrupted; --resume continues it.",
     FAILED: "The training ended with an error.",

@@ -194,7 +194,7 @@ class Served:
             train = self._train
         except CorpusError as error:
             raise CorpusError(
-                f"copies are looked for in the run's text, but {error.message}", error.hint
+                f"to look for copies, charlm needs the run's text, but {error.message}", error.hint
             ) from None
         found = copies(train, self.run.vocabulary.encode(cleaned))
         return {

@@ -168,9 +168,7 @@ def read_sweep(path: Path) -> Sweep:
             check_known(section, config.sections(), "section")
             kind = config.sections()[section]
             check_known(key, kind.settings(), f"key of [{section}]")
-            check(
-                section != "corpus", "another text is scored otherwise, so no trial would be best"
-            )
+            check(section != "corpus", "scores on different texts cannot be compared")
             check(
                 (section, key) != ("training", "seed"),
                 "the best seed would only be luck",

@@ -29,7 +29,7 @@ MEASURED = 5  # seconds of training after which its speed is known
 def without_measurement() -> str:
     """What is known of the time of a training by epochs before its first step."""
     return (
-        f"time: unknown before the speed is measured; if it is more than {duration(LONG)}, a line "
+        f"time: unknown until the speed is measured; if it is more than {duration(LONG)}, a line "
         f"says so {MEASURED} seconds after the first step"
     )
 

@@ -197,7 +197,7 @@ class Reports:
         if valid is not None and progress.scored < objective.valid_size and not self._told:
             self._told = True
             yield Noticed(
-                text=f"scores before the end are of {progress.scored:,} of the "
+                text=f"scores before the end use {progress.scored:,} of the "
                 f"{objective.valid_size:,} valid {task.unit}, spread evenly"
             )
         samples: list[Sampled] = []

@@ -146,5 +146,5 @@ def _notices(trainer: Trainer, numbers: Mapping[str, Any]) -> tuple[str, ...]:
         return ()
     return (
         f"this run was trained with {'; '.join(differing)}: it resumes, but its weights will not "
-        "be those of an uninterrupted training bit for bit",
+        "equal those of an uninterrupted training bit for bit",
     )

@@ -91,7 +91,7 @@ def test_the_backend_is_chosen_when_the_run_is_made(charlm, monkeypatch):
 
     choose("torch")
     shown = charlm("train", *TINY, "--dry-run").out
-    assert "time: unknown before the speed is measured; if it is more than 10 minutes" in shown
+    assert "time: unknown until the speed is measured; if it is more than 10 minutes" in shown
     assert "time:" not in charlm("train", *TINY, "--minutes", 1, "--dry-run").out
     assert "\nmodel: lstm (torch), " in shown
     assert re.search(r"^backend +torch +auto +The implementation", shown, re.MULTILINE)
@@ -299,7 +299,7 @@ def test_a_text_is_scored_without_the_corpus(folder, charlm, damage):
     reason = {"moved": "no such file or folder: ", "changed": "is not the data that r was trained"}
     assert reason[damage] in line
     assert line.endswith(
-        "; the unigram, the n-gram and xz are left out (--corpus says where the data is now)"
+        "; the unigram, the n-gram and xz are left out (use --corpus to say where the data is now)"
     )
     assert alone.json["baselines"] == {
         "uniform": whole.json["baselines"]["uniform"], "unigram": None, "ngram": None, "xz": None,
@@ -310,7 +310,7 @@ def test_a_text_is_scored_without_the_corpus(folder, charlm, damage):
     found = charlm(*words, "--corpus", "moved.txt")
     assert "warning" not in found.err
     assert found.json | {"seconds": 0} == whole.json | {"seconds": 0}
-    assert charlm("eval", "--run", "r").hint == "--corpus says where the data is now"
+    assert charlm("eval", "--run", "r").hint == "use --corpus to say where the data is now"
     assert charlm(*words, "--corpus", "mine.txt").code == 1
 
 

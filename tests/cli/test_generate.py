@@ -78,7 +78,7 @@ def test_a_stop_is_left_out_and_may_be_a_line_end(generate):
     expected = whole[: whole.index(middle, 3)]
     found = generate(*words, "--stop", "ž", "--stop", middle)
     assert found.json["text"] == expected
-    assert "warning: --stop 'ž' never comes: 'ž' not in the vocabulary" in found.err
+    assert "warning: --stop 'ž' can never occur: 'ž' not in the vocabulary" in found.err
     assert generate(*words[:-1], "--stop", middle).out == f"{expected}\n"
 
 
@@ -118,7 +118,7 @@ def test_output_writes_what_would_be_printed(generate, more):
     Path("text.txt").write_text("old")
     found = generate(*words, "--output", "text.txt")
     assert (found.code, found.out) == (0, "")
-    assert "text.txt exists: the complete text replaces it" in found.err
+    assert "text.txt exists: the complete text will replace it" in found.err
     assert Path("text.txt").read_bytes().decode() == printed
     assert generate(*words, "--output", "text.txt", "--json").json["prefix"] == "分One"
     assert [path.name for path in Path().iterdir()] == ["text.txt"]

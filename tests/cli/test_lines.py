@@ -81,7 +81,7 @@ def test_eval_counts_every_character_and_line_end(names, charlm):
     words = "names, test split, 6 lines of which 0 are also in train: "
     assert f"{words}{found['characters']} characters predicted" in charlm("eval").out
     refused = charlm("eval", "--protocol", "nanogpt")
-    wrong = f"--protocol nanogpt is for running texts, and {names} is of lines"
+    wrong = f"--protocol nanogpt is for running texts, and {names} was trained with --lines"
     assert (refused.code, refused.error) == (2, wrong)
 
 
@@ -103,7 +103,7 @@ def test_eval_of_a_text_scores_its_lines(names, charlm, folder):
 def test_repeated_lines_are_reported(folder, charlm):
     write_names(folder, NAMES * 2)
     found = charlm(*TRAIN, "--epochs", 1, "--run", "checkpoints/names")
-    assert re.search(r"\d+ of the 24 lines of valid and test also stand in train", found.err)
+    assert re.search(r"\d+ of the 24 lines of valid and test are also in train", found.err)
     assert charlm("eval", "--json").json["lines_in_train"] > 6
     once = charlm(*TRAIN, "--dry-run", "--json", "--set", "distinct=true")
     assert (once.json["lines"], once.err) == (120, "")
@@ -220,7 +220,7 @@ def test_generate_new_only_ends_where_there_are_too_few(names, charlm, monkeypat
     known = frozenset(few.out.splitlines())
     monkeypatch.setattr("charlm.cli.lines.lines_of_text", lambda run, corpora_dir: known)
     refused = generated(charlm, "--new-only", "--prefix", "anaq", "--greedy", code=1)
-    assert refused.error == "none of 1,000 lines is new: all stand in the run's text"
+    assert refused.error == "none of 1,000 lines is new: all are in the run's text"
 
 
 def test_generate_cuts_a_line_that_does_not_end(names, charlm):
@@ -233,7 +233,7 @@ def test_generate_refuses_what_has_no_meaning(names, folder, charlm):
     assert "has a line end" in generated(charlm, "--prefix", "a\nb", code=2).error
     charlm("train", "--max-chars", 2000, "--epochs", 1, "--hidden-size", 4, "--run", "runs/text")
     refused = charlm("generate", "--run", "runs/text", "--new-only")
-    wrong = "--new-only needs a run on --lines, and runs/text is of a running text"
+    wrong = "--new-only needs a run trained with --lines, and runs/text is not one"
     assert (refused.code, refused.error) == (2, wrong)
     for options in (["--exact-length"], ["--stop", "a"]):
         refused = generated(charlm, *options, code=2)

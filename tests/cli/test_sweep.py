@@ -83,7 +83,7 @@ def test_an_interrupted_sweep_goes_on(charlm, file, monkeypatch):
     assert outcome.code == 130
     assert "trial 0: interrupted after" in outcome.err
     assert "1 trial of 2: 1 unfinished" in outcome.out
-    assert outcome.out.splitlines()[-1].startswith("to go on: charlm sweep ")
+    assert outcome.out.splitlines()[-1].startswith("to continue: charlm sweep ")
     assert charlm("sweep", file()).out.splitlines()[3] == "2 trials of 2: 2 complete"
 
 

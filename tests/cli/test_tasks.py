@@ -360,7 +360,7 @@ def test_other_data_is_refused_and_moved_data_is_accepted(kind, data, charlm):
     for command in (evaluate, resume):
         words = (*kind.command, *command, "--run", "run")
         missing = charlm(*words)
-        assert (missing.code, missing.hint) == (1, f"{option} says where the data is now")
+        assert (missing.code, missing.hint) == (1, f"use {option} to say where the data is now")
         refused = charlm(*words, option, other)
         assert refused.code == 1
         wrong = f"{other} is not the data that {Path('checkpoints/run')} was trained on: "
@@ -428,7 +428,7 @@ def test_runs_of_all_tasks_are_listed_shown_and_compared(trained, charlm, monkey
     assert (refused.code, refused.hint) == (2, "known: .png, .svg, .pdf")
     compared = charlm("runs", "compare", "classify", "tag", "--json")
     assert compared.json["differing"]["model.features"] == ["mean-max", None]
-    assert "warning: the runs were trained on different data" in compared.err
+    assert "warning: the runs differ in their data, splits or cleaning" in compared.err
     assert "model.features" in charlm("runs", "compare", "classify", "tag").out
     monkeypatch.setenv("COLUMNS", "80")
     lines = charlm("runs", "compare", "classify", "tag", "tag", "classify").out.splitlines()
@@ -451,7 +451,7 @@ def test_runs_of_all_tasks_are_listed_shown_and_compared(trained, charlm, monkey
     assert Path("c.svg").read_bytes().startswith(b"<?xml")
     assert b"valid F1 of 1 group of runs" in Path("c.html").read_bytes()
     assert twice.json["conclusions"] == [
-        "the run tag has the settings and the seed of tag: it is not counted again"
+        "the run tag has the same settings and seed as tag, so it is not counted"
     ]
     refused = charlm("runs", "compare", "tag", "classify", "--html", "none/c.html")
     assert refused.error == "--html 'none/c.html' is in a folder that does not exist"

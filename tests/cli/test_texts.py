@@ -54,7 +54,7 @@ def test_a_run_keeps_the_globs_of_its_folder(project, charlm):
 
 def test_mistakes_with_globs(project, charlm):
     none = charlm("train", "--corpus", project, "--include", "*.js")
-    assert none.error == f"no file of folder {project} is left by --include"
+    assert none.error == f"no file in folder {project} is left after --include"
     assert none.hint.startswith("the folder has 5 files: 3 with .py, 1 with .")
     one = charlm("train", "--corpus", project / "notes.md", "--exclude", "*.js")
     assert one.code == 2
@@ -63,7 +63,7 @@ def test_mistakes_with_globs(project, charlm):
     typo = charlm(
         "train", "--corpus", project, "--include", "*.py", "--exclude", "x", "--dry-run", "-q"
     )
-    assert f"warning: no file of folder {project} matches --exclude 'x'" in typo.err
+    assert f"warning: no file in folder {project} matches --exclude 'x'" in typo.err
 
 
 def test_a_folder_of_which_most_is_skipped_is_a_warning(project, charlm):

@@ -172,14 +172,14 @@ def test_globs_that_match_nothing(tmp_path):
     for name in ("a.txt", "b.txt", "c"):
         write(tmp_path / name, f"{name}\n")
     error = refusal(tmp_path, include=["*.py", "*.js"])
-    assert error.message == f"no file of folder {tmp_path} is left by --include"
+    assert error.message == f"no file in folder {tmp_path} is left after --include"
     assert error.hint == "the folder has 3 files: 2 with .txt, 1 with no suffix"
     error = refusal(tmp_path, include=["*.txt"], exclude=["?.*"])
-    assert error.message == f"no file of folder {tmp_path} is left by --include and --exclude"
+    assert error.message == f"no file in folder {tmp_path} is left after --include and --exclude"
     found = read_text(tmp_path, include=["*.txt", "*.py"], exclude=["b.*", "drafts"])
     assert found.text == "a.txt\n"
     assert found.warnings == (
-        f"no file of folder {tmp_path} matches --include '*.py' or --exclude 'drafts'",
+        f"no file in folder {tmp_path} matches --include '*.py' or --exclude 'drafts'",
     )
 
 

@@ -110,7 +110,7 @@ def charlm(capsys, monkeypatch):
             return Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
         capsys.readouterr()
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        if os.name == "nt":  # nor has it named pipes
+        if os.name == "nt":  # it has no alarm, and no named pipes
             return Outcome(run(list(arguments)), *capsys.readouterr())
         before = signal.signal(signal.SIGALRM, waits)
         signal.alarm(100)

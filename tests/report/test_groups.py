@@ -113,13 +113,13 @@ def test_a_run_with_the_seed_of_another_counts_once():
     runs = [run("a", seed=1), run("b", seed=1), run("c", seed=2)]
     found = compared(runs, [5.0, 5.0, 6.0])
     assert found.groups[0].spread.values == [5.0, 6.0]
-    assert words(found) == ["the run b has the settings and the seed of a: it is not counted again"]
+    assert words(found) == ["the run b has the same settings and seed as a, so it is not counted"]
     assert compared([runs[1], runs[1]], [5.0, 5.0]).groups[0].spread.values == [5.0]
 
 
 def test_a_training_that_has_not_ended_is_named():
     assert words(compared([run("a"), run("b", seed=1)], [5.0, 6.0], ended=False)) == [
-        f"the training of {name} has not ended: its metric so far counts" for name in "ab"
+        f"the training of {name} has not ended: its metric so far is used" for name in "ab"
     ]
 
 

@@ -86,7 +86,7 @@ def test_another_task(read):
         ("cell = { low = 1, high = 2 }", "model.cell is not a number; give a list of values"),
         ('cell = ["gru", "grru"]', "model.cell is 'grru'; it can be"),
         ("seed = [1, 2]", "the best seed would only be luck; charlm train --seeds 0-4 shows"),
-        ("max_chars = [100, 200]", "another text is scored otherwise"),
+        ("max_chars = [100, 200]", "scores on different texts cannot be compared"),
         ("seq_len = [8, 9]\nnum_steps = [8, 9]", "training.seq_len is searched twice"),
         ("", "searches nothing; give settings to try under [search]"),
     ],

@@ -107,9 +107,7 @@ def pair(small):
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
-@pytest.mark.parametrize(
-    "places", ["inside", pytest.param("ends", marks=pytest.mark.slow)], ids=str
-)
+@pytest.mark.parametrize("places", ["inside", pytest.param("ends", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("small", "model", "training"), [*cases()], indirect=["small"])
 def test_stopped_training_resumes(
     small, model, training, places, device, follow, checkpoint_content

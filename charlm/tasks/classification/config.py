@@ -54,7 +54,7 @@ class LabelledTextsSection(DataSection):
     header: str = setting(
         "auto",
         "Whether the first row of a .csv or .tsv file names its columns. auto: it does if a name "
-        "is known, or if none of its values stands again in its column.",
+        "is known, or if none of its values occurs again in its column.",
         option="--header",
         choices=("auto", "yes", "no"),
     )

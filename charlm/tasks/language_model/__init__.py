@@ -147,7 +147,8 @@ class LanguageModelTask(Task):
         corpus = self.load_corpus(config, corpora_dir, progress=progress)
         if (config.corpus.include or config.corpus.exclude) and not Path(corpus.source).is_dir():
             raise UsageError(
-                f"--include and --exclude choose files of a folder, and {corpus.source} is none",
+                f"--include and --exclude choose files of a folder, and {corpus.source} is not a "
+                "folder",
                 "leave them out, or name the folder",
             )
         from charlm.device import select_device
@@ -278,7 +279,8 @@ class LanguageModelTask(Task):
         if scored.lines:
             if protocol != "carried":
                 raise UsageError(
-                    f"--protocol {protocol} is for running texts, and {run.folder} is of lines",
+                    f"--protocol {protocol} is for running texts, and {run.folder} was trained "
+                    "with --lines",
                     "leave it out: each line is read from a zero state",
                 )
             lines, protocol = scored.line_hashes(split), "lines"

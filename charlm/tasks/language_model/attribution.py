@@ -1,4 +1,4 @@
-"""Which earlier characters one prediction leans on: integrated gradients.
+"""Which earlier characters one prediction depends on: integrated gradients.
 
 Letters in the shape comments: T characters before the predicted one, P parts of the path, A points
 of it, E the size of an input vector, N the longest n-gram, V vocabulary.

@@ -31,15 +31,15 @@ class TextSection(DataSection):
     )
     include: tuple[str, ...] = setting(
         (),
-        "Of a folder, read only files that match this glob, such as *.py: their name, their path "
-        "in the folder, or a folder above them.",
+        "In a folder, read only files that match this glob, such as *.py. It is compared with a "
+        "file's name, its path in the folder, and the folders above it.",
         option="--include",
         metavar="GLOB",
-        none_means="all that are plain text",
+        none_means="all files of plain text",
     )
     exclude: tuple[str, ...] = setting(
         (),
-        "Of a folder, leave out files that match this glob.",
+        "In a folder, leave out files that match this glob.",
         option="--exclude",
         metavar="GLOB",
         none_means="none",
@@ -75,8 +75,8 @@ class TextSection(DataSection):
     )
     min_count: int = setting(
         1,
-        "Leave characters out of the vocabulary that occur less often there: they are unknown to "
-        "the model. A large text has thousands of characters that occur once or twice.",
+        "Leave characters that occur less often than this out of the vocabulary: they are unknown "
+        "to the model. A large text has thousands of characters that occur once or twice.",
         at_least=1,
         at_most=10**9,
     )
@@ -228,8 +228,8 @@ class LanguageTrainingSection(TrainingSection):
     )
     mix_ngram: bool = setting(
         False,
-        "Keep an n-gram of the train split with the run, and use a mixture of it and the network: "
-        "its weights are chosen on the validation split at the end of the training.",
+        "Keep an n-gram of the train split with the run, and mix it with the network. The weights "
+        "of the mixture are chosen on the validation split at the end of the training.",
         option="--mix-ngram",
         resumable=True,
     )

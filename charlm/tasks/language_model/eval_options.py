@@ -64,7 +64,7 @@ class TextOptions(EvalOptions):
     )
     by_kind: bool = setting(
         False,
-        "Show where the bits go: by kind of character, by how often a word stands in the training "
+        "Show where the bits go: by kind of character, by how often a word occurs in the training "
         "text, and by the character before.",
         option="--by-kind",
     )

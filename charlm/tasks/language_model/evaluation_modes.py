@@ -91,7 +91,8 @@ def prepare_modes(run: Run, corpus: Corpus | None, options: TextOptions) -> list
     """
     if options.dynamic and run.config.corpus.lines:
         raise UsageError(
-            f"--dynamic is for running texts, and {run.folder} is of lines", "leave it out"
+            f"--dynamic is for running texts, and {run.folder} was trained with --lines",
+            "leave it out",
         )
     searches = {"--dynamic": options.dynamic, "--temperature": options.temperature == "auto"}
     for option in (name for name, wanted in searches.items() if wanted):

@@ -177,7 +177,7 @@ def _notices(parts: Sequence[NDArray[np.uint64]], split: Sequence[float]) -> Ite
     also = int(np.isin(held_out, parts[0]).sum())
     if also:
         yield (
-            f"{also:,} of the {counted(len(held_out), 'line')} of valid and test also stand in "
+            f"{also:,} of the {counted(len(held_out), 'line')} of valid and test are also in "
             "train, which makes scores better than on new lines; --set distinct=true keeps each "
             "line once"
         )

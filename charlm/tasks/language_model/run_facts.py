@@ -51,8 +51,8 @@ def _repeats(repeated: Repeats) -> Sequence[str | Table]:
         for read, all_ in (repeated.characters, repeated.train_characters)
     )
     return (
-        "Held-out text that also stands elsewhere, word for word: the share of its characters that "
-        "lie in a passage of some length.",
+        "Held-out text that is also elsewhere, word for word: the share of its characters in "
+        "passages of some length.",
         Table(("passages of", "in the training text", "earlier in the held-out text"), rows),
         f"Compared: {held_out} characters of held-out text with {train} of training text. On new "
         "text, a model cannot profit from passages that it has read.",
@@ -69,7 +69,7 @@ def sample_facts(run: Run, corpus: Corpus, budget: float) -> Sequence[str | Tabl
     if not any(texts):
         return ()
     return (
-        "The share of the windows of the samples, without their prefixes, that also stand in the "
-        "training text, word for word, beside held-out text of the same length.",
+        "How many windows of the samples, without their prefixes, are also in the training text, "
+        "word for word, beside held-out text of the same length.",
         *copies_report(corpus, texts, most).blocks,
     )

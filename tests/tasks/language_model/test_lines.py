@@ -84,7 +84,7 @@ def test_repeated_lines_across_the_split_are_counted(load):
     also = sum(line in train for line in held)
     assert 30 < also < 50
     assert corpus.notices == (
-        f"{also} of the 50 lines of valid and test also stand in train, which makes scores better "
+        f"{also} of the 50 lines of valid and test are also in train, which makes scores better "
         "than on new lines; --set distinct=true keeps each line once",
     )
     once = load(text, split=(0.5, 0.25, 0.25), distinct=True)
