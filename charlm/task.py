@@ -37,6 +37,7 @@ class Metric:
     percent: bool = False  # whether the values are percentages, 0 to 100
     bits: str = ""  # the name of the logarithm to base 2, where people use that too
     higher_is_better: bool = False
+    meaning: str = ""  # what it is, in a sentence for people who see it for the first time
 
     def key(self, split: str) -> str:
         """The key in JSON, such as ``valid_accuracy``."""

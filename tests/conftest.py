@@ -230,6 +230,15 @@ def playground(served_runs: list[Path]) -> Iterator[Any]:
 
 
 @pytest.fixture
+def a_step_a_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The playground writes a character in a frame: the longest text takes minutes everywhere."""
+    from charlm.serve import playground
+
+    some_steps = playground._some_steps
+    monkeypatch.setattr(playground, "_some_steps", lambda text, most, _: some_steps(text, 1, 0.0))
+
+
+@pytest.fixture
 def working_folder(
     tmp_path: Path, clean_surroundings: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 from charlm.cli.interrupts import polled
 from charlm.cli.marked import marked
 from charlm.cli.output import Output, has_colours
+from charlm.cli.pictures import write_page
 from charlm.cli.text_source import Source
 from charlm.cli.units import STEPS, STYLES
 from charlm.errors import CorpusError, UsageError, counted, shown
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from charlm.runs import Run
 
 PLACE = 1000  # of the predicted character, counted from 1
@@ -22,7 +25,9 @@ CONTEXT = 16  # characters before a listed one that are shown
 ROUGH = 0.1  # bits by which the sum may be wrong without a warning
 
 
-def show_attribution(run: Run, source: Source, prefix: str | None, output: Output) -> None:
+def show_attribution(
+    run: Run, source: Source, prefix: str | None, html: Path | None, output: Output
+) -> None:
     """Print what each earlier character adds to the log probability of the next one.
 
     Args:
@@ -46,12 +51,14 @@ def show_attribution(run: Run, source: Source, prefix: str | None, output: Outpu
     rise = found.with_text - found.without
     if not abs(found.missing) <= ROUGH:
         output.warn(f"the bits are approximate: their sum is off by {abs(found.missing):.2f}")
-    output.text(f"{about.pop('words')}: {shown(character)}")
+    where = about.pop("words")
+    output.text(f"{where}: {shown(character)}")
     output.text(
         f"probability {_share(found.with_text)} after {counted(len(ids), 'character')}; "
         f"{_share(found.without)} after {counted(len(ids), 'average character')}"
     )
-    _draw(text, found.bits, character, output)
+    levels = _levels(found.bits)
+    _draw(text, levels, character, output)
     order = sorted(range(len(ids)), key=lambda place: -abs(found.bits[place]))
     listed, others = order[:LISTED], order[LISTED:]
     rows = [
@@ -72,17 +79,26 @@ def show_attribution(run: Run, source: Source, prefix: str | None, output: Outpu
         f"\nlog2 of the probability changes by {rise:+.3f}; the sum differs from this by "
         f"{abs(found.missing):.3f}"
     )
-    output.json(
-        {
-            **{"run": str(run.folder), **about, "text": text, "character": character},
-            "probability": 2**found.with_text,
-            "probability_without_text": 2**found.without,
-            "bits": found.bits,
-            "together": together,
-            "difference": rise,
-            "points": found.points,
-        }
-    )
+    content = {
+        **{"run": str(run.folder), **about, "text": text, "character": character},
+        "probability": 2**found.with_text,
+        "probability_without_text": 2**found.without,
+        "bits": found.bits,
+        "together": together,
+        "difference": rise,
+        "points": found.points,
+    }
+    output.json(content)
+    if html:
+        from charlm.pages import page
+
+        made = page(
+            "attribution.html",
+            title=f"What predicts {shown(character)}",
+            data={**content, "run": run.folder.name, "where": where, "levels": levels},
+            scripts=["coloured.js", "attribution.js"],
+        )
+        write_page(html, made, output)
 
 
 def _read(
@@ -114,10 +130,14 @@ def _share(log: float) -> str:
     return f"{share:.1%}" if share >= 0.001 else f"{share:.1g}"
 
 
-def _draw(text: str, bits: list[float], character: str, output: Output) -> None:
-    """Print the text, coloured by the square root of the bits, and the predicted character."""
+def _levels(bits: list[float]) -> list[int]:
+    """The square roots of the bits in steps; that of the largest is 3, or -3."""
     largest = max(map(abs, bits)) or 1.0
-    levels = [round(STEPS * math.copysign(math.sqrt(abs(each) / largest), each)) for each in bits]
+    return [round(STEPS * math.copysign(math.sqrt(abs(each) / largest), each)) for each in bits]
+
+
+def _draw(text: str, levels: list[int], character: str, output: Output) -> None:
+    """Print the coloured text, and the predicted character."""
     if has_colours(sys.stdout):
         legend = [("lowers ", ""), *((" ", each) for each in STYLES), (" raises it", "")]
         pieces = marked(text, [STEPS + level for level in levels], STYLES)

@@ -33,7 +33,11 @@ LARGEST = 1000.0  # value of --clamp
 MOST = 100_000  # characters of --surprisal and --units
 USES = {
     **{"text": ("surprisal", "units", "attribution"), "length": ("surprisal", "units")},
-    **{"html": ("surprisal", "units"), "distances": ("memory",), "plot": ("memory",)},
+    **{
+        "html": ("surprisal", "units", "attribution"),
+        "distances": ("memory",),
+        "plot": ("memory",),
+    },
     **{"prefix": ("attribution",), "place": ("attribution",)},
     **{"unit": ("units",), "clamp": ("units",), "run": ("memory", "context")},
 }
@@ -166,7 +170,7 @@ def inspect(
     measures what the prediction loses when such a unit is held at its mean. docs/units.md says how.
 
     --attribution shows what each of the 100 characters before a prediction adds to the logarithm of
-    its probability, in bits, by integrated gradients. docs/memory.md says how.
+    its probability, in bits, by integrated gradients. docs/memory.md says how. --html draws it.
     """
     asked = {"memory": memory, "context": context, "surprisal": surprisal, "units": units}
     asked["attribution"] = attribution
@@ -202,7 +206,7 @@ def inspect(
         source = Source(text, split, length, corpora_dir, encoding)
         if attribution:
             source = dataclasses.replace(source, length=place)
-            show_attribution(opened, source, prefix, output)
+            show_attribution(opened, source, prefix, html, output)
         elif units:
             show_units(opened, source, unit, clamp, html, output)
         else:

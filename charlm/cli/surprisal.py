@@ -42,7 +42,7 @@ def show_surprisal(run: Run, source: Source, html: Path | None, output: Output) 
     """
     import numpy as np
 
-    from charlm.tasks.language_model.surprisal import surprisal
+    from charlm.tasks.language_model.surprisal import count_ngrams, surprisal
 
     corpus: Corpus | None = None
     try:
@@ -54,10 +54,12 @@ def show_surprisal(run: Run, source: Source, html: Path | None, output: Output) 
     ids, characters, split, where = source.read(run, LENGTH, corpus)
     if len(ids) < 2:
         raise CorpusError(f"{where} has one character; surprisal needs at least two")
-    train = None if corpus is None or split == "train" else corpus.split("train")
+    ngram = None
+    if corpus is not None and split != "train":
+        ngram = count_ngrams(corpus.split("train"), run.vocabulary)
     with polled() as stop:
         found = surprisal(
-            run.load_model(), run.vocabulary, np.asarray(ids), characters, train, should_stop=stop
+            run.load_model(), run.vocabulary, np.asarray(ids), characters, ngram, should_stop=stop
         )
     content = show(found, run.vocabulary, where, output)
     output.json({"run": str(run.folder), "split": split, **content})
@@ -68,7 +70,7 @@ def show_surprisal(run: Run, source: Source, html: Path | None, output: Output) 
             "surprisal.html",
             title=f"Surprisal of {where}",
             data={"run": run.folder.name, "where": where, **content},
-            scripts=["surprisal.js"],
+            scripts=["coloured.js", "surprisal.js"],
         )
         write_page(html, made, output)
 

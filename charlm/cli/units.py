@@ -85,7 +85,7 @@ def show_units(
             "units.html",
             title="Units that track something" if chosen is None else f"Unit {chosen}",
             data={**about, **found, "drawn": drawn, "run": run.folder.name},
-            scripts=["units.js"],
+            scripts=["coloured.js", "units.js"],
         )
         write_page(html, made, output)
 

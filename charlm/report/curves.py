@@ -237,7 +237,7 @@ def _finish_row(axes_row: Sequence[Axes], metric: Metric) -> None:
         set_bits(last, metric.bits)
     _, names = first.get_legend_handles_labels()
     if names and names != [metric.name]:
-        for text in first.legend(frameon=False).get_texts():
+        for text in first.legend(edgecolor="none", framealpha=0.8).get_texts():
             text.set_parse_math(False)  # a name is not a formula
 
 

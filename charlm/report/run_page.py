@@ -95,6 +95,7 @@ def _content(state: RunState, pages: int) -> dict[str, Any]:
         "drawn": round(time.time()),
         "unit": task.unit,
         "headline": _headline(state),
+        "meaning": task.valid_metric.meaning,
         "notices": [*run.notices, *state.notices],
         "words": [word[0].upper() + word[1:] for word in words if word],
         "over": {

@@ -20,7 +20,7 @@ from charlm.tasks.language_model.mixture import read_mixture
 from charlm.tasks.language_model.prefix import Prefix, text_start, unknown_notices
 from charlm.tasks.language_model.recording import Recording, Unit, record
 from charlm.tasks.language_model.steps import Step, steps
-from charlm.tasks.language_model.surprisal import surprisal
+from charlm.tasks.language_model.surprisal import count_ngrams, surprisal
 from charlm.tasks.language_model.units import find_units, untrained_model
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from charlm.tasks.language_model.mixture import Mixture
     from charlm.tasks.language_model.model import LanguageModel
+    from charlm.tasks.language_model.ngram import NGram
     from charlm.tasks.language_model.run import LanguageModelRun
 
 LEAST_FOR_UNITS = 500  # characters: in fewer, features are too rare
@@ -104,6 +105,9 @@ class Served:
     def surprisal(self, text: str, should_stop: Callable[[], bool]) -> dict[str, Any]:
         """The bits of each character of a text, and what the network expected, for JSON.
 
+        Beside them are the bits of an n-gram, unless the training text is missing: of the one that
+        the network is mixed with, or else of the training text.
+
         Raises:
             UsageError: there is no character to predict.
             Stopped: ``should_stop`` returned True.
@@ -117,18 +121,22 @@ class Served:
         if len(read) < 2:
             raise UsageError("surprisal needs at least two characters", "give a longer text")
         ids = self.run.vocabulary.encode(read)
-        found = surprisal(self.model, self.run.vocabulary, ids, read, None, should_stop=should_stop)
+        ngram, missing = self._ngram()
+        found = surprisal(
+            self.model, self.run.vocabulary, ids, read, ngram, should_stop=should_stop
+        )
         skip = len(before)
         pairs = zip(found.likely[skip:].tolist(), found.probabilities[skip:].tolist(), strict=True)
         return {
             "characters": [*cleaned],
             "bits": found.bits[skip:].tolist(),
+            "ngram_bits": None if found.ngram is None else found.ngram[skip:].tolist(),
             "expected": [
                 [*zip(self.run.vocabulary.decode(tokens), shares, strict=True)]
                 for tokens, shares in pairs
             ],
             "bits_per_char": float(np.nanmean(found.bits)),
-            "notices": notices,
+            "notices": notices + missing,
         }
 
     def units(self, text: str, wanted: str, should_stop: Callable[[], bool]) -> dict[str, Any]:
@@ -182,7 +190,12 @@ class Served:
             UsageError: nothing is left of the text.
         """
         cleaned, notices = self._cleaned(text)
-        train = self._train
+        try:
+            train = self._train
+        except CorpusError as error:
+            raise CorpusError(
+                f"to look for copies, charlm needs the run's text, but {error.message}", error.hint
+            ) from None
         found = copies(train, self.run.vocabulary.encode(cleaned))
         return {
             "characters": [*cleaned],
@@ -194,13 +207,25 @@ class Served:
 
     @cached_property
     def _train(self) -> Any:
-        """The ids of the training text."""
+        """The ids of the training text; a CorpusError if it has moved or changed."""
+        return self.run.load_corpus(self.corpora_dir).split("train")
+
+    def _ngram(self) -> tuple[NGram | None, list[str]]:
+        """The n-gram beside the network, and what the user should know if there is none."""
+        if self.mixture is not None:
+            return self.mixture.ngram, []
         try:
-            return self.run.load_corpus(self.corpora_dir).split("train")
+            return self._counted, []
         except CorpusError as error:
-            raise CorpusError(
-                f"to look for copies, charlm needs the run's text, but {error.message}", error.hint
-            ) from None
+            return None, [f"no n-gram, because {error.message}"]
+
+    @cached_property
+    def _counted(self) -> NGram:
+        """The n-grams of the training text."""
+        vocabulary = self.run.vocabulary
+        lines = self.run.config.corpus.lines
+        boundary = int(vocabulary.encode(BOUNDARY)[0]) if lines else None
+        return count_ngrams(self._train, vocabulary, boundary)
 
     def _cleaned(self, text: str) -> tuple[str, list[str]]:
         """The text after the corpus's cleaning, and what the user should know of it."""

@@ -104,7 +104,8 @@ def listen(
 def page_of(models: Sequence[Served]) -> tuple[bytes, str]:
     """The page, and its Content-Security-Policy as a header."""
     data = {"runs": [each.about() for each in models], **BOUNDS}
-    scripts, styles = ["server.js", "playground.js", "own-text.js"], ["playground.css"]
+    scripts = ["server.js", "playground.js", "coloured.js", "own-text.js"]
+    styles = ["playground.css"]
     content = page(
         "playground.html",
         title="charlm playground",

@@ -338,7 +338,7 @@ def test_context_of_several_runs(inspect):
     ("arguments", "wrong", "uses"),
     [
         (("--memory", "--length", "50"), "--length", "--surprisal or --units"),
-        (("--memory", "--html", "a.html"), "--html", "--surprisal or --units"),
+        (("--memory", "--html", "a.html"), "--html", "--surprisal, --units or --attribution"),
         (("--context", "--text", "a.txt"), "--text", "--surprisal, --units or --attribution"),
         (("--context", "--distances", "100"), "--distances", "--memory"),
         (("--surprisal", "--distances", "100"), "--distances", "--memory"),
@@ -442,7 +442,8 @@ def test_attribution_of_a_character_of_a_text_and_of_a_prefix(inspect, folder):
     assert sum(bits) == pytest.approx(float(rows[11][1]), abs=0.006)
     assert [abs(each) for each in bits[:10]] == sorted(map(abs, bits[:10]), reverse=True)
     assert lines[-1].startswith("log2 of the probability changes by ")
-    found = inspect(*command, "--json").json  # the last one: the test split has 300
+    found = inspect(*command, "--json", "--html", "page.html").json  # the test split has 300
+    assert (folder / "page.html").stat().st_size > 5_000
     assert (found["split"], found["place"], len(found["bits"])) == ("test", 300, 100)
     ratio = found["probability"] / found["probability_without_text"]
     assert found["difference"] == pytest.approx(math.log2(ratio))
@@ -476,7 +477,7 @@ def test_attribution_in_colours(monkeypatch):
     monkeypatch.setattr(module, "has_colours", lambda stream: True)
     pieces = []
     monkeypatch.setattr(Output, "coloured", lambda self, found: pieces.extend(found))
-    module._draw("abc\n", [0.0, 4.0, -1.0, 0.2], "\x1b", Output())
+    module._draw("abc\n", module._levels([0.0, 4.0, -1.0, 0.2]), "\x1b", Output())
     *_, b, c, end, _, target = [piece for piece in pieces if piece[0]]
     assert b == ("b", module.STYLES[-1])
     assert c[0] == "c"

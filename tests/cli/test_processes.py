@@ -110,7 +110,7 @@ def test_signals(tmp_path, name):
         os.kill(ranks[1], number)
     else:
         command.send_signal(number)
-    out, err = command.communicate(timeout=60)
+    out, err = command.communicate(timeout=300)
     if name == "SIGKILL":
         assert command.returncode == 1
         assert err.splitlines() == [

@@ -55,7 +55,7 @@ def test_a_signal_ends_it_at_once_even_while_a_text_is_written(started, number, 
     connection, answer = ask(port, length=5000)
     answer.readline()
     process.send_signal(number)
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == code
     assert err.splitlines()[-1].startswith("open this address")
     connection.close()

@@ -22,9 +22,9 @@ def test_spaces_and_none():
 @pytest.mark.parametrize("text", [" " * 5_000_000, "ab, " * 1_250_000, "\n " * 2_500_000])
 @pytest.mark.parametrize("name", CLEANINGS)
 def test_linear_time(text, name):
-    start = time.perf_counter()
+    start = time.process_time()
     assert len(clean(text, name)) <= len(text)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_unknown_name_names_the_nearest():

@@ -87,7 +87,7 @@ def test_from_json_refuses(data):
 def test_blocks_and_speed():
     text = "".join(map(chr, range(0x4E00, 0x4E00 + 4_999))) * 500  # more than two blocks
     vocabulary = Vocabulary.from_text(text)
-    start = time.perf_counter()
+    start = time.process_time()
     ids = vocabulary.encode(text)
-    assert time.perf_counter() - start < 2  # 0.05 s on an idle machine
+    assert time.process_time() - start < 2  # 0.05 s on an idle machine
     assert np.array_equal(ids, np.tile(np.arange(1, 5_000), 500))

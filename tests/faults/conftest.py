@@ -161,7 +161,7 @@ class Trainings:
     def finish(self, folder: Path, *options: str, log: Path | None = None) -> None:
         """Train to the end."""
         process = self.start(folder, *options, log=log)
-        process.join(120)
+        process.join(600)
         assert process.exitcode == 0, (log or Path(f"{folder}.log")).read_text()
 
     def outcome(self, folder: Path) -> dict[str, bytes | list[int]]:

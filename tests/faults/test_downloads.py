@@ -119,13 +119,13 @@ def good(handler):
 
 
 def silent(handler):
-    handler.server.closing.wait(10)
+    handler.server.closing.wait(60)
 
 
 def stalled(handler):
     cut_short(handler)
     handler.server.half_sent.set()
-    handler.server.closing.wait(10)
+    handler.server.closing.wait(60)
 
 
 def reset(handler):
@@ -378,7 +378,7 @@ def test_a_terminal_shows_the_progress(serve, folder, options):
         while data := os.read(terminal, 1000):
             shown += data
     os.close(terminal)
-    assert process.communicate(timeout=60)[0] == f"{folder / 'story.txt'}\nleft: story.txt\n"
+    assert process.communicate(timeout=120)[0] == f"{folder / 'story.txt'}\nleft: story.txt\n"
     assert (b"story.txt: " in shown and b"17.0k" in shown) is not bool(options)
     assert bool(shown) is not bool(options)
 
@@ -414,7 +414,7 @@ def test_the_body_of_a_redirect_is_not_read(serve, fetch, folder):
 
     server = serve(answer)
     assert_fetched(fetch(server.address), folder)
-    assert server.half_sent.wait(10)
+    assert server.half_sent.wait(60)
 
 
 def test_an_untrusted_certificate(serve, fetch, folder, pauses, monkeypatch):
@@ -442,7 +442,7 @@ def test_full_disk(serve, fetch, folder, monkeypatch):
 
 
 def outcome_of(process):
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=120)
     return process.returncode, out, err
 
 
@@ -465,7 +465,7 @@ def test_a_folder_with_the_name_of_the_file_stays(serve, fetch, folder):
 
 
 def test_two_at_once(serve, folder):
-    both = threading.Barrier(2, timeout=30)
+    both = threading.Barrier(2, timeout=120)
 
     def answer(handler):
         both.wait()  # both processes ask before one of them has the file
@@ -489,7 +489,7 @@ def test_two_at_once(serve, folder):
 def test_a_process_that_ends_during_the_download(serve, fetch, folder, number, code):
     server = serve(stalled)
     process = start(server.address, folder)
-    assert server.half_sent.wait(30)
+    assert server.half_sent.wait(120)
     process.send_signal(number)
     returned, _, err = outcome_of(process)
     assert (returned, err) == (code, "")

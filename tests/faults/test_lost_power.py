@@ -179,7 +179,7 @@ def test_training_resumes_after_a_power_cut(disk, trainings, tmp_path, no_left_o
             time.sleep(0.001)
         time.sleep(draw.uniform(0, 0.03))
         disk.cut()
-        process.join(60)
+        process.join(600)
         assert process.exitcode in (0, 1), log.read_text()
         check(log, errors=process.exitcode)
         disk.unmount()
@@ -188,7 +188,7 @@ def test_training_resumes_after_a_power_cut(disk, trainings, tmp_path, no_left_o
         if not resume:
             found["no run"] += 1
             process = trainings.start(folder, "--resume", log=log.with_suffix(".none"))
-            process.join(60)
+            process.join(600)
             assert process.exitcode == 1
             check(log.with_suffix(".none"), errors=1)
         elif not complete_checkpoints(folder):

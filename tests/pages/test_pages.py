@@ -19,7 +19,7 @@ def made(**data):
         "surprisal.html",
         title=data["where"],
         data=data,
-        scripts=["surprisal.js"],
+        scripts=["coloured.js", "surprisal.js"],
     )
 
 
@@ -58,7 +58,7 @@ def test_data_stays_text(visit, file, text):
     shown = visit(file(made(**surprisal(text, where=text))))
     title = shown.locator("title").evaluate("element => element.textContent")
     assert title == text.replace("\x00", "\ufffd")
-    pieces = shown.locator("#text span").all_text_contents()
+    pieces = shown.locator(".text span").all_text_contents()
     assert "".join(pieces).replace("\u21b5", "") == text
     assert shown.locator("img").count() == 0
     assert shown.locator("main script").count() == 0
@@ -66,21 +66,21 @@ def test_data_stays_text(visit, file, text):
 
 def test_pointing_at_a_character_shows_what_was_expected(visit, file):
     shown = visit(file(made(**surprisal("time traveller"))))
-    shown.locator("#text span").nth(5).hover()
-    words = shown.locator("#expected").inner_text()
+    shown.locator(".text span").nth(5).hover()
+    words = shown.locator(".expected").inner_text()
     assert "time\u2423" in words
     assert "network 5.00, n-gram 2.00" in words
-    assert shown.locator("#expected .number").all_inner_texts() == [
+    assert shown.locator(".expected .number").all_inner_texts() == [
         *("50.0%", "25.0%", "25.0%")  # the last is all others
     ]
-    shown.locator("#text").focus()
+    shown.locator(".text").focus()
     shown.keyboard.press("ArrowRight")
-    assert "network 6.00" in shown.locator("#expected").inner_text()
+    assert "network 6.00" in shown.locator(".expected").inner_text()
 
 
 def test_the_colours_are_of_the_network_or_of_the_n_gram(visit, file):
     shown = visit(file(made(**surprisal("time traveller"))))
-    span = shown.locator("#text span").nth(8)
+    span = shown.locator(".text span").nth(8)
     assert span.get_attribute("class") == "bits4"
     shown.get_by_role("button", name="n-gram").click()
     assert span.get_attribute("class") == "bits2"
@@ -92,8 +92,44 @@ def test_the_page_on_desktop_and_phone(picture, file):
     picture(
         file(made(**surprisal(text + "时间旅行者向我们解释一个深奥的问题。\n" * 6))),
         "surprisal",
-        lambda shown: shown.locator("#text span").nth(10).hover(),
+        lambda shown: shown.locator(".text span").nth(10).hover(),
     )
+
+
+def attribution(text, character="e"):
+    bits = [0.25 * (place % 7 - 3) for place in range(len(text))]
+    data = {"run": "a run", "where": "a text", "text": text, "character": character, "bits": bits}
+    data |= {"levels": [place % 7 - 3 for place in range(len(text))], "together": sum(bits)}
+    data |= {"probability": 0.5, "probability_without_text": 0.0004}
+    scripts = ["coloured.js", "attribution.js"]
+    return page("attribution.html", title="t", data=data, scripts=scripts)
+
+
+def test_what_a_prediction_leans_on_is_drawn_as_text(visit, file):
+    text = "ab" + "".join(HOSTILE)
+    shown = visit(file(attribution(text, character="<b>")))
+    drawn = shown.locator("#text .text").evaluate("element => element.textContent")
+    assert drawn.replace("\u21b5", "") == text + "<b>"
+    assert "gives <b> a probability of 50.0% after" in shown.locator("#what").inner_text()
+    assert "of 0.04% after" in shown.locator("#what").inner_text()
+    shown.locator(".text span").nth(5).hover()
+    assert shown.locator("[aria-live]").inner_text().endswith("back: +0.500 bits")
+    assert shown.locator("#listed tbody tr").count() == 12
+    assert shown.locator("img, main script, main b").count() == 0
+
+
+def test_a_character_without_ink_shows_its_number_and_turns_no_other_around(visit, file):
+    shown = visit(file(attribution("a\u202eb\u200b\n\t\u200d")))
+    spans = shown.locator(".text [data-number]")
+    assert [each.get_attribute("data-number") for each in spans.all()] == ["U+202E", "U+200B"]
+    a, b = (shown.locator(".text span").nth(place).bounding_box()["x"] for place in (0, 2))
+    assert a < b
+
+
+@pytest.mark.slow
+def test_the_page_of_a_prediction(picture, file):
+    text = "But the Time Traveller had more than a touch of whim among his \u65f6\u95f4\n"
+    picture(file(attribution(text)), "attribution")
 
 
 def units(text, words="place in the line: 17 and more", **more):
@@ -105,7 +141,7 @@ def units(text, words="place in the line: 17 and more", **more):
     features = [found, {**found, "unit": "1.hidden.4", "tracks": False, "cost": None}]
     drawn = [{**found, "text": text, "levels": levels, "side": 1}]
     data = {**data, "shuffled": 0.02, "features": features, "drawn": drawn, **more}
-    return page("units.html", title="Units", data=data, scripts=["units.js"])
+    return page("units.html", title="Units", data=data, scripts=["coloured.js", "units.js"])
 
 
 def test_units_are_drawn_as_text(visit, file):
@@ -129,7 +165,7 @@ def test_the_page_of_units(visit, file, picture):
     spans = shown.locator(".text span")
     assert spans.first.get_attribute("class") == "low3"
     assert {each.get_attribute("class") for each in spans.all()} == {
-        *("low1", "low2", "low3", None, "high1", "high2", "high3")
+        *("low1", "low2", "low3", "", "high1", "high2", "high3")
     }
     picture(file(units(text)), "units")
     empty = visit(file(units(text, features=[], drawn=[])))

@@ -24,6 +24,7 @@ def run(name="a run", **changes):
         "drawn": round(time.time()),
         "unit": "characters",
         "headline": [["valid perplexity", "5.123", "best"], ["time", "1:02", "12 epochs"]],
+        "meaning": "Lower is better.",
         "notices": [],
         "words": ["The model is better than an n-gram."],
         "over": {
@@ -107,11 +108,17 @@ def test_curves_over_characters_time_or_epochs_as_perplexity_or_bits(visit, file
     assert re.search(r"time\W*1:30", legend.inner_text())
 
 
+def paused(shown):
+    """Load a page again, with a clock that goes on only when it is told to."""
+    shown.clock.install()
+    shown.clock.pause_at(time.time() + 1)
+    shown.reload()
+
+
 def test_the_page_of_a_running_training_shows_news_and_stops_at_the_end(visit, file):
     path = file(run(state="training"))
     shown = visit(path)
-    shown.clock.install()
-    shown.reload()
+    paused(shown)
     slider = shown.locator("input[type=range]")
     slider.focus()
     shown.keyboard.press("Home")
@@ -137,8 +144,7 @@ def test_the_page_of_a_running_training_shows_news_and_stops_at_the_end(visit, f
 )
 def test_an_old_page_of_a_killed_training_is_loaded_less_and_less(visit, file, age, seconds, again):
     shown = visit(file(run(state="training", drawn=round(time.time()) - age)))
-    shown.clock.install()
-    shown.reload()
+    paused(shown)
     shown.evaluate("window.same = true")
     if again:
         with shown.expect_navigation():
@@ -151,6 +157,7 @@ def test_an_old_page_of_a_killed_training_is_loaded_less_and_less(visit, file, a
 def test_whatever_a_run_holds_stays_text(visit, file):
     hostile = run(
         name=HOSTILE,
+        meaning=HOSTILE,
         words=[HOSTILE],
         notices=[HOSTILE],
         headline=[[HOSTILE] * 3],

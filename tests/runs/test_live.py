@@ -32,7 +32,7 @@ while not ended.wait(0.002):
 
 @contextmanager
 def writer(folder):
-    """Another process that saves every few milliseconds; yields the number of its saves so far."""
+    """Another process that saves every few milliseconds."""
     newest = lambda: int(checkpoint_folders(folder)[0].name.partition("-")[2])  # noqa: E731
     begun = newest()
     process = subprocess.Popen([sys.executable, "-c", WRITER, str(folder)], stdin=subprocess.PIPE)
@@ -40,7 +40,7 @@ def writer(folder):
         while newest() < begun + 3:
             assert process.poll() is None
             time.sleep(0.01)
-        yield lambda: newest() - begun
+        yield
     finally:
         process.stdin.close()
         assert process.wait(timeout=60) == 0
@@ -54,12 +54,12 @@ def live(trained):
 
 
 def test_200_reads_beside_a_training(live):
-    with writer(live.folder) as saves:
-        runs = []
-        while len(runs) < 200 or saves() < 20:  # a busy machine saves seldom
+    with writer(live.folder):
+        runs, read = [], set()
+        while len(runs) < 200 or len(read) < 6:  # a busy machine saves seldom
             runs.append(Run.open("live", weights="best"))
+            read.add(runs[-1].checkpoint.folder)
         models = [run.load_model() for run in runs]
-    assert len({run.checkpoint.folder for run in runs}) > 5
     weights = live.read_weights("best")
     for run, model in zip(runs, models, strict=True):
         assert (run.notices, run.metrics, run.samples) == ((), live.metrics, live.samples)

@@ -39,7 +39,7 @@ function cleaned(given, what) {
   const characters = Array.from(text);
   const unknown = [...new Set(characters.filter((character) => !ids.has(character)))];
   if (unknown.length) {
-    notices.push(`not in the vocabulary, the model reads <unk> instead: ${unknown.slice(0, 10).join(" ")}`);
+    notices.push(`not in the vocabulary, the model reads <unk> instead: ${unknown.slice(0, 10).map(visible).join(" ")}`);
   }
   return { text, characters, notices };
 }

@@ -27,49 +27,16 @@ async function measure(ask, draw, more = {}) {
 }
 
 // The text coloured by bits; a character that is selected shows what the model had expected.
-function drawSurprisal({ characters, bits, expected, bits_per_char }) {
-  const panel = make("div", { class: "expected", "aria-live": "polite" });
-  const spans = characters.map((character, place) => {
-    const found = bits[place] === null ? "" : bitsClass(bits[place]);
-    const shown = character === "\n" && found && found !== "bits0" ? "↵\n" : character;
-    return make("span", { class: found, "data-place": place }, shown);
-  });
-  const text = make("div", { class: "text", tabindex: "0", role: "group",
-                             "aria-label": "Your text; arrow keys move in it" }, ...spans);
-  let chosen = null;
-  const choose = (place) => {
-    if (!(place >= 0 && place < spans.length)) return;
-    spans[chosen]?.classList.remove("chosen");
-    chosen = place;
-    spans[place].classList.add("chosen");
-    if (bits[place] === null) {
-      panel.replaceChildren(make("p", {}, "the first character is not predicted"));
-      return;
-    }
-    const rest = 1 - expected[place].reduce((sum, [, share]) => sum + share, 0);
-    panel.replaceChildren(
-      make("p", {}, make("strong", { class: "mono" }, visible(characters[place])),
-        ` cost ${bits[place].toFixed(2)} bits; the network had expected`),
-      bars([...expected[place], ...(rest > 0.0005 ? [["others", rest]] : [])], "pairs"));
-  };
-  const select = ({ target }) => target.dataset.place && choose(Number(target.dataset.place));
-  text.addEventListener("pointerover", select);
-  text.addEventListener("click", select);
-  text.addEventListener("keydown", (event) => {
-    const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (by) { event.preventDefault(); choose((chosen ?? -1) + by); }
-  });
-  const legend = make("p", { class: "legend" }, "bits: ", ...STEPS.flatMap((least, step) => [
-    make("span", { class: `bits${step + 1}` },
-      step < 3 ? `${least}–${STEPS[step + 1]}` : `${least} and more`), " "]));
-  const mean = make("p", { class: "note" }, `${bits_per_char.toFixed(3)} bits per character`);
-  return [mean, legend, panel, text];
+function drawSurprisal({ characters, bits, ngram_bits, expected }) {
+  const scores = { network: bits, ...(ngram_bits ? { "n-gram": ngram_bits } : {}) };
+  return [make("p", { class: "note" }, `${means(scores)}. ${WHAT_BITS_ARE}`),
+          ...surprisalText(characters, scores, expected, "Your text").elements];
 }
 
 // The text coloured by the values of a unit; buttons choose one of several.
 function drawUnits({ characters, units }) {
   if (!units.length) return [make("p", {}, "no unit tracks anything in this text")];
-  const spans = characters.map((character) => make("span", {}, character));
+  const text = new ColouredText(characters, "Your text");
   const buttons = units.map(({ unit }, number) => {
     const button = make("button", { type: "button", class: "mono" }, unit);
     button.addEventListener("click", () => choose(number));
@@ -77,21 +44,15 @@ function drawUnits({ characters, units }) {
   });
   const choose = (number) => {
     buttons.forEach((button, each) => button.setAttribute("aria-pressed", String(each === number)));
-    units[number].levels.forEach((level, place) => {
-      spans[place].className = level ? `${level < 0 ? "low" : "high"}${Math.abs(level)}` : "";
-      // A line end has no width of its own; its sign carries the colour.
-      if (characters[place] === "\n") spans[place].textContent = level ? "↵\n" : "\n";
-    });
+    text.paint((place) => levelClass(units[number].levels[place]));
   };
   choose(0);
   const percent = (share) => `${(100 * share).toFixed(0)}%`;
   const rows = units.map(({ tracks, knows, untrained }, number) =>
     [buttons[number], tracks, percent(knows), percent(untrained)]);
-  const legend = ["low3", "low2", "low1", "", "high1", "high2", "high3"].map((name) =>
-    make("span", { class: name }, "\u00a0"));
-  return [...(units[0].tracks ? [table(["unit", "tracks", "knows", "untrained"], rows, 2)] : []),
-    make("p", { class: "legend" }, "low ", ...legend, " high"),
-    make("div", { class: "text" }, ...spans)];
+  return [...(units[0].tracks ? [table(["unit", "tracks", "knows", "untrained"], rows, 2),
+                                 make("p", { class: "note" }, WHAT_UNITS_KNOW)] : []),
+    levelLegend("low", "high"), text.element];
 }
 
 // The text with its copied passages marked, and a table of them.

@@ -29,7 +29,7 @@ function bars(shares, name = "") {
     const bar = make("div", { class: "bar" });
     bar.style.width = `${100 * share}%`;
     const gap = name === "pairs" && number % 2 === 0 ? [make("span", { class: "gap" })] : [];
-    return [make("span", { class: "mono" }, visible(character)), bar,
+    return [make("span", { class: "mono" }, named(character)), bar,
             make("span", { class: "number" }, `${(100 * share).toFixed(1)}%`), ...gap];
   });
   return make("div", { class: `bars ${name}` }, ...cells);
@@ -37,8 +37,23 @@ function bars(shares, name = "") {
 
 const thousands = (number) => number.toLocaleString("en-US");
 
-// A character for people: a line end or a space is shown by a sign.
-const visible = (text) => text.replace(/\n/g, "↵").replace(/\t/g, "⇥").replace(/ /g, "␣");
+// A text for people: a line end or a space is shown by a sign, and what leaves no ink, or turns the
+// direction of a text, by its number. (The two joiners stay: words and emoji need them.)
+const numbered = (character) =>
+  `U+${character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
+const NO_INK = /(?![\n\t\u200c\u200d])[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
+const visible = (text) => text.replace(NO_INK, numbered)
+  .replace(/\n/g, "↵").replace(/\t/g, "⇥").replace(/ /g, "␣");
+
+// One character for people; a mark that would sit on another character has its number, too.
+const named = (character) => {
+  const shown = visible(character);
+  return /^[\p{Z}\p{C}\p{M}]$/u.test(shown) ? numbered(shown) : shown;
+};
+
+// A character of a text. One without ink shows its number, and turns no other character around.
+const characterSpan = (character, place) => make("span", { "data-place": place,
+  ...(character.search(NO_INK) ? {} : { "data-number": numbered(character) }) }, character);
 
 // The class of a character by its bits: the same steps as in the terminal.
 const STEPS = [1, 2, 4, 8];

@@ -130,7 +130,7 @@ class Column {
 
   add(step) {
     this.steps.push(step);
-    const span = make("span", { "data-place": this.steps.length - 1 }, step.character);
+    const span = characterSpan(step.character, this.steps.length - 1);
     this.paint(span, step);
     this.text.append(span);
     this.text.scrollTop = this.text.scrollHeight;
@@ -221,13 +221,6 @@ class Column {
   }
 }
 
-// A character that leaves no ink has its number for a name.
-const named = (character) => {
-  const shown = visible(character);
-  const code = character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
-  return /^[\p{Z}\p{C}\p{M}]$/u.test(shown) ? `U+${code}` : shown;
-};
-
 const writeAll = () => columns.forEach((column) => column.write(0, wantedLength()));
 
 function buttons() {
@@ -275,7 +268,9 @@ function start() {
   newSeed();
   layout();
   find("#about").textContent = "Type the start of a text and let a model go on. Select a character " +
-    "to see what else could have come, and click one of these to go on with it.";
+    "to see what else could have come, and click one of these to go on with it. A bar is the " +
+    "probability that a character is drawn with; the line in it is the model's own, without " +
+    "temperature, top-k and top-p.";
 
   find("#controls").addEventListener("submit", (event) => { event.preventDefault(); writeAll(); });
   find("#another").addEventListener("click", () => { newSeed(); writeAll(); });

@@ -123,7 +123,9 @@ function report(run, number) {
   section.append(
     make("h1", {}, run.name), make("p", { class: "note" }, `${run.about} Drawn ${time}.`),
     ...run.notices.map((notice) => make("p", { class: "notice" }, notice)),
-    headline(run), make("ul", {}, ...run.words.map((word) => make("li", {}, word))));
+    headline(run), make("p", { class: "note" },
+      `${run.meaning} Valid: on data that the model was not trained on.`),
+    make("ul", {}, ...run.words.map((word) => make("li", {}, word))));
   curves(run, section);
   section.append(
     ...heading("Samples", ...samples(run)),

@@ -5,26 +5,11 @@ const percent = (share) => `${(100 * share).toFixed(0)}%`;
 const decimal = (number) => `${number < 0 ? "−" : ""}${Math.abs(number).toFixed(3)}`;
 const signed = (bits) => bits === null ? "–" : `${bits < 0 ? "" : "+"}${decimal(bits)}`;
 
-// The characters of a unit in runs of the same colour: three steps to each side of the median.
-function coloured({ text, levels }) {
-  const characters = Array.from(text);
-  const element = make("div", { class: "text" });
-  let span = null, last = null;
-  characters.forEach((character, place) => {
-    const step = Math.round(3 * levels[place]);
-    const name = step ? `${step < 0 ? "low" : "high"}${Math.abs(step)}` : "";
-    if (name !== last) element.append(span = make("span", name ? { class: name } : {}));
-    // A line end has no width of its own; its sign carries the colour.
-    span.append(character === "\n" && name ? "↵\n" : character);
-    last = name;
-  });
-  return element;
-}
-
-function legend() {
-  const steps = ["low3", "low2", "low1", "", "high1", "high2", "high3"];
-  return make("p", { class: "legend" }, "low ",
-    ...steps.map((name) => make("span", name ? { class: name } : {}, "\u00a0")), " high");
+// A text coloured by the values of a unit: three steps to each side of the median.
+function coloured({ text, levels, words }) {
+  const drawn = new ColouredText(Array.from(text), words);
+  drawn.paint((place) => levelClass(Math.round(3 * levels[place])));
+  return drawn.element;
 }
 
 function facts({ cost, words, knows, untrained }) {
@@ -41,32 +26,30 @@ function facts({ cost, words, knows, untrained }) {
   return make("p", { class: "note" }, parts.join(" "));
 }
 
-const named = (data.features ?? []).filter((each) => each.tracks);
+const tracking = (data.features ?? []).filter((each) => each.tracks);
 const others = (data.features ?? []).filter((each) => !each.tracks);
 
 find("#about").textContent = `${data.where}: ${thousands(data.characters)} characters. Model: ` +
   data.run + (data.units ? `, ${thousands(data.units)} units` : "");
-if (named.length) {
+if (tracking.length) {
   find("#found").append(
     make("h2", {}, "What they know, and whether it matters"),
     table(["unit", "tracks", "knows", "untrained", "more units", "there", "elsewhere", "random"],
-      named.map((each) => [make("span", { class: "mono" }, each.unit), each.words,
+      tracking.map((each) => [make("span", { class: "mono" }, each.unit), each.words,
         percent(each.knows), percent(each.untrained), String(each.more_units),
         make(each.matters ? "strong" : "span", {}, signed(each.cost?.there ?? null)),
         ...["elsewhere", "random"].map((key) => signed(each.cost?.[key] ?? null))]), 2),
     make("p", { class: "note" },
-      "Knows: the share of the feature's entropy that the value of the unit shows. Untrained: the " +
-      "same of the best unit of a network with random weights. There, elsewhere: what the next " +
-      "character costs more, in bits, while the unit is held at its mean, where the text is as " +
-      "the unit shows and where it is not. Random: the median of random units, there. In bold: " +
-      "more than each of the random units."));
+      `${WHAT_UNITS_KNOW} There, elsewhere: what the next character costs more, in bits, while the ` +
+      "unit is held at its mean, where the text is as the unit shows and where it is not. Random: " +
+      "the median of random units, there. In bold: more than each of the random units."));
 } else if (data.features) {
   find("#found").append(make("p", {}, "No unit tracks anything."));
 }
 for (const each of data.drawn) {
   find("#drawn").append(make("section", {},
     make("h2", {}, make("span", { class: "mono" }, each.unit), `: ${each.words}`),
-    facts(each), legend(), coloured(each)));
+    facts(each), levelLegend("low", "high"), coloured(each)));
 }
 if (data.features) {
   find("#rest").append(

@@ -47,7 +47,12 @@ class ClassificationTask(Task):
     preset_package = __name__
     unit = "texts"
     train_metric = Metric(name="loss")
-    valid_metric = Metric(name="accuracy", percent=True, higher_is_better=True)
+    valid_metric = Metric(
+        name="accuracy",
+        percent=True,
+        higher_is_better=True,
+        meaning="Accuracy is the share of the texts that get the right label.",
+    )
     predict_argument = ("TEXT", "One or more texts; - reads one text per line of standard input.")
     predict_help = "Label texts with a trained classifier."
 

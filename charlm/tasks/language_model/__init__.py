@@ -40,7 +40,12 @@ if TYPE_CHECKING:
     from charlm.tasks.language_model.run import LanguageModelRun
 
 _START = 200  # characters in which a prefix for samples is found
-PERPLEXITY = Metric(name="perplexity", bits="bits per character")
+PERPLEXITY = Metric(
+    name="perplexity",
+    bits="bits per character",
+    meaning="A model with perplexity P is as unsure of the next character as if P characters were "
+    "equally likely; lower is better.",
+)
 
 
 class LanguageModelTask(Task):

@@ -92,6 +92,6 @@ def model_page(plain: PlainModel, content: Packed) -> bytes:
         "offline.html",
         title=f"{plain.about['run']}: a model that writes",
         data=page_data(plain, content),
-        scripts=["model.js", "offline.js", "playground.js", "own-text.js"],
+        scripts=["model.js", "offline.js", "playground.js", "coloured.js", "own-text.js"],
         styles=["playground.css"],
     )

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from charlm.corpus.vocabulary import UNKNOWN, Vocabulary
 from charlm.errors import Stopped
 from charlm.models.recurrent_model import evaluating
-from charlm.tasks.language_model.baselines import LEARNED, best_order
+from charlm.tasks.language_model.baselines import LEARNED, NGRAM_ORDERS
 from charlm.tasks.language_model.model import LanguageModel
-from charlm.tasks.language_model.ngram import Floats, Ids
+from charlm.tasks.language_model.ngram import Floats, Ids, NGram
 
 LIKELY = 10  # characters of each distribution that are kept
 BLOCK = 512  # characters that are read at once
@@ -41,12 +41,23 @@ class Surprisal(NamedTuple):
         return [place for place in order[:number].tolist() if place > 0]
 
 
+def count_ngrams(train: Ids, vocabulary: Vocabulary, boundary: int | None = None) -> NGram:
+    """The n-grams of a training text, up to the order of the baselines.
+
+    Args:
+        train: (N,) ids; the last `LEARNED` of them are counted.
+        boundary: the id of a line end, if each line is an example.
+    """
+    last = train[max(0, len(train) - LEARNED) :]
+    return NGram.count(last, len(vocabulary), NGRAM_ORDERS, boundary)
+
+
 def surprisal(
     model: LanguageModel,
     vocabulary: Vocabulary,
     ids: Ids,
     text: str,
-    train: Ids | None,
+    ngram: NGram | None,
     *,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Surprisal:
@@ -55,8 +66,8 @@ def surprisal(
     Args:
         ids: (T,) of the text, T >= 2.
         text: its characters.
-        train: ids of the training text, for an n-gram of the order that is best on the text; None:
-            there is no n-gram.
+        ngram: of the training text, as of `count_ngrams`; the order that is best here is taken.
+            None: there is none.
 
     Raises:
         Stopped: ``should_stop`` returned True.
@@ -79,15 +90,15 @@ def surprisal(
             probabilities.append(most.values.exp().cpu())
     # An unknown character costs <unk> and its spelling, as everywhere.
     spelled = np.where(np.asarray(ids) == UNKNOWN, vocabulary.spelling_nats, 0.0) / math.log(2)
-    ngram = None
-    if train is not None:
-        last = train[max(0, len(train) - LEARNED) :]
-        _, nats = best_order(last, ids, len(vocabulary))
-        ngram = np.insert(nats / math.log(2), 0, math.nan) + spelled
+    ngram_bits = None
+    if ngram is not None:
+        by_order = ngram.predict(ids).nats  # (orders, T - 1)
+        nats = by_order[by_order.mean(axis=1).argmin()]
+        ngram_bits = np.insert(nats / math.log(2), 0, math.nan) + spelled
     return Surprisal(
         text,
         torch.cat(bits).double().numpy() + spelled,
-        ngram,
+        ngram_bits,
         torch.cat(likely).numpy(),
         torch.cat(probabilities).double().numpy(),
     )

@@ -41,7 +41,14 @@ class TaggingTask(Task):
     preset_package = __name__
     unit = "words"
     train_metric = Metric(name="loss")
-    valid_metric = Metric(name="f1", label="F1", percent=True, higher_is_better=True)
+    valid_metric = Metric(
+        name="f1",
+        label="F1",
+        percent=True,
+        higher_is_better=True,
+        meaning="F1 is the harmonic mean of precision, the share of the predicted spans that are "
+        "right, and recall, the share of the true spans that are found.",
+    )
     predict_argument = (
         "SENTENCE",
         "One or more sentences; - reads one sentence per line of standard input.",

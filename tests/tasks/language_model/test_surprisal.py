@@ -15,7 +15,7 @@ from charlm.tasks.language_model.baselines import best_order
 from charlm.tasks.language_model.config import LanguageModelSection
 from charlm.tasks.language_model.model import build_language_model
 from charlm.tasks.language_model.perplexity import character_nats
-from charlm.tasks.language_model.surprisal import surprisal
+from charlm.tasks.language_model.surprisal import count_ngrams, surprisal
 
 TEXT = "the cat sat on the mat, and the dog sat on the cat"
 VOCABULARY = Vocabulary.from_text(TEXT)
@@ -31,7 +31,7 @@ def model():
 @pytest.mark.parametrize("block", [1, 7, 1000])
 def test_bits_are_those_of_the_scores(model, block, monkeypatch):
     monkeypatch.setattr(module, "BLOCK", block)
-    found = surprisal(model, VOCABULARY, IDS, TEXT, IDS[:30])
+    found = surprisal(model, VOCABULARY, IDS, TEXT, count_ngrams(IDS[:30], VOCABULARY))
     assert found.text == TEXT
     assert math.isnan(found.bits[0])
     expected = character_nats(model.eval(), IDS) / math.log(2)
@@ -57,7 +57,7 @@ def test_likely_characters_are_the_most_probable_ones(model):
 def test_an_unknown_character_costs_its_spelling(model):
     text = "the c\u00e9t"
     ids = VOCABULARY.encode(text)
-    found = surprisal(model, VOCABULARY, ids, text, IDS)
+    found = surprisal(model, VOCABULARY, ids, text, count_ngrams(IDS, VOCABULARY))
     plain = character_nats(model.eval(), ids) / math.log(2)
     spelled = found.bits[1:] - plain
     assert spelled[4] == pytest.approx(VOCABULARY.spelling_nats / math.log(2), rel=1e-5)
