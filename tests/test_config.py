@@ -513,7 +513,7 @@ def test_a_preset_of_a_language_model(name):
     }
     assert missing <= NO_INFLUENCE
     for text in (Text(9_000, 28), Text(9_000, 1028), Text(10**6, 28)):
-        suited = planned_settings(text, config, sized=True)
+        suited = planned_settings(text, config, sized=True, tuned="lr" in written["training"])
         assert LanguageModelConfig.from_settings([suited, written]) == config
 
 

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from charlm.device import computes_in_bfloat16
-from charlm.errors import RunError, shown
+from charlm.errors import shown
 from charlm.runs import Run
 from charlm.runs.fields import check_keys
+from charlm.runs.files import damaged
 from charlm.training.progress import Progress
 from charlm.training.trainer import Trainer
 
@@ -65,13 +66,13 @@ def load_state(run: Run, trainer: Trainer) -> tuple[str, ...]:
         _check_numbers(trainer, numbers)
         progress = Progress.from_json(numbers["progress"])
     except (TypeError, ValueError) as error:
-        raise RunError(f"{path} is damaged: {error}") from None
+        raise damaged(path, str(error)) from None
     template = _flat(trainer.empty_state(progress))
     tensors = run.read_tensors("training.safetensors", template)
     try:
         _check_tensors(tensors, progress)
     except ValueError as error:
-        raise RunError(f"{path.with_suffix('.safetensors')} is damaged: {error}") from None
+        raise damaged(path.with_suffix(".safetensors"), str(error)) from None
     same = numbers["device"] == trainer.device.type
     works = not numbers["bfloat16"] or computes_in_bfloat16(trainer.device)
     state = {
@@ -86,7 +87,7 @@ def load_state(run: Run, trainer: Trainer) -> tuple[str, ...]:
     try:
         trainer.load_state_dict(state)
     except ValueError as error:
-        raise RunError(f"{path} is damaged: {error}") from None
+        raise damaged(path, str(error)) from None
     return _notices(trainer, numbers)
 
 

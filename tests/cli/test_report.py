@@ -28,8 +28,8 @@ def test_reports_of_runs(charlm, trained):
     assert charlm(*TRAIN, "--corpus", "text.txt", "--run", "two").code == 0
     drawn = page(trained / "two" / "report.html")["runs"][0]
     origins = {key: origin for _, rows in drawn["settings"] for key, _, origin, _ in rows}
-    assert (origins["source"], origins["hidden_size"], origins["lr"]) == (
-        *("option", "option", "default"),
+    assert (origins["source"], origins["hidden_size"], origins["lr"], origins["cell"]) == (
+        *("option", "option", "data", "default"),
     )
     for name in ("one", "two"):
         (trained / name / "report.html").unlink()

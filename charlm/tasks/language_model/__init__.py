@@ -29,7 +29,7 @@ from charlm.tasks.language_model.config import LanguageModelConfig
 from charlm.tasks.language_model.corpus import Corpus, load_corpus
 from charlm.tasks.language_model.eval_options import TextOptions
 from charlm.tasks.language_model.from_run import idle_characters, network, take_weights, taken_over
-from charlm.tasks.language_model.plan import LONG, Text, planned_settings
+from charlm.tasks.language_model.plan import Text, planned_settings
 
 if TYPE_CHECKING:
     import torch
@@ -158,12 +158,17 @@ class LanguageModelTask(Task):
         sized = source is not None or _sets(settings, "model", "hidden_size")
         connections = ("num_layers", "residual", "skip")
         layered = any(_sets(settings, "model", key) for key in connections)
+        chosen = ("optimiser", "lr", "clip_norm")
+        tuned = source is not None or any(_sets(settings, "training", key) for key in chosen)
         device = select_device(config.training.device)
-        # The plan of a short text of a given size does not depend on the speed.
-        needed = not sized or text.train_characters > LONG
-        speed = _speed(config, device) if needed else None
         suited = planned_settings(
-            text, config, sized=sized, layered=layered, speed=speed, device=device.type
+            text,
+            config,
+            sized=sized,
+            layered=layered,
+            tuned=tuned,
+            speed=_speed(config, device),
+            device=device.type,
         )
         if source is not None:
             notices = (*corpus.notices, *taken_over(source, corpus))

@@ -29,6 +29,7 @@ from charlm.errors import RunError
 from charlm.runs.checkpoint import Record, record
 from charlm.runs.files import (
     damage_in,
+    damaged,
     decode_json,
     encode_json,
     os_errors,
@@ -237,7 +238,7 @@ def _read(run: Run, path: Path) -> tuple[Mixture, Any]:
     path = run.folder / TENSORS
     data = read_file(path, min(content["bytes"], max_file_bytes(expected.values())))
     if record(data) != (content["bytes"], content["sha256"]):
-        raise RunError(f"{path} is damaged: its SHA-256 is not the one in {run.folder / MANIFEST}")
+        raise damaged(path, f"its SHA-256 is not the one in {run.folder / MANIFEST}")
     arrays = {name: each.numpy() for name, each in decode_tensors(data, expected, path).items()}
     with damage_in(path):
         orders = _checked_orders(arrays, grams, size)

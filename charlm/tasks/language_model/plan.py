@@ -31,6 +31,13 @@ EFFICIENCY = 0.57  # of the speed of the layers alone, in a whole step
 # Probabilities of dropout on input, output and recurrent weights, by the least number of passes
 # through a long text.
 LONG_DROPOUTS = {24: (0.05, 0.4, 0.2), 14: (0.0, 0.3, 0.1), 8: (0.0, 0.2, 0.05), 0: (0.0, 0.1, 0.0)}
+# The same for a text of fewer characters, but at least SHORT. A shorter one is always overfitted.
+MIDDLE_DROPOUTS = {
+    34: (0.0, 0.5, 0.3),
+    24: (0.0, 0.4, 0.25),
+    12: (0.0, 0.2, 0.1),
+    0: (0.0, 0.1, 0.0),
+}
 
 
 class Text(NamedTuple):
@@ -47,6 +54,7 @@ def planned_settings(
     *,
     sized: bool = False,
     layered: bool = False,
+    tuned: bool = False,
     speed: float | None = None,
     device: str = "cpu",
 ) -> Settings:
@@ -56,13 +64,16 @@ def planned_settings(
         given: the defaults with everything that the user has set.
         sized: whether the user has set the number of hidden units.
         layered: whether the user has set the number of layers or the connections between them.
+        tuned: whether the user has set the optimiser, the learning rate or the clipping norm, or
+            starts with trained weights.
         speed: as of `charlm.speed.training_speed`; None: no size is planned.
         device: the type of the device. N-grams were tried on the CPU only.
     """
-    # What was fitted for a long text.
+    is_long = text.train_characters > LONG
+    many = text.vocabulary_size > MANY
+    # What was fitted for a running text of few different characters.
     usual = (
-        text.train_characters > LONG
-        and text.vocabulary_size <= MANY
+        not many
         and text.train_lines is None
         and given.model.embedding == "learned"
         and given.training.optimiser == "adamw"
@@ -74,7 +85,7 @@ def planned_settings(
     def fitted(network: LanguageModelSection) -> tuple[LanguageModelSection, float]:
         """The network with as many units as there is time for, and the passes through the text."""
         if seen is not None and not sized:
-            largest = SIZES[-1] if text.train_characters > LONG else LARGEST_FOR_SHORT
+            largest = SIZES[-1] if is_long else LARGEST_FOR_SHORT
             sizes = (size for size in SIZES if size <= largest)
             networks = [dataclasses.replace(network, hidden_size=size) for size in sizes]
             wanted = math.sqrt(seen / SEEN_PER_WEIGHT)
@@ -88,12 +99,15 @@ def planned_settings(
         return network, passes
 
     network, passes = fitted(given.model)
+    # What was fitted for a short text.
+    short = text.train_lines is None and not is_long and not tuned and given.model.cell == "lstm"
     model: dict[str, Any] = {}
     training: dict[str, Any] = {}
-    if text.vocabulary_size > MANY:
+    if many:
         model["embedding"] = "tied"
     if usual:
         model |= {"activation": 1.0, "temporal_activation": 0.5}
+    if usual and is_long:
         if passes < FEW_PASSES and device == "cpu":
             model |= {"ngram_order": ORDER, "ngram_dropout": round(min(0.2 * passes, 0.4), 1)}
         elif not sized and not layered:
@@ -101,6 +115,16 @@ def planned_settings(
             network, passes = fitted(dataclasses.replace(network, num_layers=2, skip=True))
         # In few updates, weights that are drawn to zero do not get far from it.
         training["weight_decay"] = round(min(0.02 * passes, 0.1), 2)
+    elif usual and short and text.train_characters < SHORT:
+        training["lr"] = 0.01
+    elif usual and short:
+        model["embedding_dropout"] = 0.05
+        training["lr"] = 0.02 if passes < 24 else 0.01
+    elif many and short and given.model.ngram_order == 1:
+        # The steps of Adam do not depend on the size of a gradient, so they push the probability of
+        # a character that is hardly ever seen much too low.
+        model |= {"activation": 2.0, "temporal_activation": 1.0, "embedding_dropout": 0.15}
+        training |= {"optimiser": "sgd", "lr": 20.0, "clip_norm": 0.5}
     model |= {"hidden_size": network.hidden_size, **_dropouts(text, passes)}
     if text.train_lines is not None:
         # A batch of short lines has more of them: as many as fill half a batch of a running text,
@@ -130,21 +154,21 @@ def _dropouts(text: Text, passes: float) -> dict[str, float]:
     only slowed down by dropout.
     """
     many = text.vocabulary_size > MANY
-    between = 0.3
-    if text.train_lines is None and text.train_characters > LONG:
-        of_input, of_output, of_weights = next(
-            probabilities for fewest, probabilities in LONG_DROPOUTS.items() if passes >= fewest
-        )
-        between = of_output
-    elif text.train_lines is not None and text.train_characters > 200_000:
+    is_long = text.train_characters > LONG
+    if text.train_lines is not None and text.train_characters > 200_000:
         of_input, of_output, of_weights = 0.0, 0.1, 0.0
-    elif many or text.train_characters < SHORT:
+    elif not is_long and (many or text.train_characters < SHORT):
         of_input, of_output, of_weights = 0.4 if many else 0.2, 0.6, 0.5
-    else:
+    elif text.train_lines is not None:
         of_input, of_output, of_weights = 0.05, 0.5, 0.3
+    else:
+        by_passes = LONG_DROPOUTS if is_long else MIDDLE_DROPOUTS
+        of_input, of_output, of_weights = next(
+            probabilities for fewest, probabilities in by_passes.items() if passes >= fewest
+        )
     return {
         "input_dropout": of_input,
-        "dropout": between,
+        "dropout": of_output if is_long and text.train_lines is None else 0.3,
         "output_dropout": of_output,
         "weight_dropout": of_weights,
     }

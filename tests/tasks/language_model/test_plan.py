@@ -22,13 +22,14 @@ def planned(
     speed: float | None = LAPTOP,
     sized: bool = False,
     layered: bool = False,
+    tuned: bool = False,
     model: Mapping[str, Any] = {},
     **training: Any,
 ) -> LanguageModelConfig:
     """The configuration that is planned for a text, with some settings of the user."""
     settings = [{"model": model, "training": training}]
     given = LanguageModelConfig.from_settings(settings)
-    suited = planned_settings(text, given, sized=sized, layered=layered, speed=speed)
+    suited = planned_settings(text, given, sized=sized, layered=layered, tuned=tuned, speed=speed)
     return LanguageModelConfig.from_settings([suited, *settings])
 
 
@@ -37,8 +38,8 @@ def planned(
     [
         (Text(28_000, 60), "learned", (0.2, 0.6, 0.5)),
         (Text(49_999, 256), "learned", (0.2, 0.6, 0.5)),
-        (Text(50_000, 256), "learned", (0.05, 0.5, 0.3)),
-        (NOVEL, "learned", (0.05, 0.5, 0.3)),
+        (Text(50_000, 256), "learned", (0.0, 0.5, 0.3)),
+        (NOVEL, "learned", (0.0, 0.2, 0.1)),
         (Text(57_000, 2583), "tied", (0.4, 0.6, 0.5)),
         (Text(6_000, 793), "tied", (0.4, 0.6, 0.5)),
         (PLAYS, "learned", (0.0, 0.1, 0.0)),
@@ -112,6 +113,38 @@ def test_a_network_that_is_given_keeps_its_layers(flags, settings):
     assert (found.model.activation > 0) == bool(flags)
     few = planned(PLAYS, **flags, **{**settings, "epochs": 1})
     assert (few.model.ngram_order > 1) == bool(flags)
+
+
+def test_the_learning_rate_and_the_dropout_of_a_novel_follow_its_passes():
+    found = [planned(NOVEL, epochs=epochs) for epochs in (3, 12, 24, 40)]
+    assert [each.training.lr for each in found] == [0.02, 0.02, 0.01, 0.01]
+    assert [each.model.output_dropout for each in found] == [0.1, 0.2, 0.4, 0.5]
+    assert [each.model.weight_dropout for each in found] == [0.0, 0.1, 0.25, 0.3]
+    assert {each.model.activation for each in found} == {1.0}
+    assert planned(Text(28_000, 60), epochs=3).training.lr == 0.01
+
+
+@pytest.mark.parametrize(
+    ("flags", "settings"),
+    [
+        ({"tuned": True}, {}),
+        ({}, {"model": {"cell": "gru"}}),
+        ({}, {"model": {"ngram_order": 2, "embedding": "learned"}}),
+    ],
+)
+def test_sgd_is_for_an_lstm_with_many_characters_that_nobody_tuned(flags, settings):
+    songs, default = Text(57_000, 2583), LanguageModelConfig().training
+    training = planned(songs).training
+    assert (training.optimiser, training.lr, training.clip_norm) == ("sgd", 20.0, 0.5)
+    for found in (
+        planned(songs, **flags, **settings),
+        planned(Text(57_000, 2583, 3_000)),
+        planned(Text(5_000_000, 2583)),
+    ):
+        assert (found.training.optimiser, found.training.lr) == ("adamw", default.lr)
+        assert found.model.activation == 0
+    if "model" not in settings or "cell" in settings["model"]:
+        assert planned(NOVEL, **flags, **settings).training.lr == default.lr
 
 
 def test_more_passes_through_a_long_text_have_more_dropout():
