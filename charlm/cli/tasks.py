@@ -89,10 +89,10 @@ def _train_command(task: Task) -> Any:
                     "--seeds trains each seed in one process",
                     "leave --processes out; --jobs N trains N seeds at once",
                 )
-            parse_seeds(seeds)
             if not dry_run:
                 train_seeds(task, seeds, given, run, resume, log, jobs, corpora_dir, output)
                 return
+            parse_seeds(seeds)
         if jobs > 1 and seeds is None:
             raise UsageError("--jobs is for --seeds", "give --seeds 0-4, or leave --jobs out")
         begun = time.monotonic()

@@ -104,8 +104,8 @@ const means = (scores) => Object.entries(scores)
 const WHAT_BITS_ARE = "A character costs few bits where the model expects it: 0 if it is certain, " +
   "1 if it is one of two equally likely ones, and one more each time its probability is halved.";
 
-const WHAT_UNITS_KNOW = "Knows: the share of the feature's entropy that the value of the unit shows. " +
-  "Untrained: the same of the best unit of a network with random weights.";
+const WHAT_UNITS_KNOW = "Knows: how much of the feature's entropy the value of the unit explains. " +
+  "Untrained: the same for the best unit of a network with random weights.";
 
 // Low to high values in seven steps, as of the classes low3 to high3.
 const levelClass = (level) => (level ? `${level < 0 ? "low" : "high"}${Math.abs(level)}` : "");

@@ -40,8 +40,8 @@ if (tracking.length) {
         make(each.matters ? "strong" : "span", {}, signed(each.cost?.there ?? null)),
         ...["elsewhere", "random"].map((key) => signed(each.cost?.[key] ?? null))]), 2),
     make("p", { class: "note" },
-      `${WHAT_UNITS_KNOW} There, elsewhere: what the next character costs more, in bits, while the ` +
-      "unit is held at its mean, where the text is as the unit shows and where it is not. Random: " +
+      `${WHAT_UNITS_KNOW} There, elsewhere: how many bits more the next character costs while ` +
+      "the unit is held at its mean, where the text has the feature and where it does not. Random: " +
       "the median of random units, there. In bold: more than each of the random units."));
 } else if (data.features) {
   find("#found").append(make("p", {}, "No unit tracks anything."));

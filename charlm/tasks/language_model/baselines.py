@@ -147,6 +147,11 @@ def best_order(
     """
     by_order = kneser_ney(train, text, vocabulary_size, max_order, boundary)  # (max_order, M - 1)
     by_order = by_order if scored is None else by_order[:, scored]
+    return best_of(by_order)
+
+
+def best_of(by_order: Floats) -> tuple[int, Floats]:
+    """The order with the smallest mean of (orders, K) nats, and its (K,) nats."""
     best = int(by_order.mean(axis=1).argmin())
     return best + 1, by_order[best]
 

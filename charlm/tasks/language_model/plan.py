@@ -47,6 +47,16 @@ class Text(NamedTuple):
     vocabulary_size: int
     train_lines: int | None = None  # where lines are examples
 
+    @property
+    def is_long(self) -> bool:
+        """Whether it takes many passes to overfit it."""
+        return self.train_characters > LONG
+
+    @property
+    def has_many(self) -> bool:
+        """Whether it has so many different characters that most of them are rare."""
+        return self.vocabulary_size > MANY
+
 
 def planned_settings(
     text: Text,
@@ -69,11 +79,9 @@ def planned_settings(
         speed: as of `charlm.speed.training_speed`; None: no size is planned.
         device: the type of the device. N-grams were tried on the CPU only.
     """
-    is_long = text.train_characters > LONG
-    many = text.vocabulary_size > MANY
     # What was fitted for a running text of few different characters.
     usual = (
-        not many
+        not text.has_many
         and text.train_lines is None
         and given.model.embedding == "learned"
         and given.training.optimiser == "adamw"
@@ -85,7 +93,7 @@ def planned_settings(
     def fitted(network: LanguageModelSection) -> tuple[LanguageModelSection, float]:
         """The network with as many units as there is time for, and the passes through the text."""
         if seen is not None and not sized:
-            largest = SIZES[-1] if is_long else LARGEST_FOR_SHORT
+            largest = SIZES[-1] if text.is_long else LARGEST_FOR_SHORT
             sizes = (size for size in SIZES if size <= largest)
             networks = [dataclasses.replace(network, hidden_size=size) for size in sizes]
             wanted = math.sqrt(seen / SEEN_PER_WEIGHT)
@@ -100,14 +108,16 @@ def planned_settings(
 
     network, passes = fitted(given.model)
     # What was fitted for a short text.
-    short = text.train_lines is None and not is_long and not tuned and given.model.cell == "lstm"
+    short = (
+        text.train_lines is None and not text.is_long and not tuned and given.model.cell == "lstm"
+    )
     model: dict[str, Any] = {}
     training: dict[str, Any] = {}
-    if many:
+    if text.has_many:
         model["embedding"] = "tied"
     if usual:
         model |= {"activation": 1.0, "temporal_activation": 0.5}
-    if usual and is_long:
+    if usual and text.is_long:
         if passes < FEW_PASSES and device == "cpu":
             model |= {"ngram_order": ORDER, "ngram_dropout": round(min(0.2 * passes, 0.4), 1)}
         elif not sized and not layered:
@@ -120,7 +130,7 @@ def planned_settings(
     elif usual and short:
         model["embedding_dropout"] = 0.05
         training["lr"] = 0.02 if passes < 24 else 0.01
-    elif many and short and given.model.ngram_order == 1:
+    elif text.has_many and short and given.model.ngram_order == 1:
         # The steps of Adam do not depend on the size of a gradient, so they push the probability of
         # a character that is hardly ever seen much too low.
         model |= {"activation": 2.0, "temporal_activation": 1.0, "embedding_dropout": 0.15}
@@ -153,22 +163,20 @@ def _dropouts(text: Text, passes: float) -> dict[str, float]:
     because most of them are rare. A training that sees each part of a long text only a few times is
     only slowed down by dropout.
     """
-    many = text.vocabulary_size > MANY
-    is_long = text.train_characters > LONG
     if text.train_lines is not None and text.train_characters > 200_000:
         of_input, of_output, of_weights = 0.0, 0.1, 0.0
-    elif not is_long and (many or text.train_characters < SHORT):
-        of_input, of_output, of_weights = 0.4 if many else 0.2, 0.6, 0.5
+    elif not text.is_long and (text.has_many or text.train_characters < SHORT):
+        of_input, of_output, of_weights = 0.4 if text.has_many else 0.2, 0.6, 0.5
     elif text.train_lines is not None:
         of_input, of_output, of_weights = 0.05, 0.5, 0.3
     else:
-        by_passes = LONG_DROPOUTS if is_long else MIDDLE_DROPOUTS
+        by_passes = LONG_DROPOUTS if text.is_long else MIDDLE_DROPOUTS
         of_input, of_output, of_weights = next(
             probabilities for fewest, probabilities in by_passes.items() if passes >= fewest
         )
     return {
         "input_dropout": of_input,
-        "dropout": of_output if is_long and text.train_lines is None else 0.3,
+        "dropout": of_output if text.is_long and text.train_lines is None else 0.3,
         "output_dropout": of_output,
         "weight_dropout": of_weights,
     }

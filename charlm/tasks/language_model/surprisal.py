@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from charlm.corpus.vocabulary import UNKNOWN, Vocabulary
 from charlm.errors import Stopped
 from charlm.models.recurrent_model import evaluating
-from charlm.tasks.language_model.baselines import LEARNED, NGRAM_ORDERS
+from charlm.tasks.language_model.baselines import LEARNED, NGRAM_ORDERS, best_of
 from charlm.tasks.language_model.model import LanguageModel
 from charlm.tasks.language_model.ngram import Floats, Ids, NGram
 
@@ -92,8 +92,7 @@ def surprisal(
     spelled = np.where(np.asarray(ids) == UNKNOWN, vocabulary.spelling_nats, 0.0) / math.log(2)
     ngram_bits = None
     if ngram is not None:
-        by_order = ngram.predict(ids).nats  # (orders, T - 1)
-        nats = by_order[by_order.mean(axis=1).argmin()]
+        _, nats = best_of(ngram.predict(ids).nats)
         ngram_bits = np.insert(nats / math.log(2), 0, math.nan) + spelled
     return Surprisal(
         text,
