@@ -15,9 +15,13 @@ CELLS = [
     'score = run.score("the dog sat on the mat")\nscore.perplexity, score.surprisal.shape',
     "run",
     "run.plot()",
-    "# what a click on 'interrupt' does, after half a second\n"
-    "import os, signal, threading\n"
-    "threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
+    "# what a click on 'interrupt' does, once the training has reported\n"
+    "import os, pathlib, signal, threading, time\n"
+    "def interrupt():\n"
+    "    while not list(pathlib.Path().glob('**/second/metrics.jsonl')):\n"
+    "        time.sleep(0.1)\n"
+    "    os.kill(os.getpid(), signal.SIGINT)\n"
+    "threading.Thread(target=interrupt, daemon=True).start()\n"
     'charlm.train("book.txt", run="second", minutes=5, hidden_size=16, batch_size=4)',
     'charlm.open("second")',
 ]
