@@ -194,8 +194,6 @@ def _row(run: Run) -> dict[str, Any]:
     """A row of the lists: from the run's summary, or its last metrics if it has no summary."""
     summary = run.summary() or {}
     last = run.metrics[-1] if run.metrics else {}
-    if summary.get("seconds") and summary["seconds"] < last.get("seconds", 0):
-        summary = {}  # the training was resumed later
     train, valid = run.task.metric_keys
     return {
         "run": str(run.folder),

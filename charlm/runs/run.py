@@ -344,6 +344,8 @@ class Run(RunData):
     def summary(self) -> dict[str, Any] | None:
         """The summary that the training wrote when it ended; None if it has not ended.
 
+        None also if it was resumed later and has not ended again.
+
         Raises:
             RunError: the file is damaged.
 
@@ -356,7 +358,9 @@ class Run(RunData):
         summary: dict[str, Any] = read_json(path)
         with damage_in(path):
             check_summary(summary, self.task.metric_keys)
-        return summary
+        seconds, last = summary.get("seconds"), self.metrics[-1:]
+        resumed = seconds is not None and last and seconds < round(last[0]["seconds"], 2)
+        return None if resumed else summary
 
 
 def _words(value: Any) -> str:

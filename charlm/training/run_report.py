@@ -109,9 +109,6 @@ def state_of(run: Run, corpus: Any, notices: Sequence[str] = ()) -> RunState:
         RunError: summary.json is damaged.
     """
     summary = run.summary() or {}
-    last = run.metrics[-1]["seconds"] if run.metrics else 0.0
-    if (summary.get("seconds") or 0.0) < round(last, 2):
-        summary = {}  # the training was resumed later
     ended = INTERRUPTED if summary.get("interrupted") else COMPLETE
     task = run.task
     return RunState(

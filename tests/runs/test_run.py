@@ -313,6 +313,11 @@ def test_summary(run):
     assert run.summary() is None
     write_json(run.folder / "summary.json", {"epochs": 2})
     assert run.summary() == {"epochs": 2}
+    write_json(run.folder / "summary.json", {"seconds": 0.04})
+    run.metrics.append({"seconds": 0.0449})
+    assert run.summary() == {"seconds": 0.04}
+    run.metrics.append({"seconds": 0.0651})
+    assert run.summary() is None  # it was resumed later
     for damaged in ("{", "5", "[1]", "null", '{"epochs": "two"}', '{"seconds": -1}'):
         (run.folder / "summary.json").write_text(damaged)
         with pytest.raises(RunError, match=r"summary\.json is damaged"):
