@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeVar
 
 from charlm.config import Settings
 from charlm.tasks.language_model.config import (
@@ -34,10 +35,16 @@ LONG_DROPOUTS = {24: (0.05, 0.4, 0.2), 14: (0.0, 0.3, 0.1), 8: (0.0, 0.2, 0.05),
 # The same for a text of fewer characters, but at least SHORT. A shorter one is always overfitted.
 MIDDLE_DROPOUTS = {
     34: (0.0, 0.5, 0.3),
-    24: (0.0, 0.4, 0.25),
+    28: (0.0, 0.4, 0.3),
+    16: (0.0, 0.3, 0.3),
     12: (0.0, 0.2, 0.1),
     0: (0.0, 0.1, 0.0),
 }
+MIDDLE_RATES = {28: 0.01, 16: 0.015, 0: 0.02}  # the learning rates of such a text
+# It has two layers if they can read it this often, with the largest of these sizes that can.
+MIDDLE_PASSES, MIDDLE_SIZES = 16, (256, 320)
+
+Value = TypeVar("Value")
 
 
 class Text(NamedTuple):
@@ -101,10 +108,11 @@ def planned_settings(
             weights = min(wanted, _recurrent_weights(networks[-1]))  # so that sizes make no jumps
         else:
             weights = _recurrent_weights(network)
+        return network, passes_of(weights)
+
+    def passes_of(weights: float) -> float:
         passes = float(given.training.epochs or math.inf)
-        if seen is not None:
-            passes = min(passes, seen / weights / text.train_characters)
-        return network, passes
+        return passes if seen is None else min(passes, seen / weights / text.train_characters)
 
     network, passes = fitted(given.model)
     # What was fitted for a short text.
@@ -129,12 +137,20 @@ def planned_settings(
         training["lr"] = 0.01
     elif usual and short:
         model["embedding_dropout"] = 0.05
-        training["lr"] = 0.02 if passes < 24 else 0.01
+        for size in () if sized or layered else MIDDLE_SIZES:
+            two = dataclasses.replace(network, num_layers=2, skip=True, hidden_size=size)
+            if (times := passes_of(_recurrent_weights(two))) >= MIDDLE_PASSES:
+                model |= {"num_layers": 2, "skip": True}
+                training["weight_decay"] = 0.1
+                network, passes = two, times
+        training["lr"] = _by_passes(MIDDLE_RATES, passes)
     elif text.has_many and short and given.model.ngram_order == 1:
         # The steps of Adam do not depend on the size of a gradient, so they push the probability of
         # a character that is hardly ever seen much too low.
         model |= {"activation": 2.0, "temporal_activation": 1.0, "embedding_dropout": 0.15}
         training |= {"optimiser": "sgd", "lr": 20.0, "clip_norm": 0.5}
+        if text.train_characters < SHORT:
+            training |= {"lr": 15.0, "batch_size": 8}  # or there are too few updates
     model |= {"hidden_size": network.hidden_size, **_dropouts(text, passes)}
     if text.train_lines is not None:
         # A batch of short lines has more of them: as many as fill half a batch of a running text,
@@ -156,6 +172,11 @@ def _recurrent_weights(network: LanguageModelSection) -> int:
     return 4 * size * layers
 
 
+def _by_passes(values: Mapping[int, Value], passes: float) -> Value:
+    """The value of the first number of passes that is reached; they fall."""
+    return next(value for fewest, value in values.items() if passes >= fewest)
+
+
 def _dropouts(text: Text, passes: float) -> dict[str, float]:
     """The probabilities of dropout.
 
@@ -170,9 +191,8 @@ def _dropouts(text: Text, passes: float) -> dict[str, float]:
     elif text.train_lines is not None:
         of_input, of_output, of_weights = 0.05, 0.5, 0.3
     else:
-        by_passes = LONG_DROPOUTS if text.is_long else MIDDLE_DROPOUTS
-        of_input, of_output, of_weights = next(
-            probabilities for fewest, probabilities in by_passes.items() if passes >= fewest
+        of_input, of_output, of_weights = _by_passes(
+            LONG_DROPOUTS if text.is_long else MIDDLE_DROPOUTS, passes
         )
     return {
         "input_dropout": of_input,

@@ -38,8 +38,8 @@ def planned(
     [
         (Text(28_000, 60), "learned", (0.2, 0.6, 0.5)),
         (Text(49_999, 256), "learned", (0.2, 0.6, 0.5)),
-        (Text(50_000, 256), "learned", (0.0, 0.5, 0.3)),
-        (NOVEL, "learned", (0.0, 0.2, 0.1)),
+        (Text(50_000, 256), "learned", (0.0, 0.4, 0.3)),
+        (NOVEL, "learned", (0.0, 0.3, 0.3)),
         (Text(57_000, 2583), "tied", (0.4, 0.6, 0.5)),
         (Text(6_000, 793), "tied", (0.4, 0.6, 0.5)),
         (PLAYS, "learned", (0.0, 0.1, 0.0)),
@@ -76,7 +76,8 @@ def test_more_time_and_a_faster_machine_make_a_larger_network():
     assert set(sizes) <= set(SIZES)
     faster = planned(PLAYS, minutes=3, speed=10 * LAPTOP).model.hidden_size
     assert faster == sizes[-1]  # ten times the speed is ten times the time
-    assert planned(NOVEL, minutes=30).model.hidden_size == 384
+    story = Text(28_000, 60)
+    assert planned(story, minutes=30).model.hidden_size == 384
 
 
 def test_a_size_that_is_given_and_a_training_by_epochs_keep_their_size():
@@ -92,7 +93,7 @@ def test_a_long_text_has_two_layers_with_skip_connections():
     assert (model.num_layers, model.skip, model.residual) == (2, True, False)
     assert (model.activation, model.temporal_activation) == (1.0, 0.5)
     assert training.weight_decay == 0.1
-    for short in (NOVEL, Text(5_000_000, 4000), Text(5_000_000, 60, 10_000)):
+    for short in (Text(28_000, 60), Text(5_000_000, 4000), Text(5_000_000, 60, 10_000)):
         assert planned(short).model.num_layers == 1
         assert planned(short).training.weight_decay == LanguageModelConfig().training.weight_decay
 
@@ -116,12 +117,25 @@ def test_a_network_that_is_given_keeps_its_layers(flags, settings):
 
 
 def test_the_learning_rate_and_the_dropout_of_a_novel_follow_its_passes():
-    found = [planned(NOVEL, epochs=epochs) for epochs in (3, 12, 24, 40)]
-    assert [each.training.lr for each in found] == [0.02, 0.02, 0.01, 0.01]
-    assert [each.model.output_dropout for each in found] == [0.1, 0.2, 0.4, 0.5]
-    assert [each.model.weight_dropout for each in found] == [0.0, 0.1, 0.25, 0.3]
+    found = [planned(NOVEL, epochs=epochs) for epochs in (3, 12, 16, 28, 40)]
+    assert [each.training.lr for each in found] == [0.02, 0.02, 0.015, 0.01, 0.01]
+    assert [each.model.output_dropout for each in found] == [0.1, 0.2, 0.3, 0.4, 0.5]
+    assert [each.model.weight_dropout for each in found] == [0.0, 0.1, 0.3, 0.3, 0.3]
     assert {each.model.activation for each in found} == {1.0}
     assert planned(Text(28_000, 60), epochs=3).training.lr == 0.01
+
+
+def test_a_novel_has_two_layers_if_they_can_read_it_often_enough():
+    found = [planned(NOVEL, minutes=minutes).model for minutes in (1, 2, 3, 10)]
+    assert [(each.num_layers, each.hidden_size) for each in found[1:]] == [
+        (2, 256),
+        *[(2, 320)] * 2,
+    ]
+    assert [each.skip for each in found] == [False, True, True, True]
+    assert planned(NOVEL, epochs=15).model.num_layers == 1
+    assert planned(NOVEL, epochs=40).model.hidden_size == 320
+    for flags in ({"sized": True}, {"layered": True}, {"tuned": True}):
+        assert planned(NOVEL, minutes=2, **flags).model.num_layers == 1
 
 
 @pytest.mark.parametrize(
@@ -136,6 +150,8 @@ def test_sgd_is_for_an_lstm_with_many_characters_that_nobody_tuned(flags, settin
     songs, default = Text(57_000, 2583), LanguageModelConfig().training
     training = planned(songs).training
     assert (training.optimiser, training.lr, training.clip_norm) == ("sgd", 20.0, 0.5)
+    song = planned(Text(6_000, 793)).training
+    assert (song.lr, song.batch_size) == (15.0, 8)
     for found in (
         planned(songs, **flags, **settings),
         planned(Text(57_000, 2583, 3_000)),
