@@ -32,6 +32,10 @@ HEADER = [
     *("corpus", "epochs", "characters/s", "scored", "perplexity", "ngram", "xz", "unigram"),
     *("bits/char", "train s", "generate s", "eval s"),
 ]
+UNSEEN_HEADER = [
+    *("corpus", "split", "scored", "network", "ngram", "mixture"),
+    *("network below ngram", "mixture below ngram"),
+]
 
 
 def reviews(folder: Path) -> Path | None:
@@ -67,11 +71,14 @@ def measure(corpus: str, folder: Path) -> dict[str, Any]:
     options = ("--prefix", prefix, "--seed", "0", "--quiet")
     generate_seconds, text = timed(folder, "generate", *options)
     eval_seconds, out = timed(folder, "eval", "--split", "valid", "--json", "--quiet")
+    words = ("train", "--resume", "--run", trained["run"], "--mix-ngram", "--json", "--quiet")
+    run([*CHARLM, *words], folder)
     return {
         **trained,
         "command_seconds": (train_seconds, generate_seconds, eval_seconds),
         "text": text.rstrip(),
         "eval": json.loads(out),
+        "unseen": json.loads(run([*CHARLM, "eval", "--json", "--quiet"], folder)),
     }
 
 
@@ -87,6 +94,21 @@ def row(result: dict[str, Any]) -> list[str]:
         *(f"{others[name]['perplexity']:.3f}" for name in ("ngram", "xz", "unigram")),
         f"{score['bits_per_char']:.3f}",
         *(f"{seconds:.1f}" for seconds in result["command_seconds"]),
+    ]
+
+
+def unseen_row(result: dict[str, Any]) -> list[str]:
+    """The scores of network, n-gram and mixture on the test split, if there is one."""
+    score = result["unseen"]
+    network, ngram, mixture = (
+        each["perplexity"] for each in (score, score["baselines"]["ngram"], score["mixture"])
+    )
+    return [
+        f"`{result['corpus']}`",
+        score["split"],
+        f"{score['characters']:,}",
+        *(f"{perplexity:.3f}" for perplexity in (network, ngram, mixture)),
+        *(f"{1 - perplexity / ngram:.1%}" for perplexity in (network, mixture)),
     ]
 
 
@@ -128,6 +150,12 @@ def page(results: list[dict[str, Any]], help_times: list[float]) -> str:
             "optimistic.",
             "",
             *table(HEADER, map(row, results)),
+            "",
+            "Then `charlm train --resume --mix-ngram` mixed each network with an n-gram, and "
+            "`charlm eval` scored the test split, which nothing was chosen on but the order of "
+            '"ngram". The weights of the mixture come from the validation split.',
+            "",
+            *table(UNSEEN_HEADER, map(unseen_row, results)),
             "",
             f"`charlm --help` takes {statistics.median(help_times):.2f} s (median of "
             f"{len(help_times)} calls, {min(help_times):.2f} to {max(help_times):.2f} s).",

@@ -150,7 +150,7 @@ def planned_settings(
         model |= {"activation": 2.0, "temporal_activation": 1.0, "embedding_dropout": 0.15}
         training |= {"optimiser": "sgd", "lr": 20.0, "clip_norm": 0.5}
         if text.train_characters < SHORT:
-            training |= {"lr": 15.0, "batch_size": 8}  # or there are too few updates
+            training |= {"lr": 10.0, "batch_size": 4}  # or there are too few updates
     model |= {"hidden_size": network.hidden_size, **_dropouts(text, passes)}
     if text.train_lines is not None:
         # A batch of short lines has more of them: as many as fill half a batch of a running text,

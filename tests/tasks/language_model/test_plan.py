@@ -151,7 +151,7 @@ def test_sgd_is_for_an_lstm_with_many_characters_that_nobody_tuned(flags, settin
     training = planned(songs).training
     assert (training.optimiser, training.lr, training.clip_norm) == ("sgd", 20.0, 0.5)
     song = planned(Text(6_000, 793)).training
-    assert (song.lr, song.batch_size) == (15.0, 8)
+    assert (song.lr, song.batch_size) == (10.0, 4)
     for found in (
         planned(songs, **flags, **settings),
         planned(Text(57_000, 2583, 3_000)),
