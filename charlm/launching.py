@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NoReturn
 
 from charlm.errors import CharlmError, UsageError
 
@@ -29,6 +31,19 @@ def prepare() -> None:
     """What a process has to do before it imports torch: torch's own messages are for developers."""
     if one_of_several():
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
+
+
+def leave(code: int) -> NoReturn:
+    """End this process, one of several, after its exit handlers.
+
+    The usual end could abort it: a thread of torch that still holds a tensor needs the interpreter
+    to let go of it (https://github.com/pytorch/pytorch/issues/190489).
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # it is closed, or nobody reads it
+            stream.flush()
+    os._exit(code)
 
 
 def check_launched(processes: int | None) -> None:

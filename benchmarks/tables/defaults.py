@@ -175,7 +175,8 @@ def main(arguments: list[str]) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         help_times = help_seconds(folder)
-        corpora = [entry.name for entry in catalogue().values() if locate(entry)]
+        texts = (entry for entry in catalogue().values() if entry.cleaning)
+        corpora = [entry.name for entry in texts if locate(entry)]
         long_text = reviews(folder)
         corpora += [str(long_text)] if long_text else []
         results = [measure(corpus, folder) for corpus in corpora]

@@ -24,12 +24,13 @@ import torch
 from benchmarks.commands import run
 from benchmarks.harness import Options
 from benchmarks.results import describe, surroundings, table
+from charlm.launching import leave
 from charlm.processes import joined
 from charlm.runs import Run
 from charlm.tasks import TASKS
 from charlm.training.loop import open_trainer
 
-SIZES = {64: (16, 32, 100), 256: (32, 64, 30), 768: (64, 64, 6)}
+SIZES = {64: (16, 32, 100), 256: (32, 64, 30), 768: (128, 64, 6)}
 """For the units of an LSTM: rows of a batch, steps of a sequence, updates that are measured."""
 WARM_UP = 2  # updates before
 
@@ -78,7 +79,7 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     if options.train:
         train(options.train)
-        return
+        leave(0)
     lines = []
     for units in options.units:
         ratios: dict[str, list[float]] = {"processor": [], "wall": []}

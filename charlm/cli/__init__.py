@@ -139,4 +139,7 @@ def _tell_usage(error: Any) -> None:
 def main() -> None:
     """The entry point of the ``charlm`` command."""
     gc.set_threshold(100_000)  # importing torch makes many objects, and none of them is garbage
-    sys.exit(run())
+    code = run()
+    if launching.one_of_several():
+        launching.leave(code)
+    sys.exit(code)
