@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
@@ -41,8 +40,7 @@ def leave(code: int) -> NoReturn:
     """
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # it is closed, or nobody reads it
-            stream.flush()
+        stream.flush()
     os._exit(code)
 
 

@@ -152,8 +152,9 @@ def page(results: list[dict[str, Any]], help_times: list[float]) -> str:
             *table(HEADER, map(row, results)),
             "",
             "Then `charlm train --resume --mix-ngram` mixed each network with an n-gram, and "
-            "`charlm eval` scored the test split, which nothing was chosen on but the order of "
-            '"ngram". The weights of the mixture come from the validation split.',
+            "`charlm eval` scored the test split. Nothing was chosen on it but the order of "
+            '"ngram": the weights of the mixture come from the validation split. Tiny Shakespeare '
+            "has no test split, so its row is slightly optimistic.",
             "",
             *table(UNSEEN_HEADER, map(unseen_row, results)),
             "",

@@ -358,8 +358,10 @@ class Run(RunData):
         summary: dict[str, Any] = read_json(path)
         with damage_in(path):
             check_summary(summary, self.task.metric_keys)
-        seconds, last = summary.get("seconds"), self.metrics[-1:]
-        resumed = seconds is not None and last and seconds < round(last[0]["seconds"], 2)
+        seconds = summary.get("seconds")
+        last = self.metrics[-1]["seconds"] if self.metrics else 0.0
+        # The summary's own seconds are rounded to two digits.
+        resumed = seconds is not None and seconds < round(last, 2)
         return None if resumed else summary
 
 

@@ -137,12 +137,14 @@ def planned_settings(
         training["lr"] = 0.01
     elif usual and short:
         model["embedding_dropout"] = 0.05
-        for size in () if sized or layered else MIDDLE_SIZES:
-            two = dataclasses.replace(network, num_layers=2, skip=True, hidden_size=size)
-            if (times := passes_of(_recurrent_weights(two))) >= MIDDLE_PASSES:
-                model |= {"num_layers": 2, "skip": True}
-                training["weight_decay"] = 0.1
-                network, passes = two, times
+        doubled = dataclasses.replace(network, num_layers=2, skip=True)
+        networks = [dataclasses.replace(doubled, hidden_size=size) for size in MIDDLE_SIZES]
+        often = [(each, passes_of(_recurrent_weights(each))) for each in networks]
+        often = [each for each in often if each[1] >= MIDDLE_PASSES]
+        if often and not sized and not layered:
+            model |= {"num_layers": 2, "skip": True}
+            training["weight_decay"] = 0.1
+            network, passes = often[-1]
         training["lr"] = _by_passes(MIDDLE_RATES, passes)
     elif text.has_many and short and given.model.ngram_order == 1:
         # The steps of Adam do not depend on the size of a gradient, so they push the probability of
