@@ -185,7 +185,7 @@ def main(arguments: list[str]) -> None:
     )
     parser.add_argument("--corpus", choices=EPOCHS, help="default: only write the page")
     parser.add_argument("--jobs", type=int, default=1, help="trainings that run side by side")
-    parser.add_argument("--seconds", type=float, default=math.inf)
+    parser.add_argument("--seconds", type=float, default=86400.0, help="of them all together")
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
     if options.corpus is not None:

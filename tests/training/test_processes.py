@@ -285,7 +285,9 @@ def kill(seed: int) -> None:
             time.sleep(draw.uniform(0.1, 0.6) * whole)
             os.kill(pids[victim], signal.SIGKILL)
         killed, found = time.monotonic(), codes(pids, terminated=not enough)
-        if found[victim] == 0:  # they have finished before
+        if 0 in found:  # the kill came after their last exchange, or after their end
+            if found != [0, 0]:  # what the killed one had left to do
+                assert codes(start(2, command, *resume, errors=errors)) == [0, 0]
             same.append(last_weights("undisturbed") == last_weights("killed"))
             shutil.rmtree("killed")
             if enough:
