@@ -140,6 +140,13 @@ function drawLines(plot, lines) {
     const places = bases.flatMap((base) => [0.995, 0.005, 0.5].map((part) =>
       [bbox.left + part * (bbox.width - width), base]));
     const best = places.reduce((a, b) => (covers(b) < covers(a) ? b : a));
+    ctx.save();  // an edge around the letters, because a curve can be under them
+    ctx.setLineDash([]);
+    ctx.lineJoin = "round";
+    ctx.lineWidth = 4 * scale;
+    ctx.strokeStyle = colour("page");
+    ctx.strokeText(label, ...best);
+    ctx.restore();
     ctx.fillText(label, ...best);
     for (let x = best[0]; x < best[0] + width; x += gap) taken.push([x, best[1] - height / 2]);
   }
